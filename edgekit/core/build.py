@@ -1,0 +1,140 @@
+"""A build: the folder that `convert` leaves and that `profile`, `run` and `bundle` take.
+
+build.json              this noun
+artifacts/<file>        what runs on the board
+check/                  sample inputs, and what each artifact answers on this computer
+report.html             the report
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from edgekit.core.artifact import Artifact
+from edgekit.core.errors import InputError, RejectedError, UnknownNameError
+from edgekit.core.files import is_safe_relative, sha256_file, write_json
+from edgekit.core.model import Model
+from edgekit.core.noun import Noun
+from edgekit.core.preprocessing import Preprocessing
+from edgekit.core.profile import DeviceProfile
+from edgekit.core.recipe import Recipe
+from edgekit.core.tensor import Signature
+from edgekit.core.verdict import Verdict
+
+BUILD_FILE = "build.json"
+
+
+class Variant(Noun):
+    """One line of the plan and what became of it; `artifact` is None if it could not be made."""
+
+    recipe: Recipe
+    named: bool
+    artifact: Artifact | None
+    verdict: Verdict
+    convert_seconds: float | None = None
+
+
+class CheckSet(Noun):
+    """Sample inputs in the build, on which a board must answer what this computer answers.
+
+    ``check/inputs.npz`` holds the source model's inputs (key: input name, shape (samples, …)),
+    ``check/<variant>.npz`` the artifact's inputs (``in:<name>``) and outputs (``out:<name>``) as
+    the artifact itself takes and gives them on this computer.
+    """
+
+    samples: int
+
+
+class DataNote(Noun):
+    """What data was used for what; `overlap` counts samples that are in both sets."""
+
+    calibration: str = ""
+    calibration_digest: str = ""
+    calibration_samples: int = 0
+    evaluation: str = ""
+    evaluation_digest: str = ""
+    evaluation_samples: int = 0
+    overlap: int = 0
+
+
+class Build(Noun):
+    """A model, converted for one kind of board."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    name: str
+    created: str
+    edgekit_version: str
+    model: Model
+    signature: Signature
+    profile: DeviceProfile
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] = ()
+    data: DataNote = DataNote()
+    check: CheckSet | None = None
+    variants: tuple[Variant, ...]
+
+    @property
+    def accepted(self) -> list[Variant]:
+        return [v for v in self.variants if v.verdict.status == "accepted" and v.artifact]
+
+    def variant(self, name: str | None = None) -> Variant:
+        """The variant called `name`; without a name the best one: of those accepted the smallest.
+
+        Raises:
+            UnknownNameError: no variant has that name.
+            RejectedError: it has no artifact, or none was accepted.
+        """
+        if name is None:
+            if not self.accepted:
+                raise RejectedError(
+                    f"the build {self.name!r} has no accepted artifact",
+                    hint="name one with --variant to use it all the same",
+                )
+            return min(self.accepted, key=lambda v: v.artifact.size_bytes if v.artifact else 0)
+        for variant in self.variants:
+            if variant.recipe.name == name:
+                if variant.artifact is None:
+                    raise RejectedError(
+                        f"{name} was not made: {'; '.join(variant.verdict.reasons)}"
+                    )
+                return variant
+        raise UnknownNameError(
+            "variant in this build", name, [v.recipe.name for v in self.variants]
+        )
+
+
+def save_build(build: Build, folder: Path) -> None:
+    """Write ``build.json`` into `folder`. Raises OutputError."""
+    write_json(folder / BUILD_FILE, build.model_dump(mode="json", by_alias=True))
+
+
+def load_build(folder: Path) -> Build:
+    """Read the build in `folder`; every artifact file must be there with its digest.
+
+    Raises:
+        InputError: not a build, or one of its files is missing or was changed.
+    """
+    path = folder / BUILD_FILE if folder.is_dir() else folder
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise InputError(
+            f"{str(folder)!r} is not a build: no readable {BUILD_FILE} in it",
+            hint="edgekit convert MODEL --for PROFILE -o DIR makes one",
+        ) from exc
+    build = Build.from_json(data, where=str(path))
+    for variant in build.variants:
+        for file in variant.artifact.files if variant.artifact else ():
+            on_disk = path.parent / file.path
+            if not is_safe_relative(file.path) or not on_disk.is_file():
+                raise InputError(f"{path}: its file {file.path!r} is missing")
+            if on_disk.stat().st_size != file.size_bytes or sha256_file(on_disk) != file.sha256:
+                raise InputError(
+                    f"{path}: its file {file.path!r} was changed after the build",
+                    hint="run edgekit convert again; what did not change comes from the cache",
+                )
+    return build

@@ -1,0 +1,120 @@
+"""Files: digests, atomic writes, and paths that stay where they belong."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgekit.core.errors import OutputError
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex; constant memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_path(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's sorted relative names and file digests."""
+    if path.is_file():
+        return sha256_file(path)
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n".encode())
+    return total.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write all of `text` or nothing: to a temporary name beside it, then rename.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as exc:
+        raise unwritable(path, exc) from exc
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as exc:
+        Path(name).unlink(missing_ok=True)
+        raise unwritable(path, exc) from exc
+
+
+def write_json(path: Path, data: Any) -> None:
+    """`data` as indented JSON, atomically. Raises OutputError like `write_text`."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def unwritable(path: Path, exc: OSError) -> OutputError:
+    """The error for a place that cannot be written."""
+    return OutputError(
+        f"cannot write {str(path)!r}: {exc.strerror or exc}",
+        hint="choose another place with -o, or free some space",
+    )
+
+
+@contextlib.contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """A scratch folder that becomes `target` when the block ends well, and vanishes otherwise.
+
+    An older `target` is replaced as a whole, so nothing half-written is ever seen under its name.
+
+    Raises:
+        OutputError: the parent folder cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as exc:
+        raise unwritable(target, exc) from exc
+    old: Path | None = None
+    try:
+        os.chmod(scratch, 0o755)  # noqa: S103 - mkdtemp makes 0700; the result is for everyone
+        yield scratch
+        try:
+            if target.exists():
+                old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
+                os.replace(target, old / "old")
+            os.replace(scratch, target)
+        except OSError as exc:
+            if old is not None and (old / "old").exists() and not target.exists():
+                os.replace(old / "old", target)
+            raise unwritable(target, exc) from exc
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def is_safe_relative(name: str) -> bool:
+    """Whether `name` is a plain relative path that cannot leave its folder."""
+    path = PurePosixPath(name)
+    return (
+        bool(name)
+        and "\\" not in name
+        and "\0" not in name
+        and not path.is_absolute()
+        and path.as_posix() == name
+        and not any(part in ("", ".", "..") for part in path.parts)
+    )
+
+
+def readable_bytes(count: float) -> str:
+    """`count` bytes for people: 14.0 MB (10⁶, as disks and app stores count)."""
+    for unit in ("B", "kB", "MB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"

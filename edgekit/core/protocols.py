@@ -1,0 +1,71 @@
+"""What parts hand to each other. A part implements one of these; a job joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from edgekit.core.noun import Noun
+from edgekit.core.tensor import Signature
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Tensors = Mapping[str, NDArray[np.generic]]
+
+
+class LoadedModel(Protocol):
+    """A live model inside a worker process; what `Model.loader` returns."""
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs with every dimension fixed; the batch is 1."""
+
+    def run(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
+        """Outputs by name for inputs of the signature's shapes, or with a larger batch."""
+
+    def layers(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
+        """The output of each layer by the layer's name, in the order of execution."""
+
+
+class CommandResult(Noun):
+    """What a command on a device left; `exit_code` is negative if a signal ended it."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Device(Protocol):
+    """A board one can reach. A context manager: entering connects, leaving disconnects.
+
+    Every method raises `TransientDeviceError` when the link fails and `DeviceError` when the
+    board refuses.
+    """
+
+    @property
+    def address(self) -> str:
+        """How it was named: ``local``, ``ssh://user@host:port``."""
+
+    def __enter__(self) -> Device: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float | None = None
+    ) -> CommandResult:
+        """Run `argv` there, never through a shell's interpretation of its words."""
+
+    def push(self, source: Path, sha256: str) -> str:
+        """Make the file's content present in the device's store; its path there.
+
+        Content that is already there is not sent again; a partial upload never counts as present.
+        """
+
+    def pull(self, remote: str, target: Path) -> None:
+        """Fetch a file."""
+
+    def remove(self, remote: str) -> None:
+        """Delete a file or folder inside the device's store."""

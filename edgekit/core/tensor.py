@@ -1,0 +1,44 @@
+"""What goes into and comes out of a model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgekit.core.noun import Noun
+
+Layout = Literal["NHWC", "NCHW"]
+
+
+class Quantization(Noun):
+    """Affine quantization: real = scale × (stored − zero_point).
+
+    One scale for a whole tensor, or one per slice along `axis`.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+
+
+class TensorSpec(Noun):
+    """One named input or output.
+
+    `shape` has the batch in it; None is a dimension that has no size yet. `dtype` is numpy's name.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    quantization: Quantization | None = None
+
+    def __str__(self) -> str:
+        sizes = "×".join("?" if size is None else str(size) for size in self.shape) or "scalar"
+        return f"{self.name} {self.dtype} {sizes}"
+
+
+class Signature(Noun):
+    """A callable entry of a model: its name, inputs and outputs in order."""
+
+    name: str = "serving_default"
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]

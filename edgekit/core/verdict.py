@@ -1,0 +1,82 @@
+"""What verification found about one artifact."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgekit.core.noun import Noun
+
+
+class OutputParity(Noun):
+    """One output of the artifact against the source model's, over all samples.
+
+    Attributes:
+        max_abs_error: in the unit of the output.
+        cosine: of the two flattened outputs; 1.0 is the same direction.
+        snr_db: 10·log10(Σ reference² / Σ (reference − artifact)²); None if they are equal.
+        top1_agreement: share of samples whose largest element is the same; None where the output
+            is not a vector of scores.
+        before_softmax: whether `snr_db` was taken on the values that enter a final softmax.
+    """
+
+    name: str
+    max_abs_error: float
+    cosine: float
+    snr_db: float | None
+    top1_agreement: float | None = None
+    before_softmax: bool = False
+
+
+class Accuracy(Noun):
+    """Share of samples (0 to 1) whose label is the best, or among the five best, answers."""
+
+    top1: float
+    top5: float | None = None
+
+
+class Divergence(Noun):
+    """The first layer, in the order of execution, whose signal-to-noise is below the threshold."""
+
+    layer: str
+    tensor: str
+    snr_db: float
+    threshold_db: float
+
+
+class LoadCheck(Noun):
+    """The artifact opened and run once by a board's own runtime, in an environment of its own."""
+
+    runtime: str
+    version: str
+    ok: bool
+    error: str = ""
+
+
+class Verdict(Noun):
+    """Whether an artifact may be used, and on what grounds.
+
+    `rejected`: it runs but is over its budget. `unloadable`: the board's runtime refuses it.
+    `failed`: it could not be made or checked at all.
+    """
+
+    status: Literal["accepted", "rejected", "unloadable", "failed"]
+    reasons: tuple[str, ...] = ()
+    data: str = ""
+    samples: int = 0
+    parity: tuple[OutputParity, ...] = ()
+    accuracy: Accuracy | None = None
+    source_accuracy: Accuracy | None = None
+    divergence: Divergence | None = None
+    loads: tuple[LoadCheck, ...] = ()
+
+    @property
+    def worst_snr_db(self) -> float | None:
+        """The lowest signal-to-noise of all outputs; None where all are equal to the source's."""
+        return min((p.snr_db for p in self.parity if p.snr_db is not None), default=None)
+
+    @property
+    def drop_points(self) -> float | None:
+        """Percentage points of top-1 accuracy lost; None without labels."""
+        if self.accuracy is None or self.source_accuracy is None:
+            return None
+        return 100 * (self.source_accuracy.top1 - self.accuracy.top1)

@@ -1,0 +1,1 @@
+"""How heavy work runs: steps, a cache by content, worker processes, toolchain environments."""

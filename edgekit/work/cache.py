@@ -1,0 +1,148 @@
+"""Results of steps on disk, by content key. Safe to share between processes, bounded in size."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.errors import UsageError
+from edgekit.core.files import unwritable
+from edgekit.core.locate import cache_dir
+
+RESULT_FILE = "_result.json"
+DEFAULT_LIMIT_BYTES = 10 * 10**9
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished step on disk."""
+
+    key: str
+    folder: Path
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the cache holds."""
+
+    entries: int
+    size_bytes: int
+
+
+class Cache:
+    """A folder of finished steps.
+
+    An entry appears under its key by one rename, so a reader never sees half of it. When the whole
+    is over its limit, the entries used longest ago go, but none that this object has handed out.
+
+    Args:
+        root: where; the user's cache folder if not given.
+        limit_bytes: EDGEKIT_CACHE_LIMIT_MB, or 10 GB, if not given.
+    """
+
+    def __init__(self, root: Path | None = None, limit_bytes: int | None = None) -> None:
+        self.root = root or cache_dir()
+        self.limit_bytes = _limit() if limit_bytes is None else limit_bytes
+        self._in_use: set[str] = set()
+
+    @property
+    def _steps(self) -> Path:
+        return self.root / "steps"
+
+    def _folder(self, key: str) -> Path:
+        return self._steps / key[:2] / key
+
+    def find(self, key: str) -> Entry | None:
+        """The finished step of that key, or None."""
+        folder = self._folder(key)
+        try:
+            result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+            os.utime(folder / RESULT_FILE)  # the time of last use, for eviction
+        except FileNotFoundError:
+            return None
+        self._in_use.add(key)
+        return Entry(key, folder, result)
+
+    def get_or_make(self, key: str, make: Callable[[Path], dict[str, Any]]) -> tuple[Entry, bool]:
+        """The entry of `key`, and whether it was made just now.
+
+        `make` fills a scratch folder and returns the result; if it raises, nothing stays. Another
+        process that makes the same step is waited for.
+
+        Raises:
+            OutputError: the cache folder cannot be written.
+        """
+        from filelock import FileLock
+
+        folder = self._folder(key)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.with_suffix(".lock"))
+            lock.acquire()
+        except OSError as exc:
+            raise unwritable(folder.parent, exc) from exc
+        try:
+            if (entry := self.find(key)) is not None:
+                return entry, False
+            scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key[:8]}."))
+            try:
+                result = make(scratch)
+                (scratch / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
+                os.replace(scratch, folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        finally:
+            lock.release()
+            folder.with_suffix(".lock").unlink(missing_ok=True)
+        self._in_use.add(key)
+        return Entry(key, folder, result), True
+
+    def usage(self) -> Usage:
+        entries = self._entries()
+        return Usage(len(entries), sum(size for _, size, _ in entries))
+
+    def trim(self, limit_bytes: int | None = None) -> Usage:
+        """Remove what was used longest ago until the rest is under the limit; what was removed."""
+        limit = self.limit_bytes if limit_bytes is None else limit_bytes
+        entries = sorted(self._entries())
+        total = sum(size for _, size, _ in entries)
+        removed = freed = 0
+        for _, size, folder in entries:
+            if total - freed <= limit:
+                break
+            if folder.name in self._in_use:
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+            removed, freed = removed + 1, freed + size
+        return Usage(removed, freed)
+
+    def _entries(self) -> list[tuple[float, int, Path]]:
+        """Time of last use, size in bytes and folder of each entry."""
+        found = []
+        for marker in self._steps.glob(f"*/*/{RESULT_FILE}"):
+            folder = marker.parent
+            try:
+                size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+                found.append((marker.stat().st_mtime, size, folder))
+            except FileNotFoundError:  # another process has just removed it
+                continue
+        return found
+
+
+def _limit() -> int:
+    text = os.environ.get("EDGEKIT_CACHE_LIMIT_MB")
+    if text is None:
+        return DEFAULT_LIMIT_BYTES
+    try:
+        return int(text) * 10**6
+    except ValueError as exc:
+        raise UsageError(
+            f"EDGEKIT_CACHE_LIMIT_MB={text!r} is not a whole number of megabytes"
+        ) from exc

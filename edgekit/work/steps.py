@@ -1,0 +1,196 @@
+"""Work as a graph of steps. A step is done once for the same content and found again after that.
+
+A step names a function ``module:function`` that a worker process calls as
+``function(out, **arguments)``: it writes files into the folder `out` and returns a small JSON
+object. The folder is then kept under the step's key, a digest of everything the result depends
+on, so a second run of the same thing finds it and does not even start the worker.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgekit import __version__
+from edgekit.core.errors import EdgekitError, WorkerError
+from edgekit.core.files import sha256_file
+from edgekit.core.noun import json_digest
+from edgekit.work.cache import Cache
+from edgekit.work.pool import Pool
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One piece of work.
+
+    Attributes:
+        title: for people ("int8: quantize").
+        function: ``module:function``, run in a worker process.
+        worker: kind of that process, a name in `edgekit.work.pool.KINDS`.
+        arguments: keyword arguments; plain JSON types.
+        identity: what of the arguments decides the result. Paths do not belong here, the digests
+            of what they lead to do. The arguments themselves, if not given.
+        needs: steps whose folders are handed over as keyword arguments (as path strings).
+        tools: installed packages whose versions the result depends on.
+    """
+
+    title: str
+    function: str
+    worker: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] | None = None
+    needs: Mapping[str, Step] = field(default_factory=dict)
+    tools: tuple[str, ...] = ()
+
+    @cached_property
+    def key(self) -> str:
+        """Hex digest of all that the result depends on, edgekit's own code included."""
+        identity = self.arguments if self.identity is None else self.identity
+        return json_digest(
+            {
+                "edgekit": __version__,
+                "function": self.function,
+                "code": _code_digest(self.function.partition(":")[0]),
+                "identity": dict(identity),
+                "needs": {name: step.key for name, step in self.needs.items()},
+                "tools": tool_versions(self.tools),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished step: its folder, what its function returned, and what it cost this time."""
+
+    folder: Path
+    result: dict[str, Any]
+    cached: bool
+    seconds: float
+
+
+Outcome = Done | EdgekitError
+Progress = Callable[[Step, str], None]  # "start", "done", "cached" or "failed"
+
+
+def tool_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Installed versions by package name; "absent" for what is not installed."""
+    return {name: _version(name) for name in sorted(packages)}
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+@cache
+def _code_digest(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"no module called {module}")
+    return sha256_file(Path(spec.origin))
+
+
+def run_steps(
+    wanted: Iterable[Step], *, pool: Pool, cache: Cache, progress: Progress = lambda *_: None
+) -> dict[Step, Outcome]:
+    """Do the wanted steps and what they need; independent ones side by side.
+
+    A step that fails takes only those down that need it; they get its error as their outcome.
+    Only what is wanted is looked for in the cache first, so needs of a known step are not redone.
+    """
+    return _Run(pool, cache, progress).run(list(wanted))
+
+
+class _Run:
+    def __init__(self, pool: Pool, cache: Cache, progress: Progress) -> None:
+        self.pool, self.cache, self.progress = pool, cache, progress
+        self.outcomes: dict[str, Outcome] = {}
+        self.running: dict[Future[Done], Step] = {}
+        self.todo: dict[str, Step] = {}
+
+    def run(self, wanted: list[Step]) -> dict[Step, Outcome]:
+        for step in wanted:
+            self._collect(step)
+        self.pool.warm({step.worker for step in self.todo.values()})
+        self._submit_ready()
+        try:
+            while self.running:
+                finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    self._settle(self.running.pop(future), future)
+                self._submit_ready()
+        except BaseException:  # Ctrl-C above all: no worker outlives the wait for it
+            self.pool.stop()
+            raise
+        return {step: self.outcomes[step.key] for step in wanted}
+
+    def _collect(self, step: Step) -> None:
+        if step.key in self.outcomes or step.key in self.todo:
+            return
+        found = self.cache.find(step.key)
+        if found is not None:
+            self.outcomes[step.key] = Done(found.folder, found.result, cached=True, seconds=0.0)
+            self.progress(step, "cached")
+            return
+        for need in step.needs.values():
+            self._collect(need)
+        self.todo[step.key] = step
+
+    def _submit_ready(self) -> None:
+        submitted = True
+        while submitted:  # a failure may settle further steps at once
+            submitted = False
+            for key, step in list(self.todo.items()):
+                needs = [self.outcomes.get(need.key) for need in step.needs.values()]
+                failed = next((n for n in needs if isinstance(n, EdgekitError)), None)
+                if failed is not None:
+                    del self.todo[key]
+                    self.outcomes[key] = failed
+                    self.progress(step, "failed")
+                    submitted = True
+                elif all(needs):
+                    del self.todo[key]
+                    self.running[self.pool.submit(step.worker, self._work, step)] = step
+                    self.progress(step, "start")
+                    submitted = True
+
+    def _work(self, step: Step, call: Callable[..., dict[str, Any]]) -> Done:
+        """Runs in a thread of the pool that owns one worker process, reached through `call`."""
+        started = time.perf_counter()
+        folders: dict[str, Any] = {}
+        for name, need in step.needs.items():
+            outcome = self.outcomes[need.key]
+            assert isinstance(outcome, Done)
+            folders[name] = str(outcome.folder)
+
+        def make(out: Path) -> dict[str, Any]:
+            return call(step.function, out, {**step.arguments, **folders})
+
+        entry, made = self.cache.get_or_make(step.key, make)
+        return Done(entry.folder, entry.result, not made, time.perf_counter() - started)
+
+    def _settle(self, step: Step, future: Future[Done]) -> None:
+        error = future.exception()
+        if error is None:
+            self.outcomes[step.key] = future.result()
+            self.progress(step, "done")
+        elif isinstance(error, EdgekitError):
+            self.outcomes[step.key] = error
+            self.progress(step, "failed")
+        elif isinstance(error, OSError):
+            failure = WorkerError(f"{step.title}: {error.strerror or error}")
+            failure.__cause__ = error
+            self.outcomes[step.key] = failure
+            self.progress(step, "failed")
+        else:
+            raise error

@@ -1,0 +1,68 @@
+"""The inside of a worker process: ``python -m edgekit.work.worker MODULE…``.
+
+Reads one JSON request a line from stdin, calls the function, answers with one JSON line. Ends when
+stdin does. What libraries print goes to stderr, which is the log.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edgekit.core.errors import ConversionError, EdgekitError, WorkerError
+from edgekit.core.registry import resolve
+
+
+def main(preload: list[str]) -> None:
+    answers = _claim_stdout()
+    sys.path.append(str(Path.cwd()))  # last: the user's package.module:function, never a shadow
+    missing = _preload(preload)
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        answer = missing or _do(request)
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
+
+
+def _claim_stdout() -> BinaryIO:
+    """Keep stdout for answers alone and send whatever else is printed to stderr."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+def _preload(modules: list[str]) -> dict[str, Any] | None:
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as exc:
+            traceback.print_exc()
+            error = WorkerError(f"{name.partition('.')[0]} cannot be imported: {exc}")
+            return {"error": error.to_json(), "install": True}
+    return None
+
+
+def _do(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        function = resolve(request["function"])
+        return {"result": function(Path(request["out"]), **request["arguments"])}
+    except EdgekitError as exc:
+        traceback.print_exc()
+        return {"error": exc.to_json()}
+    except MemoryError:
+        traceback.print_exc()
+        return {"error": WorkerError("out of memory").to_json(), "unexpected": True}
+    except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is goes home as an error
+        traceback.print_exc()
+        last = traceback.format_exception_only(exc)[-1].strip().splitlines()[0][:300]
+        name = request["function"].rpartition(":")[2]
+        return {"error": ConversionError(f"{name}: {last}").to_json(), "unexpected": True}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
