@@ -109,7 +109,7 @@ class Build(Noun):
 
 def save_build(build: Build, folder: Path) -> None:
     """Write ``build.json`` into `folder`. Raises OutputError."""
-    write_json(folder / BUILD_FILE, build.model_dump(mode="json", by_alias=True))
+    write_json(folder / BUILD_FILE, build.to_json())
 
 
 def load_build(folder: Path) -> Build:

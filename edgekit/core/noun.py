@@ -18,7 +18,7 @@ class Noun(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, the inverse of `from_json`."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=True)
 
     @classmethod
     def from_json(cls, data: Any, *, where: str = "") -> Self:

@@ -47,7 +47,7 @@ class DeviceProfile(Noun):
     """
 
     schema_version: Literal[1] = Field(alias="schema")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str
     page: str
     os: Literal["linux"]
