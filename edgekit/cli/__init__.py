@@ -1,0 +1,102 @@
+"""The command line: one file a command, imported only when that command is run."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from edgekit import __version__
+from edgekit.core.errors import EdgekitError
+
+# name: (where, the line shown in `edgekit --help`; a test keeps it equal to the command's own)
+COMMANDS = {
+    "convert": (
+        "edgekit.cli.convert:command",
+        "Convert MODEL into verified artifacts for a kind of board.",
+    ),
+    "profile": (
+        "edgekit.cli.profile:command",
+        "Measure a build's artifacts on a board, or on this computer.",
+    ),
+    "report": ("edgekit.cli.report:command", "Show a build and its measurements."),
+    "bundle": ("edgekit.cli.bundle:command", "Make the folder that goes into the product."),
+    "verify": ("edgekit.cli.verify:command", "Check that a bundle is what its manifest says."),
+    "devices": ("edgekit.cli.devices:command", "List the kinds of board that can be targeted."),
+    "clean": ("edgekit.cli.clean:command", "Free the space that cached work takes."),
+    "demo": ("edgekit.cli.demo:command", "Walk the whole way once, on real handwritten digits."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use, so that `--help` costs next to nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        from edgekit.core.registry import resolve
+
+        command: click.Command = resolve(COMMANDS[name][0])
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from edgekit.core.errors import UnknownNameError
+
+            raise UnknownNameError("command", args[0], COMMANDS, hint="edgekit --help")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Start here:
+  edgekit demo
+  edgekit convert model.keras --for raspberry-pi-5 --calibration images.npz -o build
+  edgekit profile build --on ssh://pi@raspberrypi.local
+""",
+)
+@click.version_option(__version__, prog_name="edgekit")
+def edgekit() -> None:
+    """Trained models onto edge boards: converted, verified, measured on the board, bundled."""
+
+
+def main() -> None:
+    """Run the command line; errors become one or two lines and the exit code of their class."""
+    try:
+        edgekit.main(standalone_mode=False)
+    except EdgekitError as exc:
+        _complain(exc.message, exc.hint, f"full log: {exc.log}" if exc.log else "")
+        sys.exit(exc.exit_code)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        sys.exit(0)
+    except click.ClickException as exc:
+        context = getattr(exc, "ctx", None)
+        hint = f"{context.command_path} --help" if context else ""
+        _complain(exc.format_message(), hint, "")
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted; nothing half-done was kept", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader (head, less) has gone; nothing left to say, and nowhere to say it
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _complain(message: str, *more: str) -> None:
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    for line in more:
+        if line:
+            click.echo(f"       {line}", err=True)
