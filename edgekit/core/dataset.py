@@ -5,15 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.core.errors import DataError
 from edgekit.core.noun import Noun
+from edgekit.core.preprocessing import Preprocessing
+from edgekit.core.tensor import Signature
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+class ArrayFacts(Noun):
+    """What is known of one array without opening it; `shape` is one sample's."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    minimum: float
+    maximum: float
+
+
 class DataSet(Noun):
     """Samples as a model takes them, one row a sample (without the batch dimension).
+
+    The arrays have the type that the user gave (float64 is stored as float32); `rows` gives them
+    in the type that a signature asks for.
 
     Attributes:
         folder: holds ``<index>.npy`` for each input, in order, and ``labels.npy`` if `labelled`.
@@ -23,6 +38,10 @@ class DataSet(Noun):
         origin: what the user gave.
         choice: in words, which samples of the origin these are.
         classes: names of the classes where the origin has some (the folders of images).
+        facts: one entry an input.
+        label_range: the smallest and the largest label.
+        preprocessing: what was done to every sample.
+        notes: in words, what was done to the data beyond that.
     """
 
     folder: str
@@ -33,6 +52,10 @@ class DataSet(Noun):
     choice: str
     labelled: bool = False
     classes: tuple[str, ...] = ()
+    facts: tuple[ArrayFacts, ...] = ()
+    label_range: tuple[int, int] | None = None
+    preprocessing: Preprocessing = Preprocessing()
+    notes: tuple[str, ...] = ()
 
     def arrays(self) -> list[NDArray[np.generic]]:
         """The inputs, memory-mapped, each with shape (count, …)."""
@@ -51,3 +74,34 @@ class DataSet(Noun):
             return None
         labels: NDArray[np.generic] = np.load(Path(self.folder) / "labels.npy", allow_pickle=False)
         return labels
+
+    def order(self, signature: Signature) -> list[int]:
+        """For each input of `signature`, the index of its array: by name, else by position.
+
+        Raises:
+            DataError: names do not fit, or there are more or fewer arrays than inputs.
+        """
+        wanted = [spec.name for spec in signature.inputs]
+        if set(self.inputs) == set(wanted):
+            return [self.inputs.index(name) for name in wanted]
+        if not any(self.inputs) and len(self.inputs) == len(wanted):
+            return list(range(len(wanted)))
+        have = ", ".join(self.inputs) if any(self.inputs) else f"{len(self.inputs)} without a name"
+        raise DataError(
+            f"{self.origin} has the arrays {have}; the model takes {', '.join(wanted)}",
+            hint="use the model's input names as keys, and labels for the labels",
+        )
+
+    def rows(self, signature: Signature, start: int, stop: int) -> dict[str, NDArray[np.generic]]:
+        """Samples `start` to `stop`, by input name, in the signature's types; a small copy.
+
+        Raises:
+            DataError: the arrays are not those of the signature.
+        """
+        import numpy as np
+
+        arrays = self.arrays()
+        return {
+            spec.name: np.ascontiguousarray(arrays[index][start:stop], dtype=spec.dtype)
+            for spec, index in zip(signature.inputs, self.order(signature), strict=True)
+        }
