@@ -76,6 +76,7 @@ class Build(Noun):
     data: DataNote = DataNote()
     check: CheckSet | None = None
     variants: tuple[Variant, ...]
+    folder: Path = Field(default=Path(), exclude=True)  # where it was read from or written to
 
     @property
     def accepted(self) -> list[Variant]:
@@ -126,7 +127,7 @@ def load_build(folder: Path) -> Build:
             f"{str(folder)!r} is not a build: no readable {BUILD_FILE} in it",
             hint="edgekit convert MODEL --for PROFILE -o DIR makes one",
         ) from exc
-    build = Build.from_json(data, where=str(path))
+    build = Build.from_json(data, where=str(path)).model_copy(update={"folder": path.parent})
     for variant in build.variants:
         for file in variant.artifact.files if variant.artifact else ():
             on_disk = path.parent / file.path

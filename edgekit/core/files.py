@@ -102,7 +102,7 @@ def is_safe_relative(name: str) -> bool:
     """Whether `name` is a plain relative path that cannot leave its folder."""
     path = PurePosixPath(name)
     return (
-        bool(name)
+        bool(path.parts)
         and "\\" not in name
         and "\0" not in name
         and not path.is_absolute()

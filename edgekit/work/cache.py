@@ -95,6 +95,8 @@ class Cache:
             try:
                 result = make(scratch)
                 (scratch / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
+                if (entry := self.find(key)) is not None:  # by one that held the lock's old file
+                    return entry, False
                 os.replace(scratch, folder)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,122 @@
+"""`edgekit convert`: a model in, a build out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgekit.core.errors import UsageError
+from edgekit.core.recipe import BUILTIN, Calibration
+
+EPILOG = f"""\b
+Variants: {", ".join(BUILTIN)}; or a recipe file (.toml).
+Data (--calibration, --evaluate): a .npz or .npy file, a folder of images (one folder a class
+gives labels), or package.module:function.
+\b
+Examples:
+  edgekit convert model.keras --for raspberry-pi-5 --calibration train.npz --evaluate test.npz
+  edgekit convert model.keras --for host --variant float16 --variant dynamic
+  edgekit convert model.h5 --for raspberry-pi-4 --calibration photos/ \\
+      --preprocess resize=224x224,normalize=127.5/127.5
+"""
+
+
+@click.command(name="convert", epilog=EPILOG)
+@click.argument("model")
+@click.option("--for", "profile", required=True, metavar="BOARD", help="See edgekit devices.")
+@click.option("--variant", "variants", multiple=True, metavar="NAME", help="Instead of the board's usual ones.")
+@click.option("--calibration", metavar="DATA", help="Typical inputs; full INT8 needs them.")
+@click.option("--evaluate", "evaluation", metavar="DATA", help="Held-out inputs, with labels if there are some.")
+@click.option("--preprocess", metavar="TEXT", help="What is done to each input, or a .toml file that says so.")
+@click.option("--labels", metavar="FILE", help="Names of the classes, one a line.")
+@click.option("--max-drop", type=click.FloatRange(min=0), metavar="POINTS", help="Accuracy that may be lost, in percentage points. [1.0]")
+@click.option("--samples", type=click.IntRange(min=1), help="Calibration samples to use. [100]")
+@click.option("--choice", type=click.Choice(["spread", "first", "random"]), help="Which ones. [spread]")
+@click.option("--seed", type=int, help="For --choice random. [0]")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZES", help="Fix open dimensions: image=1,224,224,3")
+@click.option("--runtime", metavar="NAME", help="One of the board's runtimes; its first otherwise.")
+@click.option("--trust-code", is_flag=True, help="Let code inside the model run (Lambda layers, custom objects).")
+@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="[MODEL-BOARD.build]")
+@click.option("--plan", "plan_only", is_flag=True, help="Check and show the plan; do nothing.")
+def command(
+    model: str,
+    profile: str,
+    variants: tuple[str, ...],
+    calibration: str | None,
+    evaluation: str | None,
+    preprocess: str | None,
+    labels: str | None,
+    max_drop: float | None,
+    samples: int | None,
+    choice: str | None,
+    seed: int | None,
+    shapes: tuple[str, ...],
+    runtime: str | None,
+    trust_code: bool,
+    output: Path | None,
+    plan_only: bool,
+) -> None:
+    """Convert MODEL into verified artifacts for a kind of board.
+
+    Every artifact is compared with the model, and opened by the board's own runtime. Exit code 6
+    says that a variant named here, or every variant, is over its budget or does not load.
+    """
+    from edgekit.cli.output import StepProgress
+    from edgekit.core.preprocessing import load_preprocessing
+    from edgekit.jobs.convert import convert, require_usable
+    from edgekit.jobs.plan import Wish, make_plan
+
+    chosen = {"samples": samples, "choice": choice, "seed": seed}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    wish = Wish(
+        model=model,
+        profile=profile,
+        variants=variants,
+        calibration=calibration,
+        evaluation=evaluation,
+        preprocessing=load_preprocessing(preprocess or ""),
+        labels=_read_labels(labels) if labels else (),
+        max_drop=max_drop,
+        samples=Calibration.from_json(given) if given else None,
+        shapes=dict(_parse_shape(text) for text in shapes),
+        runtime=runtime,
+        trust_code=trust_code,
+    )
+    plan = make_plan(wish)
+    target = output or Path(f"{plan.model.name}-{plan.profile.name}.build")
+    click.echo(
+        f"{plan.model.reference} for {plan.profile.title}, "
+        f"{plan.runtime.name} {plan.runtime.version}: {', '.join(r.name for r in plan.recipes)}",
+        err=True,
+    )
+    if plan_only:
+        return
+    with StepProgress() as progress:
+        build = convert(wish, target, progress=progress)
+    from edgekit.cli.report import show_build
+
+    show_build(build)
+    click.echo(f"build: {target}")
+    require_usable(build)
+
+
+def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, sizes = text.partition("=")
+    try:
+        numbers = tuple(int(size) for size in sizes.replace("x", ",").split(","))
+    except ValueError:
+        numbers = ()
+    if not equals or not name or not numbers or min(numbers) < 1:
+        raise UsageError(
+            f"--shape {text!r} is not of the form NAME=SIZES", hint="for example image=1,224,224,3"
+        )
+    return name, numbers
+
+
+def _read_labels(path: str) -> tuple[str, ...]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"cannot read the labels in {path!r}: {exc}") from exc
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,301 @@
+"""The convert job: model + profile + data → a build with verified artifacts.
+
+The whole plan is checked before any work: names, types that the board's runtime cannot run,
+missing data, an output folder that cannot be written. Then the model and the data are opened, and
+what they say of each other is checked. Only then are artifacts made.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgekit import __version__
+from edgekit.core.artifact import Artifact, File
+from edgekit.core.build import BUILD_FILE, Build, CheckSet, DataNote, Variant, save_build
+from edgekit.core.dataset import DataSet
+from edgekit.core.errors import EdgekitError, OutputError, RejectedError
+from edgekit.core.files import replaced_folder, sha256_file, unwritable
+from edgekit.core.model import Model
+from edgekit.core.recipe import Calibration, Recipe
+from edgekit.core.tensor import Signature
+from edgekit.core.verdict import LoadCheck, Verdict
+from edgekit.data import check_data, open_data, overlap, random_data
+from edgekit.export import EXPORTERS
+from edgekit.jobs.plan import Plan, Wish, make_plan
+from edgekit.verify import check_set_step, compare_step, load_step, reference_step
+from edgekit.work.cache import Cache
+from edgekit.work.pool import Pool
+from edgekit.work.steps import Done, Outcome, Progress, Step, run_steps, tool_versions
+
+CHECK_SAMPLES = 4  # enough to tell a wrong answer; a board's link may be slow
+RANDOM_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The model's signature and the data, after they were checked against each other."""
+
+    model: Model
+    signature: Signature
+    calibration: DataSet | None
+    evaluation: DataSet
+    note: DataNote
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A variant, and where its files and its check set lie in the cache."""
+
+    variant: Variant
+    export: Done | None = None
+    check: Done | None = None
+
+
+def convert(wish: Wish, output: Path, *, progress: Progress = lambda *_: None) -> Build:
+    """Carry out `wish` and leave a build in `output`; an older build there is replaced.
+
+    A variant that is rejected, does not load or cannot be made is part of the build and says why;
+    `require_usable` makes an error of that.
+
+    Raises:
+        EdgekitError: see `make_plan`; nothing is written.
+    """
+    _check_output(output)
+    plan = make_plan(wish)
+    cache = Cache()
+    with Pool() as pool:
+        opened = _open(plan, pool, cache, progress)
+        made = _make_variants(plan, opened, pool, cache, progress)
+    build = Build(
+        schema=1,
+        name=plan.model.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        edgekit_version=__version__,
+        model=opened.model,
+        signature=opened.signature,
+        profile=plan.profile,
+        preprocessing=wish.preprocessing,
+        labels=wish.labels or opened.evaluation.classes,
+        data=opened.note,
+        check=CheckSet(samples=min(CHECK_SAMPLES, opened.evaluation.count)),
+        variants=tuple(each.variant for each in made),
+        folder=output,
+    )
+    _write(build, made, output)
+    cache.trim()
+    return build
+
+
+def _check_output(output: Path) -> None:
+    if (
+        output.exists()
+        and not (output / BUILD_FILE).is_file()
+        and (not output.is_dir() or any(output.iterdir()))
+    ):
+        raise OutputError(
+            f"{str(output)!r} exists and is not a build; it is left alone",
+            hint="choose another folder with -o",
+        )
+    parent = output.resolve().parent
+    while not parent.exists():
+        parent = parent.parent
+    try:
+        handle, name = tempfile.mkstemp(dir=parent, prefix=".edgekit.")
+    except OSError as exc:
+        raise unwritable(output, exc) from exc
+    os.close(handle)
+    Path(name).unlink()
+
+
+def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
+    """Open the model and the data side by side, then check one against the other."""
+    wish, model = plan.wish, plan.model
+    made = plan.source.materialise(model)
+    if made is not None:
+        result = _done(run_steps([made], pool=pool, cache=cache, progress=progress)[made]).result
+        model = Model.from_json(result["model"])
+    choice = next((r.calibration for r in plan.recipes if r.needs_calibration), Calibration())
+    steps: dict[str, Step] = {"inspect": plan.source.inspect(model)}
+    if wish.calibration is not None:
+        steps["calibration"] = open_data(
+            wish.calibration, preprocessing=wish.preprocessing, choice=choice
+        )
+    if wish.evaluation is not None:
+        steps["evaluation"] = open_data(
+            wish.evaluation, preprocessing=wish.preprocessing, choice=None
+        )
+    outcomes = run_steps(steps.values(), pool=pool, cache=cache, progress=progress)
+    signature = Signature.from_json(_done(outcomes[steps["inspect"]]).result["signature"])
+    sets = {
+        name: DataSet.from_json(_done(outcomes[steps[name]]).result["dataset"])
+        for name in ("calibration", "evaluation")
+        if name in steps
+    }
+    for name, data in sets.items():
+        check_data(
+            data, signature, what=f"--{'calibration' if name == 'calibration' else 'evaluate'}"
+        )
+    calibration, evaluation = sets.get("calibration"), sets.get("evaluation")
+    if evaluation is None:
+        evaluation = calibration or _random(signature, pool, cache, progress)
+    shared = overlap(calibration, evaluation) if calibration and "evaluation" in sets else 0
+    note = DataNote(
+        calibration=f"{calibration.origin}: {calibration.choice}" if calibration else "",
+        calibration_digest=calibration.digest if calibration else "",
+        calibration_samples=calibration.count if calibration else 0,
+        evaluation=f"{evaluation.origin}: {evaluation.choice}",
+        evaluation_digest=evaluation.digest,
+        evaluation_samples=evaluation.count,
+        overlap=shared,
+    )
+    return _Opened(model, signature, calibration, evaluation, note)
+
+
+def _random(signature: Signature, pool: Pool, cache: Cache, progress: Progress) -> DataSet:
+    step = random_data(signature, samples=RANDOM_SAMPLES, seed=0)
+    outcome = run_steps([step], pool=pool, cache=cache, progress=progress)[step]
+    return DataSet.from_json(_done(outcome).result["dataset"])
+
+
+def _make_variants(
+    plan: Plan, opened: _Opened, pool: Pool, cache: Cache, progress: Progress
+) -> list[_Made]:
+    """Export every variant, verify it, and load it with the board's own runtime."""
+    reference = reference_step(opened.model, opened.evaluation)
+    steps: dict[str, dict[str, Step]] = {}
+    refused: dict[str, EdgekitError] = {}
+    for recipe in plan.recipes:
+        name = recipe.name
+        try:
+            export = EXPORTERS[recipe.format]().step(opened.model, recipe, opened.calibration)
+        except EdgekitError as exc:  # this one cannot be made; the others can
+            refused[name] = exc
+            continue
+        steps[name] = {
+            "export": export,
+            "compare": compare_step(export, reference, opened.evaluation, recipe, opened.model),
+            "load": load_step(export, plan.runtime, title=name),
+            "check": check_set_step(export, opened.evaluation, samples=CHECK_SAMPLES, title=name),
+        }
+    wanted = [step for each in steps.values() for step in each.values()]
+    outcomes = run_steps(wanted, pool=pool, cache=cache, progress=progress)
+    made = []
+    for recipe in plan.recipes:
+        if recipe.name in refused:
+            made.append(_Made(_failed(recipe, plan, refused[recipe.name])))
+        else:
+            mine = {what: outcomes[step] for what, step in steps[recipe.name].items()}
+            made.append(_made(recipe, plan, mine))
+    return made
+
+
+def _made(recipe: Recipe, plan: Plan, outcomes: dict[str, Outcome]) -> _Made:
+    export, check = outcomes["export"], outcomes["check"]
+    if isinstance(export, EdgekitError):
+        return _Made(_failed(recipe, plan, export))
+    variant = Variant(
+        recipe=recipe,
+        named=bool(plan.wish.variants),
+        artifact=_artifact(export, recipe, plan),
+        verdict=_verdict(outcomes["compare"], outcomes["load"]),
+        convert_seconds=None if export.cached else export.seconds,
+    )
+    return _Made(variant, export, check if isinstance(check, Done) else None)
+
+
+def _failed(recipe: Recipe, plan: Plan, error: EdgekitError) -> Variant:
+    verdict = Verdict(status="failed", reasons=(_reason(error),))
+    return Variant(recipe=recipe, named=bool(plan.wish.variants), artifact=None, verdict=verdict)
+
+
+def _verdict(compared: Outcome, loaded: Outcome) -> Verdict:
+    """One verdict of the comparison on this computer and the board's runtime's word.
+
+    Raises:
+        EdgekitError: the load check itself could not be done (no such environment here).
+    """
+    load = LoadCheck.from_json(_done(loaded).result["load"])
+    if isinstance(compared, EdgekitError):
+        verdict = Verdict(status="failed", reasons=(_reason(compared),))
+    else:
+        verdict = Verdict.from_json(compared.result["verdict"])
+    if not load.ok:
+        reason = f"{load.runtime} {load.version} does not load it: {load.error}"
+        return verdict.model_copy(
+            update={"status": "unloadable", "reasons": (reason, *verdict.reasons), "loads": (load,)}
+        )
+    return verdict.model_copy(update={"loads": (load,)})
+
+
+def _artifact(export: Done, recipe: Recipe, plan: Plan) -> Artifact:
+    names: list[str] = export.result["files"]
+    files = []
+    for index, name in enumerate(names):
+        path = export.folder / name
+        suffix = path.suffix if index == 0 else f"-{name}"
+        files.append(
+            File(
+                path=f"artifacts/{plan.model.name}-{recipe.name}{suffix}",
+                size_bytes=path.stat().st_size,
+                sha256=sha256_file(path),
+            )
+        )
+    return Artifact(
+        variant=recipe.name,
+        format=recipe.format,
+        files=tuple(files),
+        signature=Signature.from_json(export.result["signature"]),
+        preprocessing=plan.wish.preprocessing,
+        recipe_digest=recipe.fingerprint(),
+        parent=export.result["parent"],
+        way=export.result["way"],
+        tools=tool_versions(export.result.get("tools", ())),
+    )
+
+
+def _write(build: Build, made: list[_Made], output: Path) -> None:
+    with replaced_folder(output) as scratch:
+        try:
+            (scratch / "artifacts").mkdir()
+            (scratch / "check").mkdir()
+            for each in made:
+                if each.export is None or each.variant.artifact is None:
+                    continue
+                names = each.export.result["files"]
+                for name, file in zip(names, each.variant.artifact.files, strict=True):
+                    shutil.copyfile(each.export.folder / name, scratch / file.path)
+                if each.check is not None:
+                    target = scratch / "check" / f"{each.variant.recipe.name}.npz"
+                    shutil.copyfile(each.check.folder / "check.npz", target)
+        except OSError as exc:
+            raise unwritable(output, exc) from exc
+        save_build(build, scratch)
+
+
+def require_usable(build: Build) -> None:
+    """Raise RejectedError if a variant that was named, or every variant, cannot be used."""
+    bad = [v for v in build.variants if v.verdict.status != "accepted"]
+    named = [v for v in bad if v.named]
+    if not named and len(bad) < len(build.variants):
+        return
+    worst = (named or bad)[0]
+    count = f" (and {len(named or bad) - 1} more)" if len(named or bad) > 1 else ""
+    raise RejectedError(
+        f"{worst.recipe.name} is {worst.verdict.status}: {'; '.join(worst.verdict.reasons)}{count}",
+        hint=f"the build is kept: edgekit report {build.folder}",
+    )
+
+
+def _done(outcome: Outcome) -> Done:
+    if isinstance(outcome, EdgekitError):
+        raise outcome
+    return outcome
+
+
+def _reason(error: EdgekitError) -> str:
+    return " ".join(part for part in (error.message, error.hint) if part)

@@ -1,0 +1,112 @@
+"""The plan: what was asked for, found possible before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekit.core.errors import ModelError, PlanError, UsageError
+from edgekit.core.model import Model
+from edgekit.core.preprocessing import Preprocessing
+from edgekit.core.profile import DeviceProfile, Runtime, load_profile
+from edgekit.core.recipe import Calibration, Recipe, load_recipe
+from edgekit.sources import SOURCES
+from edgekit.work.protocols import Source
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for, as typed."""
+
+    model: str
+    profile: str
+    variants: Sequence[str] = ()
+    calibration: str | None = None
+    evaluation: str | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    labels: tuple[str, ...] = ()
+    max_drop: float | None = None
+    samples: Calibration | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    runtime: str | None = None
+    trust_code: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A wish that was found possible, before any work."""
+
+    wish: Wish
+    profile: DeviceProfile
+    runtime: Runtime
+    recipes: tuple[Recipe, ...]
+    source: Source
+    model: Model
+
+
+def make_plan(wish: Wish) -> Plan:
+    """Check all that can be known without running anything heavy.
+
+    Raises:
+        UsageError: a name or a value is not right as written.
+        ModelError: the model cannot be used.
+        PlanError: this board cannot run what was asked, or calibration data is missing.
+    """
+    profile = load_profile(wish.profile)
+    runtime = profile.runtime_named(wish.runtime) if wish.runtime else profile.runtime
+    recipes = tuple(_recipe(name, wish) for name in wish.variants or profile.variants)
+    doubles = {r.name for r in recipes if [x.name for x in recipes].count(r.name) > 1}
+    if doubles:
+        raise UsageError(f"the variant {sorted(doubles)[0]!r} is named twice")
+    for recipe in recipes:
+        if recipe.variant not in runtime.variants:
+            others = [r.name for r in profile.runtimes if recipe.variant in r.variants]
+            raise PlanError(
+                f"{recipe.name}: {runtime.name} {runtime.version} on {profile.name} does not run "
+                f"{recipe.variant}; it runs {', '.join(runtime.variants)}",
+                hint=f"--runtime {others[0]} does" if others else "name others with --variant",
+            )
+    needy = [recipe.name for recipe in recipes if recipe.needs_calibration]
+    if needy and wish.calibration is None:
+        rest = [f"--variant {r.name}" for r in recipes if not r.needs_calibration]
+        raise PlanError(
+            f"{' and '.join(needy)} cannot be made without calibration data",
+            hint="give typical inputs with --calibration FILE"
+            + (f", or leave out what needs them: {' '.join(rest)}" if rest else ""),
+        )
+    source, model = open_model(wish.model, trust_code=wish.trust_code, shapes=wish.shapes)
+    return Plan(wish, profile, runtime, recipes, source, model)
+
+
+def open_model(
+    reference: str, *, trust_code: bool, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[Source, Model]:
+    """The source that reads `reference`, and the model's handle.
+
+    Raises:
+        ModelError: there is nothing there, or no source knows that kind of file.
+    """
+    for name in SOURCES:
+        source: Source = SOURCES[name]()
+        if source.accepts(reference):
+            return source, source.open(reference, trust_code=trust_code, shapes=shapes)
+    if not Path(reference).exists():
+        raise ModelError(
+            f"there is no file or folder {reference!r}",
+            hint="a model is a file, a folder, or package.module:function",
+        )
+    raise ModelError(
+        f"{reference!r} is not a kind of model that edgekit reads: "
+        ".keras, .h5, a SavedModel folder, or package.module:function"
+    )
+
+
+def _recipe(name: str, wish: Wish) -> Recipe:
+    recipe = load_recipe(name)
+    if wish.max_drop is not None:
+        budget = recipe.budget.model_copy(update={"max_drop": wish.max_drop})
+        recipe = recipe.model_copy(update={"budget": budget})
+    if wish.samples is not None:
+        recipe = recipe.model_copy(update={"calibration": wish.samples})
+    return recipe

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.errors import UnknownNameError, UsageError
+from edgekit.core.recipe import BUILTIN, Recipe, load_recipe
+
+
+def test_the_built_in_recipes_are_what_the_variants_are_called() -> None:
+    assert list(BUILTIN) == ["float32", "float16", "dynamic", "int8", "int8-io", "int16x8"]
+    assert all(load_recipe(name).variant == name for name in BUILTIN)
+
+
+def test_a_recipe_file_is_named_by_itself_and_is_of_a_known_variant(tmp_path: Path) -> None:
+    path = tmp_path / "strict.toml"
+    path.write_text(
+        'schema = 1\nname = "strict"\nquantization = "int8"\nio = "integer"\n'
+        "[budget]\nmax_drop = 0.25\n"
+    )
+    recipe = load_recipe(str(path))
+    assert (recipe.name, recipe.variant, recipe.budget.max_drop) == ("strict", "int8-io", 0.25)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_the_fingerprint_tells_recipes_apart() -> None:
+    assert len({recipe.fingerprint() for recipe in BUILTIN.values()}) == len(BUILTIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('schema = 1\nname = "x"\nquantization = "int7"', "int7"),
+        ('schema = 1\nname = "x"\nquantization = "int8"\nbugdet = 1', "unknown key 'bugdet'"),
+        ('name = "x"\nquantization = "int8"', "write schema = 1"),
+        ('schema = 1\nname = "../x"\nquantization = "int8"', "'../x'"),
+        ("schema = ", "not valid TOML"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_named(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_recipe(str(path))
+    assert says in str(caught.value)
+
+
+def test_an_unknown_variant_and_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="int8"):
+        load_recipe("int-8")
+    with pytest.raises(UsageError, match="cannot read the recipe"):
+        load_recipe(str(tmp_path / "none.toml"))

@@ -1,0 +1,56 @@
+"""What the tests have worker processes do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.errors import ModelError
+
+
+def write(out: Path, text: str) -> dict[str, Any]:
+    (out / "text").write_text(text, encoding="utf-8")
+    return {"pid": os.getpid(), "text": text}
+
+
+def join(out: Path, first: str, second: str) -> dict[str, Any]:
+    texts = [(Path(folder) / "text").read_text(encoding="utf-8") for folder in (first, second)]
+    return write(out, "".join(texts))
+
+
+def chatter(out: Path) -> dict[str, Any]:
+    """Prints like a library that thinks stdout is its own, through Python and below it."""
+    print('{"result": "not an answer"}')
+    os.write(1, b"native noise\n")
+    sys.stdout.flush()
+    return {}
+
+
+def refuse(out: Path) -> dict[str, Any]:
+    raise ModelError("not a model", hint="give a model")
+
+
+def blunder(out: Path) -> dict[str, Any]:
+    raise ZeroDivisionError("a bug")
+
+
+def crash(out: Path) -> dict[str, Any]:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return {}
+
+
+def hang(out: Path, started: str = "") -> dict[str, Any]:
+    if started:
+        Path(started).write_text(str(os.getpid()), encoding="utf-8")
+    time.sleep(600)
+    return {}
+
+
+def devour(out: Path) -> dict[str, Any]:
+    hoard = [bytearray(os.urandom(1 << 20)) for _ in range(400)]
+    time.sleep(600)
+    return {"never": len(hoard)}

@@ -1,0 +1,84 @@
+"""The cache: atomic, shared, bounded."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.core.errors import OutputError, UsageError
+from edgekit.work.cache import RESULT_FILE, Cache
+
+
+def fill(size: int) -> Any:
+    def make(out: Path) -> dict[str, Any]:
+        (out / "data").write_bytes(b"x" * size)
+        return {"size": size}
+
+    return make
+
+
+def test_an_entry_is_found_again_by_another_cache_object(tmp_path: Path) -> None:
+    made, fresh = Cache(tmp_path).get_or_make("aa11", fill(3))
+    assert fresh
+    found = Cache(tmp_path).find("aa11")
+    assert found == made
+
+
+def test_a_failed_make_leaves_nothing(tmp_path: Path) -> None:
+    def make(out: Path) -> dict[str, Any]:
+        (out / "half").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Cache(tmp_path).get_or_make("aa11", make)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_two_makers_of_one_step_make_it_once(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make(out: Path) -> dict[str, Any]:
+        made.append(1)
+        return {}
+
+    threads = [
+        threading.Thread(target=lambda: Cache(tmp_path).get_or_make("aa11", make)) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+
+
+def test_trim_removes_what_was_used_longest_ago(tmp_path: Path) -> None:
+    for age, key in enumerate(("aa", "bb", "cc")):
+        entry, _ = Cache(tmp_path).get_or_make(key, fill(1000))
+        os.utime(entry.folder / RESULT_FILE, (1000 - age, 1000 - age))
+    removed = Cache(tmp_path).trim(limit_bytes=1500)
+    assert removed.entries == 2
+    assert Cache(tmp_path).find("aa") is not None
+    assert Cache(tmp_path).find("cc") is None
+
+
+def test_trim_spares_what_this_run_has_handed_out(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.get_or_make("aa", fill(1000))
+    assert cache.trim(limit_bytes=0).entries == 0
+    assert Cache(tmp_path).trim(limit_bytes=0).entries == 1
+
+
+def test_a_limit_that_is_no_number_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE_LIMIT_MB", "plenty")
+    with pytest.raises(UsageError, match="'plenty'"):
+        Cache()
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write"):
+        Cache(tmp_path / "file").get_or_make("aa", fill(1))

@@ -1,0 +1,179 @@
+"""Steps run in real worker processes: what is done once, what fails alone, what is cleaned up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.errors import ConversionError, EdgekitError, ModelError, WorkerError
+from edgekit.work.cache import Cache
+from edgekit.work.pool import Pool
+from edgekit.work.steps import Done, Step, run_steps
+
+FUNCTIONS = "tests.work.functions"
+
+
+def step(name: str, **arguments: object) -> Step:
+    return Step(title=name, function=f"{FUNCTIONS}:{name}", worker="plain", arguments=arguments)
+
+
+@pytest.fixture
+def cache(fresh_cache: Path) -> Cache:
+    return Cache()
+
+
+def run(steps: list[Step], cache: Cache, **limits: float) -> list[Done | EdgekitError]:
+    with Pool(**limits) as pool:  # type: ignore[arg-type]
+        outcomes = run_steps(steps, pool=pool, cache=cache)
+    return [outcomes[s] for s in steps]
+
+
+def test_a_step_hands_its_folder_to_the_one_that_needs_it(cache: Cache) -> None:
+    joined = Step(
+        title="join",
+        function=f"{FUNCTIONS}:join",
+        worker="plain",
+        needs={"first": step("write", text="edge"), "second": step("write", text="kit")},
+    )
+    (outcome,) = run([joined], cache)
+    assert isinstance(outcome, Done)
+    assert (outcome.folder / "text").read_text() == "edgekit"
+
+
+def test_the_same_step_is_not_done_twice_and_needs_no_worker(cache: Cache) -> None:
+    (first,) = run([step("write", text="once")], cache)
+    before = set((cache.root / "logs").iterdir())
+    (second,) = run([step("write", text="once")], cache)
+    assert isinstance(first, Done)
+    assert isinstance(second, Done)
+    assert not first.cached
+    assert second.cached
+    assert second.result == first.result  # the same process id: nobody ran it again
+    assert set((cache.root / "logs").iterdir()) == before  # no worker was started
+
+
+def test_other_arguments_are_another_step(cache: Cache) -> None:
+    one, two = run([step("write", text="a"), step("write", text="b")], cache)
+    assert isinstance(one, Done)
+    assert isinstance(two, Done)
+    assert one.folder != two.folder
+
+
+def test_identity_leaves_paths_out_of_the_key() -> None:
+    def at(path: str) -> Step:
+        return Step(
+            title="x",
+            function=f"{FUNCTIONS}:write",
+            worker="plain",
+            arguments={"text": path},
+            identity={"content": "abc"},
+        )
+
+    assert at("/here").key == at("/there").key
+
+
+def test_a_worker_stays_warm_for_the_next_step(cache: Cache) -> None:
+    with Pool() as pool:
+        pids = set()
+        for text in "abc":
+            wanted = step("write", text=text)
+            outcome = run_steps([wanted], pool=pool, cache=cache)[wanted]
+            assert isinstance(outcome, Done)
+            pids.add(outcome.result["pid"])
+    assert len(pids) == 1
+
+
+def test_what_a_library_prints_is_no_answer(cache: Cache) -> None:
+    (outcome,) = run([step("chatter")], cache)
+    assert isinstance(outcome, Done)
+    assert outcome.result == {}
+    logs = "".join(p.read_text() for p in (cache.root / "logs").iterdir())
+    assert "native noise" in logs
+
+
+def test_our_errors_come_home_as_themselves(cache: Cache) -> None:
+    (outcome,) = run([step("refuse")], cache)
+    assert isinstance(outcome, ModelError)
+    assert (outcome.message, outcome.hint) == ("not a model", "give a model")
+
+
+def test_a_bug_is_a_conversion_error_with_its_log(cache: Cache) -> None:
+    (outcome,) = run([step("blunder")], cache)
+    assert isinstance(outcome, ConversionError)
+    assert "ZeroDivisionError: a bug" in outcome.message
+    assert "Traceback" in Path(outcome.log).read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "says"),
+    [
+        ("crash", {}, "SIGSEGV"),
+        ("hang", {"timeout_seconds": 1.0}, "took longer than 1 s"),
+        ("devour", {"memory_bytes": 200_000_000}, "of memory"),
+    ],
+)
+def test_a_worker_that_dies_takes_only_its_own_step_down(
+    cache: Cache, name: str, limits: dict[str, float], says: str
+) -> None:
+    bad, good = run([step(name), step("write", text="unharmed")], cache, **limits)
+    assert isinstance(bad, WorkerError)
+    assert says in bad.message
+    assert Path(bad.log).parent.is_dir()
+    assert isinstance(good, Done)
+
+
+def test_what_needs_a_failed_step_gets_its_error(cache: Cache) -> None:
+    needy = Step(
+        title="join",
+        function=f"{FUNCTIONS}:join",
+        worker="plain",
+        needs={"first": step("refuse"), "second": step("write", text="x")},
+    )
+    (outcome,) = run([needy], cache)
+    assert isinstance(outcome, ModelError)
+
+
+def test_a_failure_leaves_nothing_in_the_cache(cache: Cache) -> None:
+    run([step("refuse"), step("blunder")], cache)
+    assert cache.usage().entries == 0
+    assert [p for p in cache.root.rglob("*") if p.is_file() and p.suffix != ".log"] == []
+
+
+def test_ctrl_c_ends_the_workers_and_keeps_nothing_half_done(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    script = textwrap.dedent(f"""
+        from edgekit.work.cache import Cache
+        from edgekit.work.pool import Pool
+        from edgekit.work.steps import Step, run_steps
+        wanted = Step(title="hang", function="{FUNCTIONS}:hang", worker="plain",
+                      arguments={{"started": {str(started)!r}}})
+        with Pool() as pool:
+            run_steps([wanted], pool=pool, cache=Cache())
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "EDGEKIT_CACHE": str(tmp_path / "cache")},
+        stderr=subprocess.PIPE,
+    )
+    wait_for(lambda: started.exists() and started.read_text() != "")
+    worker = int(started.read_text())
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in stderr
+    wait_for(lambda: not Path(f"/proc/{worker}").exists())
+    assert Cache(tmp_path / "cache").usage().entries == 0
+    assert list((tmp_path / "cache" / "steps").rglob("*.lock")) == []
+
+
+def wait_for(condition, seconds: float = 30) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
