@@ -1,0 +1,193 @@
+"""Reading and changing ``.tflite`` flatbuffers: signatures, tensor types, operators.
+
+Schema: https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/schema/schema.fbs, as
+shipped in ai-edge-litert. Runs in worker processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.errors import ConversionError
+from edgekit.core.tensor import Quantization, Signature, TensorSpec
+
+IDENTIFIER = b"TFL3"  # at offset 4 of every file
+
+# TensorType of the schema to numpy's name; what is missing here does not occur at a border.
+_DTYPES = {
+    "FLOAT32": "float32",
+    "FLOAT16": "float16",
+    "FLOAT64": "float64",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT16": "int16",
+    "UINT16": "uint16",
+    "INT32": "int32",
+    "UINT32": "uint32",
+    "INT64": "int64",
+    "UINT64": "uint64",
+    "BOOL": "bool",
+    "STRING": "str",
+    "COMPLEX64": "complex64",
+}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: its name and the types of what it reads, holds and gives.
+
+    Attributes:
+        name: as in the schema ("CONV_2D"), or the name of a custom operator.
+        inputs: numpy's names of the types of non-constant inputs.
+        constants: the same for constant inputs of floating-point or 8-bit type with two or more
+            dimensions: the weights.
+        outputs: the same for outputs.
+        location: the name of its first output tensor.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    constants: tuple[str, ...]
+    outputs: tuple[str, ...]
+    location: str
+
+
+def read(source: Path | bytes) -> Any:
+    """The flatbuffer as the schema's object tree (a ``ModelT``).
+
+    Raises:
+        ConversionError: not a TFLite flatbuffer.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    if content[4:8] != IDENTIFIER:
+        raise ConversionError("the converter did not give a TFLite flatbuffer")
+    return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+
+
+def write(model: Any, path: Path) -> None:
+    """Serialise an object tree into `path`."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def set_signature(
+    model: Any, name: str, inputs: Mapping[str, int], outputs: Mapping[str, int]
+) -> None:
+    """Give the main graph one signature; the mappings lead from names to tensor indices."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    def maps(names: Mapping[str, int]) -> list[Any]:
+        made = []
+        for key, index in names.items():
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = key, index
+            made.append(entry)
+        return made
+
+    definition = schema.SignatureDefT()
+    definition.signatureKey, definition.subgraphIndex = name, 0
+    definition.inputs, definition.outputs = maps(inputs), maps(outputs)
+    model.signatureDefs = [definition]
+
+
+def signature(model: Any) -> Signature:
+    """The file's own signature, with types, shapes and quantization of its tensors.
+
+    Raises:
+        ConversionError: it has none, or a tensor of it has a type that no array has.
+    """
+    if not model.signatureDefs:
+        raise ConversionError("the flatbuffer has no signature")
+    definition = model.signatureDefs[0]
+    tensors = model.subgraphs[definition.subgraphIndex].tensors
+    return Signature(
+        name=_text(definition.signatureKey),
+        inputs=tuple(_spec(_text(m.name), tensors[m.tensorIndex]) for m in definition.inputs),
+        outputs=tuple(_spec(_text(m.name), tensors[m.tensorIndex]) for m in definition.outputs),
+    )
+
+
+def operators(model: Any) -> Iterator[Operator]:
+    """Every operator of every subgraph, in the file's order, which is that of execution."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    names = [
+        _text(code.customCode) if code.customCode else flatbuffer_utils.opcode_to_name(model, index)
+        for index, code in enumerate(model.operatorCodes)
+    ]
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            ins = [graph.tensors[i] for i in operator.inputs if i >= 0]
+            outs = [graph.tensors[i] for i in operator.outputs if i >= 0]
+            constant = [t for t in ins if is_constant(model, t)]
+            yield Operator(
+                name=names[operator.opcodeIndex],
+                inputs=tuple(dtype(t) for t in ins if not is_constant(model, t)),
+                constants=tuple(
+                    dtype(t) for t in constant if dtype(t) in _WEIGHT_TYPES and _rank(t) >= 2
+                ),
+                outputs=tuple(dtype(t) for t in outs),
+                location=_text(outs[0].name) if outs else "",
+            )
+
+
+_WEIGHT_TYPES = ("float32", "float16", "int8")
+
+
+def is_constant(model: Any, tensor: Any) -> bool:
+    """Whether the tensor's values stand in the file."""
+    buffer = model.buffers[tensor.buffer]
+    return (buffer.data is not None and len(buffer.data) > 0) or bool(buffer.size)
+
+
+def dtype(tensor: Any) -> str:
+    """numpy's name of a tensor's type; the schema's own for what numpy does not have."""
+    name = _type_names()[tensor.type]
+    return _DTYPES.get(name, name.lower())
+
+
+@cache
+def _type_names() -> dict[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {
+        value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")
+    }
+
+
+def _spec(name: str, tensor: Any) -> TensorSpec:
+    kind = dtype(tensor)
+    if kind not in _DTYPES.values():
+        raise ConversionError(f"the artifact's {name!r} has the type {kind}, which no array has")
+    sizes = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
+    return TensorSpec(
+        name=name,
+        shape=tuple(None if size < 0 else int(size) for size in (() if sizes is None else sizes)),
+        dtype=kind,
+        quantization=_quantization(tensor.quantization),
+    )
+
+
+def _quantization(given: Any) -> Quantization | None:
+    if given is None or given.scale is None or len(given.scale) == 0:
+        return None
+    return Quantization(
+        scale=tuple(float(value) for value in given.scale),
+        zero_point=tuple(int(value) for value in given.zeroPoint),
+        axis=int(given.quantizedDimension) if len(given.scale) > 1 else None,
+    )
+
+
+def _rank(tensor: Any) -> int:
+    return 0 if tensor.shape is None else len(tensor.shape)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,133 @@
+"""Keras models: ``.keras``, ``.h5``, a SavedModel folder, or a function that returns a model.
+
+    edgekit convert model.keras --for raspberry-pi-5
+    edgekit convert exported/ --for raspberry-pi-5
+    edgekit convert my_package.models:build --for raspberry-pi-5
+
+Keras 3 and Keras 2 (tf_keras) files are told apart by what they say of themselves. See
+https://keras.io/api/models/model_saving_apis/.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgekit.core.errors import ModelError, UntrustedModelError
+from edgekit.core.files import sha256_path
+from edgekit.core.model import Model
+from edgekit.sources.keras_files import Kind, examine
+from edgekit.work.steps import Step
+
+WORKER = "tensorflow"
+LOADER = "edgekit.sources.keras_worker:load"
+TOOLS: dict[str, tuple[str, ...]] = {
+    "keras3": ("tensorflow", "keras"),
+    "keras2": ("tensorflow", "tf-keras"),
+    "savedmodel": ("tensorflow",),
+    "function": ("tensorflow", "keras", "tf-keras"),
+}
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+class KerasSource:
+    """Opens Keras models; a `Source`."""
+
+    def accepts(self, reference: str) -> bool:
+        """Whether `reference` looks like one of Keras' things: by its name or its first bytes."""
+        if _is_function(reference):
+            return True
+        path = Path(reference)
+        return path.suffix.lower() in _SUFFIXES or (path / "saved_model.pb").exists()
+
+    def open(
+        self, reference: str, *, trust_code: bool, shapes: Mapping[str, tuple[int, ...]]
+    ) -> Model:
+        """See `Source.open`. A function is the user's own code and needs no `trust_code`."""
+        if _is_function(reference):
+            return Model(
+                name=reference.rpartition(":")[2].rpartition(".")[2],
+                reference=reference,
+                path="",
+                framework="keras",
+                kind="function",
+                digest="",
+                loader=LOADER,
+                worker=WORKER,
+                shapes=dict(shapes),
+                trusted=trust_code,
+            )
+        path = Path(reference)
+        found = examine(path)
+        if found.code and not trust_code:
+            raise UntrustedModelError(
+                f"{reference!r} holds code that would run when it is loaded: {_listed(found.code)}",
+                hint="if you trust where it comes from, give --trust-code",
+            )
+        return _handle(path.resolve(), reference, found.kind, shapes, trust_code)
+
+    def materialise(self, model: Model) -> Step | None:
+        """See `Source.materialise`."""
+        if model.kind != "function":
+            return None
+        return Step(
+            title=f"{model.name}: build",
+            function="edgekit.sources.keras_worker:materialise",
+            worker=WORKER,
+            arguments={"model": model.to_json()},
+            identity={"call": uuid.uuid4().hex},
+            tools=TOOLS["function"],
+        )
+
+    def inspect(self, model: Model) -> Step:
+        """See `Source.inspect`."""
+        return Step(
+            title=f"{model.name}: read",
+            function="edgekit.sources.keras_worker:inspect",
+            worker=WORKER,
+            arguments={"model": model.to_json()},
+            identity=identity(model),
+            tools=TOOLS[model.kind],
+        )
+
+
+def identity(model: Model) -> dict[str, object]:
+    """What decides how a model loads; the place where it lies does not."""
+    return {
+        "digest": model.digest,
+        "kind": model.kind,
+        "shapes": {name: list(shape) for name, shape in sorted(model.shapes.items())},
+    }
+
+
+def _handle(
+    path: Path, reference: str, kind: Kind, shapes: Mapping[str, tuple[int, ...]], trusted: bool
+) -> Model:
+    try:
+        digest = sha256_path(path)
+    except OSError as exc:
+        raise ModelError(f"cannot read {reference!r}: {exc.strerror or exc}") from exc
+    return Model(
+        name=path.name if path.is_dir() else path.stem,
+        reference=reference,
+        path=str(path),
+        framework="keras",
+        kind=kind,
+        digest=digest,
+        loader=LOADER,
+        worker=WORKER,
+        shapes=dict(shapes),
+        trusted=trusted,
+    )
+
+
+def _is_function(reference: str) -> bool:
+    return _FUNCTION.fullmatch(reference) is not None and not Path(reference).exists()
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

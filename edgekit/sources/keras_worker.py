@@ -1,0 +1,474 @@
+"""The worker's side of Keras models: load them, describe them, run them.
+
+TensorFlow, Keras 3 and Keras 2 are only imported inside the functions here, which run in a worker
+process of the kind "tensorflow". A model stays loaded there for the next step on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.errors import EdgekitError, ModelError, UntrustedModelError, WorkerError
+from edgekit.core.files import sha256_file
+from edgekit.core.model import Model
+from edgekit.core.registry import resolve
+from edgekit.core.tensor import Signature, TensorSpec
+
+MODULES = {"keras3": "keras", "keras2": "tf_keras"}
+BATCH = 32  # samples at a time in `run`: bounds the memory, not the result
+_loaded: dict[str, KerasModel | SavedModel] = {}
+
+
+# ------------------------------------------------------------------------------- steps
+
+
+def inspect(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
+    """Load the model; `Source.inspect` says what comes back."""
+    return {"signature": load(Model.from_json(model)).signature.to_json()}
+
+
+def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
+    """Call the user's function and save what it returns; `Source.materialise` says what comes back.
+
+    Raises:
+        ModelError: it cannot be imported or called, or returns something that is no Keras model.
+    """
+    handle = Model.from_json(model)
+    function = resolve(handle.reference)
+    try:
+        made = function()
+    except EdgekitError:
+        raise
+    except Exception as exc:
+        raise ModelError(
+            f"{handle.reference} raised {_words(exc)}",
+            hint="it is called without arguments and has to return a Keras model",
+        ) from exc
+    kind = _generation_of(made)
+    if kind is None:
+        raise ModelError(
+            f"{handle.reference} returned a {type(made).__name__}, not a Keras model",
+            hint="it is called without arguments and has to return a Keras model",
+        )
+    path = out / "model.keras"
+    with _translated(handle.reference):
+        made.save(path)
+    digest = sha256_file(path)
+    # It is the user's own code that has just run, so what it made may run again.
+    update = {"path": path.name, "kind": kind, "digest": digest, "trusted": True}
+    saved = handle.model_copy(update=update)
+    _remember(saved, KerasModel(made, saved))  # the next steps need not read it again
+    return {"model": saved.to_json()}
+
+
+def load(model: Model) -> KerasModel | SavedModel:
+    """The live model; a `LoadedModel`. The one loaded last in this process is kept.
+
+    Raises:
+        ModelError: its weights do not fit its architecture, its dimensions are open, …
+        UntrustedModelError: it needs code, and the handle is not trusted.
+    """
+    key = model.fingerprint() if not model.digest else _key(model)
+    if key not in _loaded:
+        loaded = SavedModel(model) if model.kind == "savedmodel" else _load_keras(model)
+        _remember(model, loaded)
+    return _loaded[key]
+
+
+def _key(model: Model) -> str:
+    return model.model_copy(update={"path": "", "reference": "", "name": ""}).fingerprint()
+
+
+def _remember(model: Model, loaded: KerasModel | SavedModel) -> None:
+    _loaded.clear()  # one at a time: models are large
+    _loaded[_key(model)] = loaded
+
+
+def _load_keras(model: Model) -> KerasModel:
+    keras = _import(MODULES[model.kind])
+    if ":" in model.reference and not Path(model.reference).exists():
+        resolve(model.reference)  # a model made by a function may have classes of its module
+    with _translated(model.reference):
+        live = keras.models.load_model(model.path, compile=False, safe_mode=not model.trusted)
+    return KerasModel(live, model)
+
+
+def _generation_of(live: object) -> str | None:
+    for cls in type(live).__mro__:
+        if cls.__name__ == "Model" and cls.__module__.startswith(("keras.", "tf_keras.")):
+            return "keras3" if cls.__module__.startswith("keras.") else "keras2"
+    return None
+
+
+def _import(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as exc:
+        package = name.replace("_", "-")
+        raise WorkerError(
+            f"this model needs {package}, which cannot be imported: {exc}",
+            hint="pip install 'edgekit[keras]'",
+        ) from exc
+
+
+# ------------------------------------------------------------------------------ models
+
+
+class KerasModel:
+    """A Keras 2 or Keras 3 model with known inputs; a `LoadedModel` that can be frozen."""
+
+    def __init__(self, live: Any, model: Model) -> None:
+        import tensorflow as tf
+
+        self._live = self.trackable = live
+        inputs, outputs = getattr(live, "inputs", None), getattr(live, "outputs", None)
+        if not inputs or not outputs:
+            raise ModelError(
+                f"{model.reference!r} is a subclassed model without fixed inputs",
+                hint="export it with a signature (model.export('folder')) and convert that folder",
+            )
+        input_struct = _struct(live, "inputs")
+        self._input_struct = inputs[0] if input_struct is None else input_struct
+        self._output_names = _output_names(live, outputs)
+        names = _unique([_layer_name(tensor) for tensor in inputs])
+        given = [(tuple(tensor.shape), tf.as_dtype(tensor.dtype).name) for tensor in inputs]
+        specs = _fixed(model, [(name, *spec) for name, spec in zip(names, given, strict=True)])
+        self._input_specs = specs
+        with _translated(model.reference):
+            self.concrete = _trace(self._call, specs)
+        self.signature = _signature(names, specs, self._output_names, self.concrete)
+        self._batched: Any = None
+
+    def _call(self, *tensors: Any) -> list[Any]:
+        import tensorflow as tf
+
+        packed = tf.nest.pack_sequence_as(self._input_struct, tensors)
+        answer = self._live(packed, training=False)
+        return [tf.convert_to_tensor(tensor) for tensor in tf.nest.flatten(answer)]
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs by name, float32 as the model gives them; `inputs` of shape (samples, …)."""
+        import tensorflow as tf
+
+        if self._batched is None:
+            batched = [
+                tf.TensorSpec((None, *spec.shape[1:]), spec.dtype) for spec in self._input_specs
+            ]
+            self._batched = tf.function(self._call, input_signature=batched)
+        arrays = _ordered(inputs, self.signature)
+        return _in_batches(self._batched, arrays, self._output_names, BATCH)
+
+    def layers(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The output of each layer, inner models' layers as ``outer/inner``, as they execute."""
+        arrays = _ordered(inputs, self.signature)
+        with _recorded(self._live) as found:
+            self._call(*arrays)
+        return found
+
+
+class SavedModel:
+    """The ``serving_default`` signature of a SavedModel; a `LoadedModel` that can be frozen."""
+
+    def __init__(self, model: Model) -> None:
+        import tensorflow as tf
+
+        with _translated(model.reference):
+            self.trackable = tf.saved_model.load(model.path)
+            self._function = self.trackable.signatures["serving_default"]
+        _, given = self._function.structured_input_signature
+        self._names = list(given)
+        open_specs = [(n, _shape(spec), spec.dtype.name) for n, spec in given.items()]
+        self._input_specs = _fixed(model, open_specs)
+        self._output_names = list(self._function.structured_outputs)
+        self._takes_batches = all(shape[0] is None for _, shape, _ in open_specs if shape)
+        with _translated(model.reference):
+            self.concrete = _trace(self._call, self._input_specs)
+        self.signature = _signature(
+            self._names, self._input_specs, self._output_names, self.concrete
+        )
+
+    def _call(self, *tensors: Any) -> list[Any]:
+        answer = self._function(**dict(zip(self._names, tensors, strict=True)))
+        return [answer[name] for name in self._output_names]
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs by name; `inputs` of shape (samples, …)."""
+        import tensorflow as tf
+
+        arrays = [tf.constant(array) for array in _ordered(inputs, self.signature)]
+        size = BATCH if self._takes_batches else 1
+        return _in_batches(self._call, arrays, self._output_names, size)
+
+    def layers(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The result of each floating-point operation of the graph, by the operation's name.
+
+        A SavedModel has lost its layers; its operations' names still tell where they came from.
+        """
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import (
+            convert_variables_to_constants_v2,
+        )
+
+        arrays = _ordered(inputs, self.signature)
+        frozen = convert_variables_to_constants_v2(self.concrete)
+        kept = [
+            op.outputs[0]
+            for op in frozen.graph.get_operations()
+            if op.inputs
+            and op.outputs
+            and op.type not in _NO_LAYERS
+            and op.outputs[0].dtype.is_floating
+        ]
+        probe = frozen.prune(frozen.inputs, kept)
+        answers = probe(*[tf.constant(array[:1]) for array in arrays])
+        pairs = zip(kept, answers, strict=True)
+        return {tensor.op.name: answer.numpy() for tensor, answer in pairs}
+
+
+_NO_LAYERS = frozenset({"Identity", "Const", "Placeholder", "Reshape", "NoOp"})
+
+
+# ---------------------------------------------------------------------------- signature
+
+
+def _struct(live: Any, what: str) -> Any:
+    """The nest that the user gave as inputs or outputs; Keras 3 and 2 keep it in other places."""
+    functional = getattr(live, "_functional", None) or live  # a Keras 3 Sequential wraps one
+    for attribute in (f"_{what}_struct", f"_nested_{what}"):
+        found = getattr(functional, attribute, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _output_names(live: Any, outputs: Sequence[Any]) -> list[str]:
+    """Keys of a dict of outputs in flattening order; otherwise the names of the last layers.
+
+    TFLiteConverter calls the outputs of a Keras 3 model output_0, output_1, …, whatever the user
+    has called them; the user's names are kept here, as Keras 2 does.
+    """
+    struct = _struct(live, "outputs")
+    if isinstance(struct, dict) and len(struct) == len(outputs):
+        return [str(key) for key in sorted(struct)]
+    return _unique([_layer_name(tensor) for tensor in outputs])
+
+
+def _layer_name(tensor: Any) -> str:
+    history = getattr(tensor, "_keras_history", None)  # Keras 3: operation; Keras 2: layer
+    maker = getattr(history, "operation", None) or getattr(history, "layer", None)
+    return str(maker.name) if maker is not None else str(tensor.name).partition(":")[0]
+
+
+def _unique(names: list[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        count = 0
+        unique = name
+        while unique in found:
+            count += 1
+            unique = f"{name}_{count}"
+        found.append(unique)
+    return found
+
+
+def _shape(spec: Any) -> tuple[int | None, ...]:
+    return tuple(spec.shape) if spec.shape.rank is not None else ()
+
+
+def _fixed(model: Model, inputs: Sequence[tuple[str, tuple[int | None, ...], str]]) -> list[Any]:
+    """TensorSpecs without open dimensions: the batch is 1, others are as the user said.
+
+    Raises:
+        ModelError: an open dimension has no size, or a size is given that does not fit.
+    """
+    import tensorflow as tf
+
+    unknown = sorted(set(model.shapes) - {name for name, _, _ in inputs})
+    if unknown:
+        raise ModelError(
+            f"{model.reference!r} has no input called {unknown[0]!r}; "
+            f"its inputs: {', '.join(name for name, _, _ in inputs)}"
+        )
+    specs = []
+    for index, (name, shape, dtype) in enumerate(inputs):
+        sizes = list(shape)
+        if sizes and sizes[0] is None:
+            sizes[0] = 1
+        given = model.shapes.get(name)
+        if given is not None:
+            wanted: list[int | None] = list(given) if len(given) == len(sizes) else [1, *given]
+            if len(wanted) != len(sizes) or any(
+                size not in (None, want) for size, want in zip(sizes, wanted, strict=True)
+            ):
+                raise ModelError(
+                    f"input {name!r} is {_words_of(shape)}; it cannot be {_words_of(given)}"
+                )
+            sizes = wanted
+        example = ",".join(str(size or 224) for size in sizes)
+        if None in sizes:
+            raise ModelError(
+                f"input {name!r} of {model.reference!r} has open dimensions: {_words_of(shape)}",
+                hint=f"give its size, for example --shape {name}={example}",
+            )
+        if sizes and sizes[0] != 1:
+            raise ModelError(
+                f"input {name!r} of {model.reference!r} has a fixed batch of {sizes[0]}: "
+                f"{_words_of(shape)}",
+                hint="edgekit makes artifacts for a batch of 1; save the model with an open batch",
+            )
+        label = re.sub(r"[^A-Za-z0-9_.]", "_", name)
+        # The index keeps names apart that differ only in letters TensorFlow does not allow.
+        specs.append(tf.TensorSpec(sizes, tf.as_dtype(dtype), name=f"serving_{index}_{label}"))
+    return specs
+
+
+def _trace(call: Any, specs: list[Any]) -> Any:
+    """The call as one concrete function of fixed shapes."""
+    import tensorflow as tf
+
+    return tf.function(call, input_signature=specs).get_concrete_function()
+
+
+def _signature(
+    input_names: list[str], specs: list[Any], output_names: list[str], concrete: Any
+) -> Signature:
+    return Signature(
+        inputs=tuple(
+            TensorSpec(name=name, shape=tuple(spec.shape), dtype=spec.dtype.name)
+            for name, spec in zip(input_names, specs, strict=True)
+        ),
+        outputs=tuple(
+            TensorSpec(name=name, shape=_shape(tensor), dtype=tensor.dtype.name)
+            for name, tensor in zip(output_names, concrete.outputs, strict=True)
+        ),
+    )
+
+
+def _words_of(shape: Sequence[int | None]) -> str:
+    return "×".join("?" if size is None else str(size) for size in shape) or "scalar"
+
+
+# ------------------------------------------------------------------------------ running
+
+
+def _ordered(inputs: Mapping[str, Any], signature: Signature) -> list[Any]:
+    import numpy as np
+
+    missing = [spec.name for spec in signature.inputs if spec.name not in inputs]
+    if missing:
+        raise ModelError(f"no data for input {missing[0]!r}; given: {', '.join(inputs) or 'none'}")
+    return [np.asarray(inputs[spec.name], dtype=spec.dtype) for spec in signature.inputs]
+
+
+def _in_batches(
+    call: Any, arrays: Sequence[Any], names: Sequence[str], size: int
+) -> dict[str, Any]:
+    import numpy as np
+
+    count = len(arrays[0])
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    for start in range(0, count, size):
+        answers = call(*[array[start : start + size] for array in arrays])
+        for name, answer in zip(names, answers, strict=True):
+            parts[name].append(answer.numpy())
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+@contextmanager
+def _recorded(live: Any) -> Iterator[dict[str, Any]]:
+    """Note what every layer returns while the block runs the model eagerly.
+
+    Wrapping `call` on each layer object sees nested and shared layers alike, in the order of
+    execution, and needs no second model. A layer that is called several times (an RNN's cell)
+    is noted the first time.
+    """
+    found: dict[str, Any] = {}
+    path: list[str] = []
+
+    def wrap(layer: Any, call: Any) -> Any:
+        @functools.wraps(call)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            path.append(layer.name)
+            try:
+                answer = call(*args, **kwargs)
+            finally:
+                name = "/".join(path)
+                path.pop()
+            if hasattr(answer, "numpy") and name not in found:
+                found[name] = answer.numpy()
+            return answer
+
+        return wrapped
+
+    layers = list(live._flatten_layers(include_self=False))
+    for layer in layers:
+        object.__setattr__(layer, "call", wrap(layer, layer.call))
+    try:
+        yield found
+    finally:
+        for layer in layers:
+            object.__delattr__(layer, "call")
+
+
+# ------------------------------------------------------------------------------- errors
+
+
+@contextmanager
+def _translated(reference: str) -> Iterator[None]:
+    """Turn what Keras and TensorFlow raise while loading or tracing into errors of ours."""
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as exc:
+        raise _explained(reference, exc) from exc
+
+
+_UNKNOWN = re.compile(
+    r"(?:Unknown (?:layer|activation function|object|\w+)|Could not locate (?:class|function))"
+    r":? *['\"]?([\w>.]+)"
+)
+_WEIGHTS = re.compile(
+    r"weights?|variables?.*(?:shape|match)|Layer count mismatch|expected \d+ variables|object path|"
+    r"shape mismatch|not compatible|cannot be loaded|was never loaded|A total of",
+    re.IGNORECASE,
+)
+_LAMBDA = re.compile(r"lambda|safe_mode|unsafe", re.IGNORECASE)
+
+
+def _explained(reference: str, exc: Exception) -> ModelError:
+    text = str(exc)
+    unknown = _UNKNOWN.search(text)
+    if unknown:
+        return UntrustedModelError(
+            f"{reference!r} needs code that is not in the file: {unknown[1]}",
+            hint="export it with model.export('folder') where that code is, and convert the folder",
+        )
+    if _LAMBDA.search(text) and "safe_mode" in text:
+        return UntrustedModelError(
+            f"{reference!r} holds code that would run when it is loaded: {_words(exc)}",
+            hint="if you trust where it comes from, give --trust-code",
+        )
+    if _WEIGHTS.search(text):
+        return ModelError(
+            f"{reference!r}: its weights do not fit its architecture: {_words(exc)}",
+            hint="save architecture and weights together with model.save('model.keras')",
+        )
+    return ModelError(
+        f"{reference!r} cannot be loaded: {_words(exc)}",
+        hint="check that it loads with the Keras it was saved with, and save it again",
+    )
+
+
+def _words(exc: BaseException) -> str:
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    return f"{type(exc).__name__}: {' '.join(lines)[:220]}" if lines else type(exc).__name__
