@@ -42,3 +42,11 @@ class Signature(Noun):
     name: str = "serving_default"
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    def score_output(self) -> TensorSpec | None:
+        """The output that class labels speak of: the only one of shape (batch, scores).
+
+        A single score is a yes or no. None if no output or more than one has that shape.
+        """
+        found = [spec for spec in self.outputs if len(spec.shape) == 2]
+        return found[0] if len(found) == 1 else None

@@ -1,0 +1,137 @@
+"""Whether a data set is what a model takes. Looks at facts only; opens nothing."""
+
+from __future__ import annotations
+
+from edgekit.core.dataset import ArrayFacts, DataSet
+from edgekit.core.errors import DataError
+from edgekit.core.tensor import Signature, TensorSpec
+
+_INTEGERS = {
+    "bool": (0, 1),
+    "uint8": (0, 2**8 - 1),
+    "int8": (-(2**7), 2**7 - 1),
+    "uint16": (0, 2**16 - 1),
+    "int16": (-(2**15), 2**15 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+    "uint64": (0, 2**64 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+}
+
+
+def check_data(
+    dataset: DataSet, signature: Signature, *, what: str = "the data"
+) -> tuple[str, ...]:
+    """Check `dataset` against the model's `signature`.
+
+    Args:
+        dataset: from `read_data`.
+        signature: the source model's, every dimension fixed.
+        what: how the user named it, for the message ("--calibration").
+
+    Returns:
+        What is done with the data that the user may not expect, in words.
+
+    Raises:
+        DataError: names, shapes, types or labels do not fit.
+    """
+    notes = list(dataset.notes)
+    for spec, index in zip(signature.inputs, dataset.order(signature), strict=True):
+        facts = dataset.facts[index]
+        _check_shape(facts, spec, f"{what} {dataset.origin}", dataset)
+        note = _check_dtype(facts, spec, f"{what} {dataset.origin}")
+        notes += [note] if note else []
+    if dataset.label_range is not None:
+        output = signature.score_output()
+        if output is None:
+            notes.append("the labels are not used: the model has no single output of class scores")
+        else:
+            _check_labels(dataset, output, what)
+    return tuple(notes)
+
+
+def _check_shape(facts: ArrayFacts, spec: TensorSpec, what: str, dataset: DataSet) -> None:
+    wanted = spec.shape[1:]
+    if len(wanted) == len(facts.shape) and all(
+        w in (None, s) for w, s in zip(wanted, facts.shape, strict=True)
+    ):
+        return
+    raise DataError(
+        f"{what}: a sample is {_sizes(facts.shape)}, "
+        f"the model's input {spec.name} takes {_sizes(wanted)}",
+        hint=_shape_hint(facts, wanted, dataset),
+    )
+
+
+def _shape_hint(facts: ArrayFacts, wanted: tuple[int | None, ...], dataset: DataSet) -> str:
+    have = facts.shape
+    if len(have) == len(wanted) == 3:
+        if (have[1], have[2], have[0]) == wanted:
+            return "channels come first here: give (height, width, channels), transpose(0, 2, 3, 1)"
+        if (have[2], have[0], have[1]) == wanted:
+            return "the model takes channels first: add layout=CHW to --preprocess"
+        if facts.dtype == "uint8" and have[2] == wanted[2]:
+            return f"add resize={wanted[0]}x{wanted[1]} to --preprocess"
+        if facts.dtype == "uint8" and have[:2] == wanted[:2] and (have[2], wanted[2]) == (3, 1):
+            return "the model takes one channel: add color=gray to --preprocess"
+    if (*have, 1) == wanted:
+        return "the channel axis is missing: x[..., None]"
+    if have[:1] == (1,) and have[1:] == wanted:
+        return "each sample has a batch axis of its own: x[:, 0]"
+    if have == wanted[1:]:
+        return "this looks like a single sample: the first axis must be the samples, x[None]"
+    if _product(have) == _product(wanted):
+        return f"the number of values is right: x.reshape({', '.join(map(str, (-1, *wanted)))})"
+    if dataset.preprocessing.operations:
+        return "this is the shape after --preprocess"
+    return "the first axis of an array is the samples, the rest must be the model's"
+
+
+def _product(shape: tuple[int | None, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size or 0
+    return total
+
+
+def _check_dtype(facts: ArrayFacts, spec: TensorSpec, what: str) -> str:
+    """What the conversion of type means for the user, in words; nothing if nothing."""
+    if facts.dtype == spec.dtype:
+        return ""
+    if spec.dtype.startswith("float"):
+        if facts.dtype == "uint8":
+            return (
+                f"{spec.name}: uint8 ({facts.minimum:g} to {facts.maximum:g}) is given to the "
+                f"model as {spec.dtype}, not scaled"
+            )
+        return f"{spec.name}: {facts.dtype} is given to the model as {spec.dtype}"
+    if facts.dtype.startswith("float"):
+        raise DataError(
+            f"{what} is {facts.dtype}, the model's input {spec.name} takes {spec.dtype}; "
+            "fractions are never cut off silently",
+            hint=f"save it with x.astype('{spec.dtype}') if it holds whole numbers",
+        )
+    low, high = _INTEGERS[spec.dtype]
+    if facts.minimum < low or facts.maximum > high:
+        raise DataError(
+            f"{what} holds {facts.minimum:g} to {facts.maximum:g}, "
+            f"the model's input {spec.name} takes {spec.dtype}, {low} to {high}"
+        )
+    return f"{spec.name}: {facts.dtype} is given to the model as {spec.dtype}"
+
+
+def _check_labels(dataset: DataSet, output: TensorSpec, what: str) -> None:
+    assert dataset.label_range is not None
+    scores = output.shape[-1]
+    classes = 2 if scores == 1 else scores  # a single score says yes or no
+    _, highest = dataset.label_range
+    if classes is not None and highest >= classes:
+        raise DataError(
+            f"{what} {dataset.origin}: a label is {highest}, "
+            f"the model's output {output.name} has classes 0 to {classes - 1}",
+            hint="labels count from 0",
+        )
+
+
+def _sizes(shape: tuple[int | None, ...]) -> str:
+    return "×".join("?" if size is None else str(size) for size in shape) or "a single number"
