@@ -2,4 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.api import bundle, convert, load_build, profile, verify
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "bundle", "convert", "load_build", "profile", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    """The jobs, imported when first asked for: ``import edgekit`` itself costs nothing."""
+    if name in __all__:
+        import importlib
+
+        return getattr(importlib.import_module("edgekit.api"), name)
+    raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

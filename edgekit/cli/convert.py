@@ -25,19 +25,51 @@ Examples:
 @click.command(name="convert", epilog=EPILOG)
 @click.argument("model")
 @click.option("--for", "profile", required=True, metavar="BOARD", help="See edgekit devices.")
-@click.option("--variant", "variants", multiple=True, metavar="NAME", help="Instead of the board's usual ones.")
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    metavar="NAME",
+    help="Instead of the board's usual ones.",
+)
 @click.option("--calibration", metavar="DATA", help="Typical inputs; full INT8 needs them.")
-@click.option("--evaluate", "evaluation", metavar="DATA", help="Held-out inputs, with labels if there are some.")
-@click.option("--preprocess", metavar="TEXT", help="What is done to each input, or a .toml file that says so.")
+@click.option(
+    "--evaluate",
+    "evaluation",
+    metavar="DATA",
+    help="Held-out inputs, with labels if there are some.",
+)
+@click.option(
+    "--preprocess", metavar="TEXT", help="What is done to each input, or a .toml file that says so."
+)
 @click.option("--labels", metavar="FILE", help="Names of the classes, one a line.")
-@click.option("--max-drop", type=click.FloatRange(min=0), metavar="POINTS", help="Accuracy that may be lost, in percentage points. [1.0]")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    metavar="POINTS",
+    help="Accuracy that may be lost, in percentage points. [1.0]",
+)
 @click.option("--samples", type=click.IntRange(min=1), help="Calibration samples to use. [100]")
-@click.option("--choice", type=click.Choice(["spread", "first", "random"]), help="Which ones. [spread]")
+@click.option(
+    "--choice", type=click.Choice(["spread", "first", "random"]), help="Which ones. [spread]"
+)
 @click.option("--seed", type=int, help="For --choice random. [0]")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZES", help="Fix open dimensions: image=1,224,224,3")
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=SIZES",
+    help="Fix open dimensions: image=1,224,224,3",
+)
 @click.option("--runtime", metavar="NAME", help="One of the board's runtimes; its first otherwise.")
-@click.option("--trust-code", is_flag=True, help="Let code inside the model run (Lambda layers, custom objects).")
-@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="[MODEL-BOARD.build]")
+@click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Let code inside the model run (Lambda layers, custom objects).",
+)
+@click.option(
+    "-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="[MODEL-BOARD.build]"
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Check and show the plan; do nothing.")
 def command(
     model: str,
@@ -63,7 +95,8 @@ def command(
     says that a variant named here, or every variant, is over its budget or does not load.
     """
     from edgekit.cli.output import StepProgress
-    from edgekit.core.preprocessing import load_preprocessing
+    from edgekit.core.preprocess_text import read_preprocessing
+    from edgekit.core.preprocessing import Preprocessing
     from edgekit.jobs.convert import convert, require_usable
     from edgekit.jobs.plan import Wish, make_plan
 
@@ -75,7 +108,7 @@ def command(
         variants=variants,
         calibration=calibration,
         evaluation=evaluation,
-        preprocessing=load_preprocessing(preprocess or ""),
+        preprocessing=read_preprocessing(preprocess) if preprocess else Preprocessing(),
         labels=_read_labels(labels) if labels else (),
         max_drop=max_drop,
         samples=Calibration.from_json(given) if given else None,
@@ -84,7 +117,7 @@ def command(
         trust_code=trust_code,
     )
     plan = make_plan(wish)
-    target = output or Path(f"{plan.model.name}-{plan.profile.name}.build")
+    target = output or plan.default_output
     click.echo(
         f"{plan.model.reference} for {plan.profile.title}, "
         f"{plan.runtime.name} {plan.runtime.version}: {', '.join(r.name for r in plan.recipes)}",
@@ -93,7 +126,7 @@ def command(
     if plan_only:
         return
     with StepProgress() as progress:
-        build = convert(wish, target, progress=progress)
+        build = convert(plan, target, progress=progress)
     from edgekit.cli.report import show_build
 
     show_build(build)

@@ -50,7 +50,10 @@ class CheckSet(Noun):
 
 
 class DataNote(Noun):
-    """What data was used for what; `overlap` counts samples that are in both sets."""
+    """What data was used for what, and what was done to it that the user may not expect.
+
+    `overlap` counts samples that are in both sets.
+    """
 
     calibration: str = ""
     calibration_digest: str = ""
@@ -59,6 +62,7 @@ class DataNote(Noun):
     evaluation_digest: str = ""
     evaluation_samples: int = 0
     overlap: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Build(Noun):

@@ -24,9 +24,9 @@ from edgekit.core.model import Model
 from edgekit.core.recipe import Calibration, Recipe
 from edgekit.core.tensor import Signature
 from edgekit.core.verdict import LoadCheck, Verdict
-from edgekit.data import check_data, open_data, overlap, random_data
+from edgekit.data import check_data, open_data, overlap, random_data, read_data
 from edgekit.export import EXPORTERS
-from edgekit.jobs.plan import Plan, Wish, make_plan
+from edgekit.jobs.plan import Plan
 from edgekit.verify import check_set_step, compare_step, load_step, reference_step
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
@@ -56,17 +56,18 @@ class _Made:
     check: Done | None = None
 
 
-def convert(wish: Wish, output: Path, *, progress: Progress = lambda *_: None) -> Build:
-    """Carry out `wish` and leave a build in `output`; an older build there is replaced.
+def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -> Build:
+    """Carry out `plan` and leave a build in `output`; an older build there is replaced.
 
     A variant that is rejected, does not load or cannot be made is part of the build and says why;
     `require_usable` makes an error of that.
 
     Raises:
-        EdgekitError: see `make_plan`; nothing is written.
+        EdgekitError: the model and the data do not go together, or a place cannot be written;
+            nothing is written then.
     """
     _check_output(output)
-    plan = make_plan(wish)
+    wish = plan.wish
     cache = Cache()
     with Pool() as pool:
         opened = _open(plan, pool, cache, progress)
@@ -132,14 +133,14 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
     outcomes = run_steps(steps.values(), pool=pool, cache=cache, progress=progress)
     signature = Signature.from_json(_done(outcomes[steps["inspect"]]).result["signature"])
     sets = {
-        name: DataSet.from_json(_done(outcomes[steps[name]]).result["dataset"])
+        name: read_data(_done(outcomes[steps[name]]))
         for name in ("calibration", "evaluation")
         if name in steps
     }
+    notes: list[str] = []
     for name, data in sets.items():
-        check_data(
-            data, signature, what=f"--{'calibration' if name == 'calibration' else 'evaluate'}"
-        )
+        option = {"calibration": "--calibration", "evaluation": "--evaluate"}[name]
+        notes += [f"{option}: {note}" for note in check_data(data, signature, what=option)]
     calibration, evaluation = sets.get("calibration"), sets.get("evaluation")
     if evaluation is None:
         evaluation = calibration or _random(signature, pool, cache, progress)
@@ -152,14 +153,14 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
         evaluation_digest=evaluation.digest,
         evaluation_samples=evaluation.count,
         overlap=shared,
+        notes=tuple(notes),
     )
     return _Opened(model, signature, calibration, evaluation, note)
 
 
 def _random(signature: Signature, pool: Pool, cache: Cache, progress: Progress) -> DataSet:
     step = random_data(signature, samples=RANDOM_SAMPLES, seed=0)
-    outcome = run_steps([step], pool=pool, cache=cache, progress=progress)[step]
-    return DataSet.from_json(_done(outcome).result["dataset"])
+    return read_data(_done(run_steps([step], pool=pool, cache=cache, progress=progress)[step]))
 
 
 def _make_variants(

@@ -44,6 +44,10 @@ class Plan:
     source: Source
     model: Model
 
+    @property
+    def default_output(self) -> Path:
+        return Path(f"{self.model.name}-{self.profile.name}.build")
+
 
 def make_plan(wish: Wish) -> Plan:
     """Check all that can be known without running anything heavy.
