@@ -5,8 +5,9 @@ and converting that takes a third of TFLiteConverter.from_keras_model's time, fo
 operators or fewer, because an open batch leaves shape arithmetic in the graph and the way through
 a SavedModel writes and reads all variables. It loses the signature, which is put back here.
 
-Freezing inlines functions, and with them the marks by which the converter knows Keras 2's LSTM as
-one operator. A model with such marks goes through a SavedModel of fixed shapes instead.
+Freezing also inlines the marks by which the converter makes one UNIDIRECTIONAL_SEQUENCE_LSTM of a
+Keras 2 LSTM. That is wanted: this operator keeps its state from one call to the next, so that the
+second answer of a stateless model would be wrong. A loop (WHILE) takes its place, as in Keras 3.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer
 
 FILE = "model.tflite"
-_COMPOSITE_MARKS = ("api_implements", "_implements")
 
 
 class TensorFlowModel(LoadedModel, Protocol):
@@ -33,10 +33,6 @@ class TensorFlowModel(LoadedModel, Protocol):
     @property
     def concrete(self) -> Any:
         """A ``ConcreteFunction`` with fixed shapes, inputs and outputs in the signature's order."""
-
-    @property
-    def trackable(self) -> Any:
-        """What owns the function's variables."""
 
 
 def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
@@ -47,9 +43,8 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     """
     handle = Model.from_json(model)
     source: TensorFlowModel = resolve(handle.loader)(handle)
-    fused = _has_composites(source.concrete)
     try:
-        content = _through_saved_model(source, out) if fused else _frozen(source)
+        content = _converted(source.concrete)
     except EdgekitError:
         raise
     except MemoryError:
@@ -57,84 +52,42 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     except Exception as exc:
         raise explained(exc) from exc
     tree = flatbuffer.read(content)
-    _name(tree, source.signature, by_name=fused)
+    _name(tree, source.signature)
     path = out / FILE
     flatbuffer.write(tree, path)
     return {
         "files": [FILE],
         "signature": flatbuffer.signature(tree).to_json(),
-        "way": "TFLiteConverter, " + ("SavedModel of fixed shapes" if fused else "frozen function"),
+        "way": "TFLiteConverter, from a frozen function of fixed shapes",
         "parent": handle.digest,
         "tools": ["tensorflow"],
         "sha256": sha256_file(path),
     }
 
 
-def _has_composites(concrete: Any) -> bool:
-    functions = concrete.graph.as_graph_def().library.function
-    return any(mark in function.attr for function in functions for mark in _COMPOSITE_MARKS)
-
-
-def _frozen(source: TensorFlowModel) -> bytes:
+def _converted(concrete: Any) -> bytes:
     import tensorflow as tf
 
     # Without `trackable_obj` on purpose: with it the converter goes through a SavedModel.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([source.concrete])
-    content: bytes = converter.convert()
+    content: bytes = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
     return content
 
 
-def _through_saved_model(source: TensorFlowModel, out: Path) -> bytes:
-    import shutil
-
-    import tensorflow as tf
-
-    folder = out / "saved_model"
-    try:
-        tf.saved_model.save(
-            source.trackable, str(folder), signatures={"serving_default": source.concrete}
-        )
-        content: bytes = tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return content
-
-
-def _name(tree: Any, wanted: Signature, *, by_name: bool) -> None:
-    """Give the main graph the source's signature.
-
-    The frozen way keeps the order of inputs and outputs. The other way has a signature whose
-    inputs are named after the function's arguments, ``serving_<index>_…``, and whose outputs are
-    ``output_<index>``.
-    """
+def _name(tree: Any, wanted: Signature) -> None:
+    """Give the main graph the source's signature; the order of inputs and outputs was kept."""
     graph = tree.subgraphs[0]
-    if by_name:
-        given = tree.signatureDefs[0]
-        inputs = {_index(entry.name): entry.tensorIndex for entry in given.inputs}
-        outputs = {_index(entry.name): entry.tensorIndex for entry in given.outputs}
-    else:
-        inputs = dict(enumerate(graph.inputs))
-        outputs = dict(enumerate(graph.outputs))
-    if len(inputs) != len(wanted.inputs) or len(outputs) != len(wanted.outputs):
+    if len(graph.inputs) != len(wanted.inputs) or len(graph.outputs) != len(wanted.outputs):
         raise ConversionError(
-            f"the converter made {len(inputs)} inputs and {len(outputs)} outputs of "
+            f"the converter made {len(graph.inputs)} inputs and {len(graph.outputs)} outputs of "
             f"{len(wanted.inputs)} and {len(wanted.outputs)}",
             hint="an input that no output depends on, or the same output twice, cannot be kept",
         )
     flatbuffer.set_signature(
         tree,
         wanted.name,
-        {spec.name: int(inputs[index]) for index, spec in enumerate(wanted.inputs)},
-        {spec.name: int(outputs[index]) for index, spec in enumerate(wanted.outputs)},
+        {spec.name: int(at) for spec, at in zip(wanted.inputs, graph.inputs, strict=True)},
+        {spec.name: int(at) for spec, at in zip(wanted.outputs, graph.outputs, strict=True)},
     )
-
-
-def _index(name: bytes | str) -> int:
-    text = name.decode() if isinstance(name, bytes) else name
-    found = re.match(r"(?:serving|output)_(\d+)", text)
-    if found is None:
-        raise ConversionError(f"the converter renamed {text!r}")
-    return int(found[1])
 
 
 _UNSUPPORTED = re.compile(r"(?:TF Select|Flex|Custom) ops: ([^\n]+)")
@@ -146,6 +99,12 @@ def explained(exc: Exception) -> ConversionError:
     text = str(exc)
     listed = [name for match in _UNSUPPORTED.findall(text) for name in match.split(", ")]
     names = sorted({name.strip() for name in listed} or set(_LEGALIZE.findall(text)))
+    if "tf.TensorListReserve" in names:
+        return ConversionError(
+            "a recurrent layer of this model was traced with an open batch, which TFLite's loops "
+            "cannot have",
+            hint="convert the .keras or .h5 file instead of the exported folder",
+        )
     if names:
         return ConversionError(
             f"TFLite has no operator for {', '.join(names)}",

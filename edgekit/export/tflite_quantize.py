@@ -80,6 +80,8 @@ def quantize(
     path = Path(float) / FILE
     source = flatbuffer.read(path)
     refuse_quantized(source)
+    if wish.needs_calibration:
+        refuse_loops(source, wish)
     statistics = None if ranges is None else _statistics(Path(ranges) / RANGES, wish)
     try:
         tool = quantizer.Quantizer(path.read_bytes(), _instructions(wish))
@@ -91,6 +93,7 @@ def quantize(
     (out / FILE).write_bytes(made)
     tree = flatbuffer.read(out / FILE)
     check(tree, wish)
+    _open(out / FILE, wish)
     return {
         "files": [FILE],
         "signature": _in_order(flatbuffer.signature(tree), flatbuffer.signature(source)).to_json(),
@@ -193,8 +196,13 @@ def _instructions(recipe: Recipe) -> Any:
                 algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
             )
         return manager.get_quantization_recipe()
+    if recipe.quantization == "dynamic-int8":
+        manager.load_quantization_recipe(recipes.dynamic_wi8_afp32())
+        # XNNPACK has no depthwise convolution with float input and 8-bit weights; LiteRT's own is
+        # slow and splits the graph. Weights in 8 bits and arithmetic in float keep it whole.
+        manager.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
+        return manager.get_quantization_recipe()
     ready = {
-        "dynamic-int8": recipes.dynamic_wi8_afp32,
         "int8": recipes.static_wi8_ai8,
         "int16x8": recipes.static_wi8_ai16,
     }[recipe.quantization]
@@ -226,6 +234,34 @@ def refuse_quantized(tree: Any) -> None:
             "quantization, and quantizing it once more would be wrong",
             hint="strip the quantization wrappers before saving, or convert it with float32",
         )
+
+
+def refuse_loops(tree: Any, recipe: Recipe) -> None:
+    """Loops have no integer form: TFLiteConverter aborts on them, ai-edge-quantizer makes a file
+    whose loop body has another type than its caller, which no runtime loads.
+
+    Raises:
+        ConversionError: the model has a WHILE or IF operator.
+    """
+    found = sorted({op.name for op in flatbuffer.operators(tree)} & {"WHILE", "IF"})
+    if found:
+        raise ConversionError(
+            f"{recipe.name}: {' and '.join(found)} operators (recurrent layers become loops) "
+            "have no integer form in TFLite",
+            hint="take dynamic or float16 instead, or give the recurrent layers unroll=True",
+        )
+
+
+def _open(path: Path, recipe: Recipe) -> None:
+    """Raises ConversionError if LiteRT refuses the file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(model_path=str(path), num_threads=1).allocate_tensors()
+    except (RuntimeError, ValueError) as exc:
+        raise ConversionError(
+            f"{recipe.name}: LiteRT does not load the file: {_line(exc)}"
+        ) from exc
 
 
 _MATH = frozenset(

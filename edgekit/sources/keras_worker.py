@@ -127,7 +127,7 @@ class KerasModel:
     def __init__(self, live: Any, model: Model) -> None:
         import tensorflow as tf
 
-        self._live = self.trackable = live
+        self._live = live
         inputs, outputs = getattr(live, "inputs", None), getattr(live, "outputs", None)
         if not inputs or not outputs:
             raise ModelError(
@@ -180,13 +180,13 @@ class SavedModel:
         import tensorflow as tf
 
         with _translated(model.reference):
-            self.trackable = tf.saved_model.load(model.path)
-            self._function = self.trackable.signatures["serving_default"]
+            self._owner = tf.saved_model.load(model.path)  # its variables live as long as it
+            self._function = self._owner.signatures["serving_default"]
         _, given = self._function.structured_input_signature
-        self._names = list(given)
-        open_specs = [(n, _shape(spec), spec.dtype.name) for n, spec in given.items()]
+        self._names = sorted(given)
+        open_specs = [(n, _shape(given[n]), given[n].dtype.name) for n in self._names]
         self._input_specs = _fixed(model, open_specs)
-        self._output_names = list(self._function.structured_outputs)
+        self._output_names = sorted(self._function.structured_outputs)
         self._takes_batches = all(shape[0] is None for _, shape, _ in open_specs if shape)
         with _translated(model.reference):
             self.concrete = _trace(self._call, self._input_specs)
@@ -217,7 +217,8 @@ class SavedModel:
         )
 
         arrays = _ordered(inputs, self.signature)
-        frozen = convert_variables_to_constants_v2(self.concrete)
+        # Loops stay whole: what is inside one has no single value.
+        frozen = convert_variables_to_constants_v2(self.concrete, lower_control_flow=False)
         kept = [
             op.outputs[0]
             for op in frozen.graph.get_operations()
