@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 from edgekit.core.artifact import Artifact, File
 from edgekit.core.build import Build, CheckSet, DataNote, Variant, save_build
@@ -17,6 +18,7 @@ from edgekit.core.model import Model
 from edgekit.core.preprocessing import Cast, Normalize, Preprocessing, Resize
 from edgekit.core.profile import Cpu, DeviceProfile, Runtime
 from edgekit.core.recipe import BUILTIN
+from edgekit.core.result import Estimate, Result, Summary
 from edgekit.core.tensor import Quantization, Signature, TensorSpec
 from edgekit.core.verdict import Accuracy, Divergence, LoadCheck, OutputParity, Verdict
 
@@ -294,4 +296,40 @@ def _launch(draw: random.Random, median_ns: float, runs: int, peak_rss: bool) ->
         warmup_ns=tuple(sample() for _ in range(10)),
         samples_ns=tuple(sample() for _ in range(runs)),
         peak_rss_bytes=int(draw.uniform(38e6, 40e6)) if peak_rss else None,
+    )
+
+
+def result(build: Build, variant: str = "int8", **settings: Any) -> Result:
+    """A measurement with plain numbers taken from its samples, in place of real statistics."""
+    taken = measurement(build, variant, **settings)
+    samples = sorted(ns for launch in taken.launches for ns in launch.samples_ns)
+
+    def at(share: float) -> Estimate:
+        value = samples[min(len(samples) - 1, int(share * len(samples)))]
+        return Estimate(value=value, low=0.98 * value, high=1.03 * value)
+
+    median = at(0.5)
+    assert median.low is not None
+    assert median.high is not None
+    loads = sorted(launch.load_ns for launch in taken.launches)
+    peaks = [launch.peak_rss_bytes for launch in taken.launches if launch.peak_rss_bytes]
+    noisy = at(0.99).value > 1.5 * median.value
+    return Result(
+        id=settings.get("seed", 1),
+        measurement=taken,
+        summary=Summary(
+            median_ns=median,
+            p90_ns=at(0.9),
+            p99_ns=at(0.99),
+            throughput_per_second=Estimate(
+                value=1e9 / median.value, low=1e9 / median.high, high=1e9 / median.low
+            ),
+            load_ns=Estimate(value=loads[len(loads) // 2]),
+            peak_rss_bytes=max(peaks, default=None),
+            samples=len(samples),
+            stable=not noisy,
+            findings=("p99 is more than 1.5 × the median: something else ran; measure again",)
+            if noisy
+            else (),
+        ),
     )

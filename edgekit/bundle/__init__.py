@@ -1,0 +1,20 @@
+"""A folder that goes into a product, and the check that it is still what it was.
+
+One file a kind of bundle (`linux`); what all kinds have is in `contents` and `manifest`.
+"""
+
+from __future__ import annotations
+
+from edgekit.bundle.linux import Bundle, bundle_linux
+from edgekit.bundle.manifest import Manifest
+from edgekit.bundle.verify import Finding, Inspection, inspect_bundle, verify_bundle
+
+__all__ = [
+    "Bundle",
+    "Finding",
+    "Inspection",
+    "Manifest",
+    "bundle_linux",
+    "inspect_bundle",
+    "verify_bundle",
+]

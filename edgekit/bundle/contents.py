@@ -1,0 +1,281 @@
+"""What every kind of bundle has in it: the chosen artifacts, their labels, and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from edgekit import __version__
+from edgekit.bundle.manifest import (
+    MANIFEST,
+    SIDECAR,
+    BundledArtifact,
+    BundledFile,
+    Manifest,
+    Measured,
+    Provenance,
+    decode,
+    encode,
+    parents,
+    path_problem,
+    sidecar,
+)
+from edgekit.bundle.verify import inspect_bundle
+from edgekit.core.artifact import Artifact
+from edgekit.core.build import Build, Variant
+from edgekit.core.errors import InputError, OutputError
+from edgekit.core.files import unwritable
+from edgekit.core.result import Result
+
+LABELS = "labels.txt"
+MODELS = "models"
+CHUNK = 1 << 20
+
+
+def choose_variants(
+    build: Build, names: Sequence[str] = (), *, all_accepted: bool = False
+) -> tuple[Variant, ...]:
+    """The variants to bundle: those named, or all that were accepted, or the best one.
+
+    A variant that was not accepted is taken only if it is named.
+
+    Raises:
+        UnknownNameError: no variant has that name.
+        RejectedError: it was never made, or none was accepted.
+    """
+    if names:
+        return tuple(build.variant(name) for name in dict.fromkeys(names))
+    best = build.variant()
+    return tuple(build.accepted) if all_accepted else (best,)
+
+
+def check_target(target: Path) -> None:
+    """Refuse to replace anything but an older bundle, and nothing that somebody added to it.
+
+    Raises:
+        OutputError: something else is there.
+    """
+    if not os.path.lexists(target):
+        return
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    inspection = inspect_bundle(target) if target.is_dir() else None
+    if inspection is None or inspection.manifest is None:
+        raise OutputError(
+            f"{str(target)!r} exists and is not a bundle; it is left as it is",
+            hint="choose another place with -o",
+        )
+    extra = [finding.path for finding in inspection.findings if finding.kind in ("extra", "unsafe")]
+    if extra:
+        raise OutputError(
+            f"the bundle {str(target)!r} has something of yours in it: {extra[0]!r}",
+            hint="move that elsewhere, or choose another place with -o",
+        )
+
+
+class Contents:
+    """Fills a folder with files and remembers their digests; `finish` writes the manifest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: list[BundledFile] = []
+
+    def add(self, path: str, data: bytes) -> None:
+        """Write a file of our own making. Raises OutputError."""
+        place = self._place(path)
+        try:
+            place.write_bytes(data)
+        except OSError as exc:
+            raise unwritable(place, exc) from exc
+        self._note(path, len(data), hashlib.sha256(data).hexdigest())
+
+    def copy(self, source: Path, path: str) -> str:
+        """Copy a file, in pieces; the SHA-256 of what was copied.
+
+        Raises:
+            InputError: `source` cannot be read.
+            OutputError: the copy cannot be written.
+        """
+        place = self._place(path)
+        total, size = hashlib.sha256(), 0
+        try:
+            reader = open(source, "rb")  # noqa: SIM115 - reading and writing fail differently
+        except OSError as exc:
+            raise InputError(f"cannot read {str(source)!r}: {exc.strerror}") from exc
+        with reader:
+            try:
+                with open(place, "xb") as writer:
+                    while piece := reader.read(CHUNK):
+                        writer.write(piece)
+                        total.update(piece)
+                        size += len(piece)
+            except OSError as exc:
+                raise unwritable(place, exc) from exc
+        self._note(path, size, total.hexdigest())
+        return total.hexdigest()
+
+    def finish(self, manifest: Manifest) -> str:
+        """Write ``manifest.json`` and ``manifest.sha256``; the manifest's SHA-256."""
+        data = encode(manifest)
+        decode(data)  # what a reader would refuse must not be written in the first place
+        for name, content in ((MANIFEST, data), (SIDECAR, sidecar(data))):
+            place = self.folder / name
+            try:
+                place.write_bytes(content)
+                place.chmod(0o644)
+            except OSError as exc:
+                raise unwritable(place, exc) from exc
+        return hashlib.sha256(data).hexdigest()
+
+    def _place(self, path: str) -> Path:
+        if problem := path_problem(path):
+            raise InputError(problem)
+        place = self.folder / path
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            for folder in parents([path]):
+                (self.folder / folder).chmod(0o755)  # like the files' modes below
+        except OSError as exc:
+            raise unwritable(place, exc) from exc
+        return place
+
+    def _note(self, path: str, size: int, sha256: str) -> None:
+        (self.folder / path).chmod(0o644)  # the same for everyone, whatever the umask
+        self.files.append(BundledFile(path=path, size_bytes=size, sha256=sha256))
+
+
+def add_artifacts(
+    contents: Contents, build: Build, variants: Iterable[Variant], results: Sequence[Result]
+) -> tuple[BundledArtifact, ...]:
+    """Copy the artifacts of `variants` and write the labels; their entries for the manifest.
+
+    Raises:
+        InputError: a file was changed after the build, or two would have the same name.
+        OutputError: the bundle cannot be written.
+    """
+    labels = LABELS if build.labels else None
+    if labels is not None:
+        if problem := next((label for label in build.labels if len(label.splitlines()) > 1), ""):
+            raise InputError(
+                f"the label {problem!r} has a line break in it, but {LABELS} has one label a line"
+            )
+        contents.add(labels, "".join(f"{label}\n" for label in build.labels).encode())
+    return tuple(
+        _bundled(contents, build, variant, variant.artifact, labels, results)
+        for variant in variants
+        if variant.artifact is not None
+    )
+
+
+def _bundled(
+    contents: Contents,
+    build: Build,
+    variant: Variant,
+    artifact: Artifact,
+    labels: str | None,
+    results: Sequence[Result],
+) -> BundledArtifact:
+    paths = []
+    for file in artifact.files:
+        # The build keeps them under artifacts/; app developers look for models.
+        path = str(PurePosixPath(MODELS, file.path.removeprefix("artifacts/")))
+        if any(known.path == path for known in contents.files):
+            raise InputError(f"two files of the build would both be {path!r} in the bundle")
+        if contents.copy(build.folder / file.path, path) != file.sha256:
+            raise InputError(
+                f"{str(build.folder / file.path)!r} was changed after the build",
+                hint="run edgekit convert again; what did not change comes from the cache",
+            )
+        paths.append(path)
+    main = artifact.files[0].sha256
+    return BundledArtifact(
+        variant=variant.recipe.name,
+        format=artifact.format,
+        files=tuple(paths),
+        signature=artifact.signature,
+        preprocessing=artifact.preprocessing,
+        labels=labels,
+        recipe=variant.recipe,
+        verdict=variant.verdict,
+        way=artifact.way,
+        parent=artifact.parent,
+        tools=dict(sorted(artifact.tools.items())),
+        measured=tuple(_measured(r) for r in results if r.measurement.artifact_sha256 == main),
+    )
+
+
+def _measured(result: Result) -> Measured:
+    taken = result.measurement
+    runtime = [taken.hello.get("runtime"), taken.hello.get("runtime_version")]
+    return Measured(
+        created=taken.created,
+        device=taken.device_name,
+        runtime=" ".join(str(part) for part in runtime if part),
+        emulated=taken.emulated,
+        settings=taken.settings,
+        summary=result.summary,
+    )
+
+
+def notices(artifacts: Iterable[BundledArtifact]) -> tuple[str, ...]:
+    """What whoever ships these must know."""
+    found = []
+    for artifact in artifacts:
+        if artifact.verdict.status != "accepted":
+            reasons = "; ".join(artifact.verdict.reasons) or "no reason recorded"
+            found.append(
+                f"{artifact.variant} was {artifact.verdict.status} by verification ({reasons}); "
+                "it is in this bundle because it was asked for by name"
+            )
+        if any(measured.emulated for measured in artifact.measured):
+            found.append(f"{artifact.variant} was measured on an emulated processor")
+    return tuple(found)
+
+
+def manifest_of(
+    contents: Contents,
+    build: Build,
+    artifacts: tuple[BundledArtifact, ...],
+    *,
+    name: str,
+    version: str,
+    kind: Literal["linux"],
+) -> Manifest:
+    """The manifest over everything that was added to `contents` so far.
+
+    Raises:
+        UsageError: name or version are not of the form a manifest has.
+    """
+    chosen = [artifact.variant for artifact in artifacts]
+    accepted = [v for v in build.accepted if v.recipe.name in chosen and v.artifact]
+    best = min(accepted, key=lambda v: v.artifact.size_bytes if v.artifact else 0, default=None)
+    return Manifest.from_json(
+        {
+            "schema": 1,
+            "name": name,
+            "version": version,
+            "kind": kind,
+            "created": build.created,
+            "default": best.recipe.name if best else chosen[0],
+            "notices": notices(artifacts),
+            "artifacts": artifacts,
+            "files": sorted(contents.files, key=lambda file: file.path),
+            "provenance": Provenance(
+                model_name=build.model.name,
+                model_digest=build.model.digest,
+                model_kind=build.model.kind,
+                profile=build.profile.name,
+                edgekit_version=build.edgekit_version,
+                bundled_by=f"edgekit {__version__}",
+                calibration_digest=build.data.calibration_digest,
+                calibration_samples=build.data.calibration_samples,
+                evaluation_digest=build.data.evaluation_digest,
+                evaluation_samples=build.data.evaluation_samples,
+                overlap=build.data.overlap,
+            ),
+        },
+        where=MANIFEST,
+    )

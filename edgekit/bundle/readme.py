@@ -1,0 +1,309 @@
+"""``README.md`` of a bundle: for the person who puts the model into a product.
+
+Names come from files that anybody may have made, so all of them are escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from edgekit.bundle.manifest import MANIFEST, SIDECAR, BundledArtifact, Manifest
+from edgekit.core.files import readable_bytes
+from edgekit.core.preprocessing import (
+    Cast,
+    CenterCrop,
+    Color,
+    Normalize,
+    Operation,
+    Preprocessing,
+    Quantize,
+    Resize,
+    ResizeShortSide,
+)
+from edgekit.core.result import Estimate
+from edgekit.core.tensor import Signature, TensorSpec
+
+PACKAGES = {"ai-edge-litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime 'numpy<2'"}
+
+
+def readme(manifest: Manifest, *, board: str, labels: int) -> str:
+    """The text for `manifest`, whose files are those added before this one.
+
+    Args:
+        board: title of the kind of board it is for.
+        labels: how many classes ``labels.txt`` names; 0 without one.
+    """
+    artifacts = manifest.artifacts
+    parts = [
+        f"# {escape(manifest.name)} {escape(manifest.version)}",
+        f"The model {code(manifest.provenance.model_name)} for {escape(board)}, converted and "
+        f"verified by edgekit {escape(manifest.provenance.edgekit_version)} on "
+        f"{escape(manifest.created)}.",
+        *(f"> **Warning:** {escape(notice)}." for notice in manifest.notices),
+        "## What is in it",
+        table(
+            ("Variant", "File", "Size", "Against the source model", "Verdict"),
+            (
+                (
+                    code(a.variant) + (" (default)" if a.variant == manifest.default else ""),
+                    ", ".join(code(path) for path in a.files),
+                    readable_bytes(sum(f.size_bytes for f in manifest.files if f.path in a.files)),
+                    escape(_quality(a)),
+                    escape(a.verdict.status),
+                )
+                for a in artifacts
+            ),
+        ),
+        *([f"`labels.txt` names the {labels} classes, one a line, in order."] if labels else []),
+        f"`{MANIFEST}` says all of this for programs.",
+        "## Run it",
+        "```sh\n"
+        f"python3 -m pip install {_package(artifacts)}\n"
+        "python3 example.py INPUT    # a picture (needs pillow) or a .npy file\n"
+        "```",
+        "From a program, with `example.py` beside it or on `PYTHONPATH`:",
+        "```python\n"
+        "from example import Model\n\n"
+        'model = Model("path/of/this/folder", threads=2)\n'
+        "answers = model.predict(sample)    # one array an output, by name, as real numbers\n"
+        "```",
+        "`example.py` needs numpy and one of `ai_edge_litert`, `tflite_runtime`, `tensorflow`; it "
+        "applies the preprocessing below exactly, bit for bit as edgekit did when it verified the "
+        "model. An app that prepares its input in another way runs another model.",
+        *_interfaces(artifacts),
+        *_measurements(artifacts),
+        *_where_from(manifest),
+        *_check(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """`text` as plain words in Markdown, on one line: no markup, no HTML, no link."""
+    plain = " ".join(_printable(text).split())
+    # The colon of an address, since viewers make links of bare addresses too.
+    return re.sub(r"([\\`*_\[\]#!|<>~&$]|:(?=//))", r"\\\1", plain)
+
+
+def code(text: str) -> str:
+    """`text` as a code span, whatever backquotes it has in it; a table's bars are kept out."""
+    plain = " ".join(_printable(text).split()).replace("|", "¦")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
+    pad = " " if plain.startswith("`") or plain.endswith("`") or not plain else ""
+    return f"{fence}{pad}{plain}{pad}{fence}"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table; cells are escaped already."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _quality(artifact: BundledArtifact) -> str:
+    verdict = artifact.verdict
+    if verdict.accuracy is not None:
+        text = f"top-1 {100 * verdict.accuracy.top1:.2f} %"
+        if verdict.drop_points is not None:
+            text += f" ({-verdict.drop_points:+.2f} points)"
+        return text
+    if verdict.worst_snr_db is not None:
+        return f"signal-to-noise {verdict.worst_snr_db:.1f} dB"
+    return "equal" if verdict.parity else "not compared"
+
+
+def _package(artifacts: Iterable[BundledArtifact]) -> str:
+    """The runtime that was proved to load all of them, at the version that was tried."""
+    for artifact in artifacts:
+        for load in artifact.verdict.loads:
+            if load.ok and re.fullmatch(r"[0-9][0-9A-Za-z.]*", load.version):
+                name, _, rest = PACKAGES.get(load.runtime, "").partition(" ")
+                if name:
+                    return f"{name}=={load.version} {rest or 'numpy'}"
+    return "ai-edge-litert numpy"
+
+
+def _interfaces(artifacts: tuple[BundledArtifact, ...]) -> Iterable[str]:
+    """Inputs, outputs and preprocessing; said once for artifacts that have the same."""
+    yield "## Input and output"
+    yield (
+        "Shapes have the batch first. Where a tensor is quantized, "
+        "real = scale × (stored − zero point)."
+    )
+    groups: dict[tuple[str, str], list[BundledArtifact]] = {}
+    for artifact in artifacts:
+        key = (artifact.signature.fingerprint(), artifact.preprocessing.fingerprint())
+        groups.setdefault(key, []).append(artifact)
+    for group in groups.values():
+        yield f"### {', '.join(code(a.variant) for a in group)}"
+        yield _specs(group[0].signature)
+        yield "Preprocessing:"
+        yield "\n".join(steps(group[0].preprocessing, group[0].signature.inputs[0]))
+        quantized = [spec for spec in group[0].signature.outputs if spec.quantization]
+        if quantized:
+            yield "\n".join(f"- {_dequantization(spec)}" for spec in quantized)
+
+
+def _specs(signature: Signature) -> str:
+    rows = [("input", spec) for spec in signature.inputs]
+    rows += [("output", spec) for spec in signature.outputs]
+    return table(
+        ("", "Name", "Type", "Shape", "Quantization"),
+        (
+            (
+                side,
+                code(spec.name),
+                escape(spec.dtype),
+                "×".join("?" if size is None else str(size) for size in spec.shape) or "scalar",
+                _quantization(spec),
+            )
+            for side, spec in rows
+        ),
+    )
+
+
+def _quantization(spec: TensorSpec) -> str:
+    if spec.quantization is None:
+        return "none"
+    if len(spec.quantization.scale) > 1:
+        return f"{len(spec.quantization.scale)} scales along axis {spec.quantization.axis}"
+    return f"scale {spec.quantization.scale[0]!r}, zero point {spec.quantization.zero_point[0]}"
+
+
+def _dequantization(spec: TensorSpec) -> str:
+    quantization = spec.quantization
+    assert quantization is not None
+    if len(quantization.scale) > 1:
+        return f"Output {code(spec.name)}: real numbers by the scales in `{MANIFEST}`."
+    scale, zero_point = quantization.scale[0], quantization.zero_point[0]
+    return (
+        f"Output {code(spec.name)}: real = {scale!r} × (stored {_signed(-zero_point)}), in float32."
+    )
+
+
+def steps(preprocessing: Preprocessing, spec: TensorSpec) -> list[str]:
+    """The operations as a numbered list, with what is done to get the first input's type."""
+    words = [_operation(operation) for operation in preprocessing.operations]
+    last = preprocessing.operations[-1] if preprocessing.operations else None
+    if spec.quantization is not None and not isinstance(last, Quantize):
+        scale, zero_point = spec.quantization.scale[0], spec.quantization.zero_point[0]
+        words.append(
+            f"Unless it is {escape(spec.dtype)} already: {_quantize(scale, zero_point, spec.dtype)}"
+        )
+    if not words:
+        return ["The input goes in as it is."]
+    return [f"{number}. {text}" for number, text in enumerate(words, 1)]
+
+
+def _operation(op: Operation) -> str:
+    if isinstance(op, Resize):
+        return f"Resize the picture (RGB, uint8) to {op.height}×{op.width} pixels ({_method(op)})."
+    if isinstance(op, ResizeShortSide):
+        return f"Resize so that the shorter side has {op.size} pixels, aspect kept ({_method(op)})."
+    if isinstance(op, CenterCrop):
+        return f"Keep the middle {op.height}×{op.width}: first row (H − {op.height}) // 2."
+    if isinstance(op, Color):
+        if op.to == "bgr":
+            return "Reverse the channels: RGB becomes BGR."
+        return "One grey channel: (19595·R + 38470·G + 7471·B + 32768) >> 16."
+    if isinstance(op, Normalize):
+        mean, std = _values(op.mean), _values(op.std)
+        return f"(x − mean) / std in float32, a value a channel: mean {mean}, std {std}."
+    if isinstance(op, Cast):
+        return f"Cast to {op.dtype}; to an integer: round half to even, then saturate."
+    if isinstance(op, Quantize):
+        return _quantize(op.scale, op.zero_point, op.dtype)
+    return "Channels first: (height, width, channels) becomes (channels, height, width)."
+
+
+def _method(op: Resize | ResizeShortSide) -> str:
+    if op.method == "nearest":
+        return "nearest pixel, half-pixel centres"
+    return "bilinear, half-pixel centres, no antialiasing, 11 fractional bits in integers"
+
+
+def _quantize(scale: float, zero_point: int, dtype: str) -> str:
+    return (
+        f"Quantize: round half to even (x / {scale!r}) {_signed(zero_point)}, "
+        f"saturated to {escape(dtype)}."
+    )
+
+
+def _signed(value: int) -> str:
+    return f"{'−' if value < 0 else '+'} {abs(value)}"
+
+
+def _values(values: tuple[float, ...]) -> str:
+    return ", ".join(repr(value) for value in values)
+
+
+def _measurements(artifacts: Iterable[BundledArtifact]) -> Iterable[str]:
+    rows = []
+    for artifact in artifacts:
+        if not artifact.measured:
+            rows.append((code(artifact.variant), "not measured", "", "", "", ""))
+        for taken in artifact.measured:
+            settings = f"{taken.settings.threads} threads, batch {taken.settings.batch}"
+            device = taken.device + (" (emulated: times mean nothing)" if taken.emulated else "")
+            rows.append(
+                (
+                    code(artifact.variant),
+                    escape(device),
+                    _ms(taken.summary.median_ns),
+                    _ms(taken.summary.p99_ns),
+                    settings,
+                    "stable" if taken.summary.stable else "unstable",
+                )
+            )
+    yield "## Measured"
+    yield table(("Variant", "Device", "Median", "p99", "Settings", ""), rows)
+
+
+def _ms(estimate: Estimate) -> str:
+    text = f"{estimate.value / 1e6:.3g}"
+    if estimate.low is not None and estimate.high is not None:
+        text += f" ({estimate.low / 1e6:.3g} to {estimate.high / 1e6:.3g})"
+    return f"{text} ms"
+
+
+def _where_from(manifest: Manifest) -> Iterable[str]:
+    source = manifest.provenance
+    yield "## Where it comes from"
+    rows = [
+        ("Source model", f"{code(source.model_name)} ({escape(source.model_kind)})"),
+        ("SHA-256 of it", code(source.model_digest or "made by a function")),
+        ("Board profile", code(source.profile)),
+        ("Calibration", _data(source.calibration_samples, source.calibration_digest)),
+        ("Evaluation", _data(source.evaluation_samples, source.evaluation_digest)),
+        ("Bundled by", escape(source.bundled_by)),
+    ]
+    if source.overlap:
+        rows.append(("In both sets", f"{source.overlap} samples"))
+    rows += [
+        (f"{code(a.variant)} made by", escape(", ".join([a.way, *_tools(a)])))
+        for a in manifest.artifacts
+    ]
+    yield table(("", ""), rows)
+
+
+def _data(samples: int, digest: str) -> str:
+    return f"{samples} samples, SHA-256 {code(digest)}" if samples else "none"
+
+
+def _tools(artifact: BundledArtifact) -> list[str]:
+    return [f"{name} {version}" for name, version in artifact.tools.items()]
+
+
+def _check() -> Iterable[str]:
+    yield "## Check that it is whole"
+    yield f"```sh\nedgekit verify .    # or, for the manifest alone: sha256sum -c {SIDECAR}\n```"
+    yield (
+        "This finds every changed, missing or added file. It is not a signature: somebody who "
+        f"means to deceive can change a file and write `{MANIFEST}` and `{SIDECAR}` anew. To rule "
+        "that out, give the digest that `edgekit bundle` printed when this was made, received some "
+        "other way than this folder: `edgekit verify . --digest SHA256`."
+    )

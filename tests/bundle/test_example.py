@@ -1,0 +1,235 @@
+"""example.py of a bundle: the same tensors as edgekit to the bit, and a real runtime behind it."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.bundle import bundle_linux
+from edgekit.core.artifact import File
+from edgekit.core.build import Build, Variant, load_build, save_build
+from edgekit.core.errors import DataError
+from edgekit.core.files import sha256_file
+from edgekit.core.preprocess_reference import apply
+from edgekit.core.preprocess_text import parse_preprocessing
+from edgekit.core.preprocessing import Preprocessing
+from edgekit.core.tensor import Quantization, Signature, TensorSpec
+from tests.samples import write_build
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    from edgekit import bundle
+
+    path = Path(bundle.__file__).parent / "example.py"
+    spec = importlib.util.spec_from_file_location("bundle_example", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "none",
+        "resize=7x9:bilinear",
+        "resize=40x13:bilinear",
+        "resize=1x1:bilinear",
+        "resize=31x2:nearest",
+        "resize-short-side=11:bilinear,center-crop=11x11",
+        "resize-short-side=5:nearest,center-crop=4x5,color=bgr",
+        "color=gray,normalize=0.1307/0.3081",
+        "color=bgr,normalize=103.939:116.779:123.68/1.0:2.0:3.0,layout=CHW",
+        "layout=CHW,normalize=1.0:2.0:3.0/0.5:0.25:3.0",
+        "normalize=127.5/127.5,quantize=0.0078125/0:int8",
+        "normalize=0.0/255.0,quantize=0.003921569/-128:int8",
+        "normalize=0.0/255.0,quantize=0.003921569/0:uint8",
+        "normalize=0.0/1.0,quantize=0.0001/0:int16",
+        "normalize=128.0/0.3,cast=uint8",
+        "normalize=128.0/0.3,cast=int8",
+        "cast=int8,cast=float32",
+    ],
+)
+def test_preprocessing_is_the_reference_to_the_bit(example: ModuleType, line: str) -> None:
+    preprocessing = parse_preprocessing(line)
+    operations = preprocessing.to_json()["operations"]
+    draw = np.random.default_rng(len(line))
+    for height, width in ((20, 31), (13, 13), (40, 12)):
+        picture = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        wanted = apply(preprocessing, picture)
+        found = example.preprocess(operations, picture)
+        assert found.dtype == wanted.dtype
+        assert found.shape == wanted.shape
+        assert found.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("line", ["center-crop=50x2", "normalize=0.0/1.0,resize=2x2:nearest"])
+def test_what_the_reference_refuses_is_refused(example: ModuleType, line: str) -> None:
+    preprocessing = parse_preprocessing(line)
+    picture = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(DataError):
+        apply(preprocessing, picture)
+    with pytest.raises(ValueError, match=r"picture"):
+        example.preprocess(preprocessing.to_json()["operations"], picture)
+
+
+WEIGHTS = np.random.default_rng(5).integers(-20, 20, (10, 4)).astype(np.float32) / 8
+
+
+def write_tflite(path: Path, *, integer: bool) -> Signature:
+    """A real file with one fully connected layer, 4 inputs to 10 outputs; int8 throughout or float.
+
+    Written with the runtime's own schema, so that the test needs no converter.
+    """
+    flatbuffers = pytest.importorskip("flatbuffers")
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    scales = {"x": 1 / 16, "w": 1 / 8, "y": 1 / 4} if integer else {}
+    kind = schema.TensorType.INT8 if integer else schema.TensorType.FLOAT32
+    stored = (WEIGHTS * 8).astype(np.int8) if integer else WEIGHTS
+
+    def tensor(name: str, shape: list[int], buffer: int) -> Any:
+        made = schema.TensorT()
+        made.name, made.shape, made.type, made.buffer = name, shape, kind, buffer
+        if integer:
+            made.quantization = schema.QuantizationParametersT()
+            made.quantization.scale = [scales[name[0]]]
+            made.quantization.zeroPoint = [3 if name == "x" else 0]
+        return made
+
+    def mapped(name: str, index: int) -> Any:
+        made = schema.TensorMapT()
+        made.name, made.tensorIndex = name, index
+        return made
+
+    buffers = [schema.BufferT() for _ in range(4)]
+    buffers[2].data = np.frombuffer(stored.tobytes(), np.uint8)
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
+    code.version = 4
+    layer = schema.OperatorT()
+    layer.inputs, layer.outputs = [0, 1], [2]
+    layer.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
+    layer.builtinOptions = schema.FullyConnectedOptionsT()
+    graph = schema.SubGraphT()
+    graph.tensors = [tensor("x", [1, 4], 1), tensor("w", [10, 4], 2), tensor("y", [1, 10], 3)]
+    graph.inputs, graph.outputs, graph.operators = [0], [2], [layer]
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+    signature.inputs, signature.outputs = [mapped("image", 0)], [mapped("scores", 2)]
+    model = schema.ModelT()
+    model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
+    model.buffers, model.signatureDefs = buffers, [] if integer else [signature]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(builder.Output())
+
+    def spec(name: str, shape: tuple[int, ...], scale: float, zero_point: int) -> TensorSpec:
+        quantization = Quantization(scale=(scale,), zero_point=(zero_point,)) if integer else None
+        dtype = "int8" if integer else "float32"
+        return TensorSpec(name=name, shape=shape, dtype=dtype, quantization=quantization)
+
+    # The integer file has no signature: there the names are the tensors' own.
+    names = ("x", "y") if integer else ("image", "scores")
+    return Signature(
+        inputs=(spec(names[0], (1, 4), 1 / 16, 3),), outputs=(spec(names[1], (1, 10), 1 / 4, 0),)
+    )
+
+
+@pytest.fixture
+def runnable(tmp_path: Path) -> Build:
+    """A build whose float32 and int8-io artifacts really run."""
+    folder = tmp_path / "build"
+    build = write_build(folder, variants=("float32", "int8-io"), failures=False)
+    variants: list[Variant] = []
+    for variant in build.variants:
+        artifact = variant.artifact
+        assert artifact is not None
+        path = folder / artifact.files[0].path
+        signature = write_tflite(path, integer=variant.recipe.name == "int8-io")
+        file = File(
+            path=artifact.files[0].path,
+            size_bytes=path.stat().st_size,
+            sha256=sha256_file(path),
+        )
+        update = {"files": (file,), "signature": signature, "preprocessing": Preprocessing()}
+        new = artifact.model_copy(update=update)
+        variants.append(variant.model_copy(update={"artifact": new}))
+    build = build.model_copy(update={"variants": tuple(variants)})
+    save_build(build, folder)
+    return load_build(folder)
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-B", str(folder / "example.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_it_runs_the_model_from_the_command_line_and_from_a_program(
+    runnable: Build, tmp_path: Path, example: ModuleType
+) -> None:
+    out = tmp_path / "out"
+    bundle_linux(runnable, out, variants=["float32", "int8-io"])
+    sample = np.array([0.5, -1.0, 2.0, 0.25])
+    np.save(tmp_path / "sample.npy", sample)
+    wanted = WEIGHTS @ sample.astype(np.float32)
+
+    scores = example.Model(out).predict(sample)["scores"]
+    np.testing.assert_allclose(scores, wanted[None], rtol=1e-6)
+
+    integer = example.Model(out, "int8-io").predict(sample)["y"]
+    assert integer.dtype == np.float32
+    np.testing.assert_allclose(integer, wanted[None], atol=1 / 8 + 1e-6)  # half a step of 1/4
+
+    done = run(out, str(tmp_path / "sample.npy"), "--threads", "2")
+    assert done.returncode == 0, done.stderr
+    best = int(np.argmax(wanted))
+    assert f"[{best}]" in done.stdout.splitlines()[1]
+    assert runnable.labels[best] in done.stdout.splitlines()[1]
+
+
+def test_it_refuses_a_model_file_that_is_not_the_manifests(runnable: Build, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bundle_linux(runnable, out, variants=["float32"])
+    path = out / "models" / "digits-float32.tflite"
+    path.write_bytes(path.read_bytes() + b"\0")
+    np.save(tmp_path / "sample.npy", np.zeros(4, np.float32))
+    done = run(out, str(tmp_path / "sample.npy"))
+    assert done.returncode == 1
+    assert "is not the file that the manifest lists" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_input_is_said(runnable: Build, tmp_path: Path, example: ModuleType) -> None:
+    out = tmp_path / "out"
+    bundle_linux(runnable, out, variants=["float32"])
+    model = example.Model(out)
+    with pytest.raises(ValueError, match=r"'image' takes float32 \[4\], not float32 \[5\]"):
+        model.predict(np.zeros(5, np.float32))
+    with pytest.raises(ValueError, match="has 1 inputs, not 2"):
+        model.predict(np.zeros(4), np.zeros(4))
+    with pytest.raises(SystemExit, match="no variant 'int4' here; known: float32"):
+        example.Model(out, "int4")
+
+
+def test_it_is_python_3_8() -> None:
+    """Boards have old Pythons: no syntax that came later."""
+    import ast
+
+    from edgekit import bundle
+
+    text = (Path(bundle.__file__).parent / "example.py").read_text()
+    ast.parse(text, feature_version=(3, 8))
+    assert "from __future__ import annotations" in text

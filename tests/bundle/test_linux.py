@@ -1,0 +1,246 @@
+"""The bundle for Linux: what is in it, what is refused, and that equal input gives equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgekit.bundle import bundle_linux, verify_bundle
+from edgekit.bundle.readme import code, escape
+from edgekit.core.build import Build, load_build, save_build
+from edgekit.core.errors import (
+    InputError,
+    OutputError,
+    RejectedError,
+    UnknownNameError,
+    UsageError,
+)
+from tests.samples import LABELS, result, write_build
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    write_build(tmp_path / "build")
+    return load_build(tmp_path / "build")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_best_accepted_one_unless_told_otherwise(build: Build, out: Path) -> None:
+    made = bundle_linux(build, out)
+    assert sorted(tree(out)) == [
+        "README.md",
+        "example.py",
+        "labels.txt",
+        "manifest.json",
+        "manifest.sha256",
+        "models/digits-int8.tflite",
+    ]
+    assert made.manifest.default == "int8"
+    assert (out / "labels.txt").read_text().split("\n") == [*LABELS, ""]
+    artifact = build.variant("int8").artifact
+    assert artifact is not None
+    path = out / "models" / "digits-int8.tflite"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == artifact.files[0].sha256
+    verify_bundle(out, digest=made.digest)
+    assert made.digest == hashlib.sha256((out / "manifest.json").read_bytes()).hexdigest()
+
+
+def test_all_that_were_accepted(build: Build, out: Path) -> None:
+    made = bundle_linux(build, out, all_accepted=True)
+    variants = [artifact.variant for artifact in made.manifest.artifacts]
+    assert variants == ["float32", "float16", "dynamic", "int8"]
+    assert made.manifest.default == "int8"
+    assert made.manifest.notices == ()
+
+
+@pytest.mark.parametrize("variant", ["int8-io", "int16x8"])
+def test_one_that_was_not_accepted_only_by_name_and_never_quietly(
+    build: Build, out: Path, variant: str
+) -> None:
+    made = bundle_linux(build, out, variants=[variant, variant])
+    (notice,) = made.manifest.notices
+    status = build.variant(variant).verdict.status
+    assert notice.startswith(f"{variant} was {status}")
+    text = (out / "README.md").read_text()
+    assert "**Warning:**" in text
+    assert status in text
+
+
+def test_refusals_leave_nothing(build: Build, out: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean int8"):
+        bundle_linux(build, out, variants=["int9"])
+    with pytest.raises(RejectedError, match="dynamic-old was not made"):
+        bundle_linux(build, out, variants=["dynamic-old"])
+    with pytest.raises(UsageError, match="version = '1'"):
+        bundle_linux(build, out, version="1")
+    rejected = build.model_copy(
+        update={"variants": tuple(v for v in build.variants if v.verdict.status != "accepted")}
+    )
+    with pytest.raises(RejectedError, match="no accepted artifact"):
+        bundle_linux(rejected, out, all_accepted=True)
+    assert [path.name for path in out.parent.iterdir()] == ["build"]
+
+
+def test_a_file_changed_since_the_build_was_read(build: Build, out: Path) -> None:
+    path = build.folder / "artifacts" / "digits-int8.tflite"
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(InputError, match="was changed after the build"):
+        bundle_linux(build, out)
+    path.unlink()
+    with pytest.raises(InputError, match="cannot read"):
+        bundle_linux(build, out)
+    assert [path.name for path in out.parent.iterdir()] == ["build"]
+
+
+def test_equal_input_gives_equal_bytes(build: Build, out: Path, tmp_path: Path) -> None:
+    results = [result(build, "int8"), result(build, "float32")]
+    old = os.umask(0o077)
+    try:
+        one = bundle_linux(build, out, all_accepted=True, results=results)
+    finally:
+        os.umask(old)
+    two = bundle_linux(build, tmp_path / "two", all_accepted=True, results=results)
+    assert tree(out) == tree(tmp_path / "two")
+    assert one.digest == two.digest
+    assert [p.stat().st_mode for p in sorted(out.rglob("*"))] == [
+        p.stat().st_mode for p in sorted((tmp_path / "two").rglob("*"))
+    ]
+
+
+def test_an_older_bundle_is_replaced_and_nothing_else_is(build: Build, out: Path) -> None:
+    bundle_linux(build, out, all_accepted=True)
+    bundle_linux(build, out)
+    assert not (out / "models" / "digits-float32.tflite").exists()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"something of yours in it: 'notes\.txt'"):
+        bundle_linux(build, out)
+    with pytest.raises(OutputError, match="exists and is not a bundle"):
+        bundle_linux(build, build.folder)
+    with pytest.raises(OutputError, match="exists and is not a bundle"):
+        bundle_linux(build, out / "notes.txt")
+    assert (out / "notes.txt").read_text() == "mine"
+    load_build(build.folder)
+
+
+def test_a_place_that_cannot_be_written(build: Build, out: Path) -> None:
+    out.write_text("a file")
+    with pytest.raises(OutputError, match="cannot write"):
+        bundle_linux(build, out / "below")
+
+
+def test_an_empty_folder_is_filled(build: Build, out: Path) -> None:
+    out.mkdir()
+    bundle_linux(build, out)
+    verify_bundle(out)
+
+
+def test_measured_results_come_with_their_device_and_without_its_address(
+    build: Build, out: Path
+) -> None:
+    made = bundle_linux(
+        build, out, results=[result(build, "int8", emulated=True), result(build, "float32")]
+    )
+    (measured,) = made.manifest.artifact("int8").measured
+    assert measured.device == "raspberry-pi-5"
+    assert measured.runtime == "ai_edge_litert 2.3.0"
+    assert "10.0.0.7" not in (out / "manifest.json").read_text()
+    assert "samples_ns" not in (out / "manifest.json").read_text()
+    assert made.manifest.notices == ("int8 was measured on an emulated processor",)
+
+
+def test_paths_of_this_computer_stay_on_it(build: Build, out: Path) -> None:
+    bundle_linux(build, out, all_accepted=True, results=[result(build)])
+    for name, data in tree(out).items():
+        if not name.startswith("models/"):
+            assert str(build.folder.parent).encode() not in data
+            assert b"models/digits.keras" not in data
+            assert b"digits-test.npz" not in data
+
+
+def test_without_labels(tmp_path: Path, out: Path) -> None:
+    write_build(tmp_path / "build", labelled=False)
+    made = bundle_linux(load_build(tmp_path / "build"), out)
+    assert not (out / "labels.txt").exists()
+    assert made.manifest.artifacts[0].labels is None
+    assert "signal-to-noise 27.9 dB" in (out / "README.md").read_text()
+
+
+def test_a_label_of_two_lines_is_refused(build: Build, out: Path) -> None:
+    hostile = build.model_copy(update={"labels": ("cat", "dog\nmouse")})
+    with pytest.raises(InputError, match="line break"):
+        bundle_linux(hostile, out)
+
+
+def test_hostile_names_just_show(tmp_path: Path, out: Path) -> None:
+    name = "a; rm -rf ~ <script>alert(1)</script> | `x` [l](http://evil.example)"
+    build = write_build(tmp_path / "build", name="digits").model_copy(update={"name": name})
+    build = build.model_copy(
+        update={"model": build.model.model_copy(update={"name": name}), "labels": ("<b>", "")}
+    )
+    save_build(build, tmp_path / "build")
+    made = bundle_linux(load_build(tmp_path / "build"), out)
+    assert made.manifest.name == name
+    title = (out / "README.md").read_text().splitlines()[0]
+    assert "\\<script\\>" in title
+    assert "\\[l\\](http\\://evil" in title
+    verify_bundle(out)
+
+
+def test_a_file_with_a_strange_name_is_just_a_file(tmp_path: Path, out: Path) -> None:
+    write_build(tmp_path / "build", name="a; rm -rf ~", variants=("int8",), failures=False)
+    made = bundle_linux(load_build(tmp_path / "build"), out)
+    assert made.manifest.artifacts[0].files == ("models/a; rm -rf ~-int8.tflite",)
+    verify_bundle(out)
+
+
+def test_a_build_whose_files_would_leave_the_bundle(build: Build, out: Path) -> None:
+    variant = build.variant("int8")
+    assert variant.artifact is not None
+    file = variant.artifact.files[0].model_copy(update={"path": "artifacts/../../../x"})
+    bad = variant.artifact.model_copy(update={"files": (file,)})
+    hostile = build.model_copy(update={"variants": (variant.model_copy(update={"artifact": bad}),)})
+    with pytest.raises(InputError, match="not a plain relative path"):
+        bundle_linux(hostile, out)
+
+
+def test_the_manifest_can_be_checked_with_what_every_linux_has(build: Build, out: Path) -> None:
+    bundle_linux(build, out)
+    subprocess.run(["sha256sum", "-c", "--strict", "manifest.sha256"], cwd=out, check=True)
+    listed = json.loads((out / "manifest.json").read_text())["files"]
+    lines = "".join(f"{file['sha256']}  {file['path']}\n" for file in listed)
+    subprocess.run(["sha256sum", "-c", "--strict"], input=lines, text=True, cwd=out, check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a`b", "``a`b``"),
+        ("``", "``` `` ```"),
+        ("", "`  `"),
+        ("two\nlines", "`two lines`"),
+        ("a|b", "`a¦b`"),
+    ],
+)
+def test_code_spans_hold(text: str, shown: str) -> None:
+    assert code(text) == shown
+
+
+def test_escaped_words_are_one_line_without_markup() -> None:
+    assert escape("# *a*\n<b> \x1b[2J") == r"\# \*a\* \<b\> \[2J"
