@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from edgekit.core.noun import Noun
 
@@ -11,6 +13,13 @@ class Launch(Noun):
     """One process launch of the runner on the device, the sampling unit.
 
     Times are in nanoseconds of the device's monotonic clock, one entry an inference.
+
+    Attributes:
+        load_ns: to open the model and allocate its tensors.
+        first_ns: of the first inference; it is in neither of the two lists.
+        peak_rss_bytes: resident memory of the whole process at its peak.
+        rss_before_load_bytes: the same when runtime and Python were there and the model was not.
+        stopped: why sampling ended: "enough", "max_runs" or "time_budget".
     """
 
     load_ns: int
@@ -18,23 +27,27 @@ class Launch(Noun):
     warmup_ns: tuple[int, ...]
     samples_ns: tuple[int, ...]
     peak_rss_bytes: int | None
+    rss_before_load_bytes: int | None = None
+    stopped: Literal["enough", "max_runs", "time_budget"] = "enough"
 
 
 class MeasureSettings(Noun):
     """How a measurement is taken.
 
     Each launch warms up for at least `warmup_runs` and `warmup_seconds`, then takes samples until
-    it has at least `runs` and has measured for at least `min_seconds`.
+    it has at least `runs` and has measured for at least `min_seconds`; `max_runs` ends both.
+    `timeout_seconds` is for one launch.
     """
 
-    launches: int = 5
-    runs: int = 50
-    min_seconds: float = 0.5
-    warmup_runs: int = 5
-    warmup_seconds: float = 0.5
-    threads: int = 1
-    batch: int = 1
-    timeout_seconds: float = 600.0
+    launches: int = Field(default=5, ge=1)
+    runs: int = Field(default=100, ge=1)  # fewer leave a 99th percentile that is the slowest run
+    min_seconds: float = Field(default=0.5, ge=0)
+    max_runs: int = Field(default=200_000, ge=1)
+    warmup_runs: int = Field(default=5, ge=0)
+    warmup_seconds: float = Field(default=0.5, ge=0)
+    threads: int = Field(default=1, ge=1)
+    batch: int = Field(default=1, ge=1)
+    timeout_seconds: float = Field(default=600.0, gt=0)
 
 
 class OutputCheck(Noun):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from edgekit.core.noun import Noun
 from edgekit.core.tensor import Signature
@@ -38,10 +38,18 @@ class CommandResult(Noun):
     stderr: str
 
 
+class StoreUsage(Noun):
+    """What a device's store holds, or what was removed from it."""
+
+    entries: int
+    size_bytes: int
+
+
 class Device(Protocol):
     """A board one can reach. A context manager: entering connects, leaving disconnects.
 
-    Every method raises `TransientDeviceError` when the link fails and `DeviceError` when the
+    Files live in a store of edgekit's own on the device, named by their content and bounded in
+    size. Every method raises `TransientDeviceError` when the link fails and `DeviceError` when the
     board refuses.
     """
 
@@ -49,14 +57,22 @@ class Device(Protocol):
     def address(self) -> str:
         """How it was named: ``local``, ``ssh://user@host:port``."""
 
-    def __enter__(self) -> Device: ...
+    @property
+    def pushed_bytes(self) -> int:
+        """Payload that `push` has sent so far; 0 if all of it was there already."""
+
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
 
     def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float | None = None
     ) -> CommandResult:
-        """Run `argv` there, never through a shell's interpretation of its words."""
+        """Run `argv` there, never through a shell's interpretation of its words.
+
+        A program that is not there gives exit code 127. A command that takes longer than
+        `timeout_seconds`, or prints more than fits into memory, is killed there: `DeviceError`.
+        """
 
     def push(self, source: Path, sha256: str) -> str:
         """Make the file's content present in the device's store; its path there.
@@ -65,7 +81,19 @@ class Device(Protocol):
         """
 
     def pull(self, remote: str, target: Path) -> None:
-        """Fetch a file."""
+        """Fetch a file; `target` appears whole or not at all."""
+
+    def scratch(self) -> str:
+        """A path in the device's store that nothing uses yet, for a file that is made there."""
 
     def remove(self, remote: str) -> None:
-        """Delete a file or folder inside the device's store."""
+        """Delete a file inside the device's store; one that is gone already is no error."""
+
+    def usage(self) -> StoreUsage:
+        """What the device's store holds."""
+
+    def trim(self, limit_bytes: int | None = None) -> StoreUsage:
+        """Remove what was used longest ago until the store is under its limit; what was removed.
+
+        What this object has handed out stays. `push` does this by itself.
+        """

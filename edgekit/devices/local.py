@@ -1,0 +1,262 @@
+"""This computer as a device.
+
+    edgekit profile BUILD --on local
+
+Its store is the folder ``device`` in edgekit's cache folder, so that the same steps happen as on a
+board.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Self
+
+from edgekit.core.errors import DeviceError, InputError, UsageError
+from edgekit.core.files import unwritable
+from edgekit.core.locate import cache_dir
+from edgekit.core.protocols import CommandResult, StoreUsage
+from edgekit.devices.limits import (
+    STALE_MINUTES,
+    Output,
+    full_disk,
+    plain_words,
+    short,
+    store_limit_bytes,
+    too_slow,
+)
+
+_CHUNK = 1 << 20
+
+
+class LocalDevice:
+    """This computer; implements `edgekit.core.protocols.Device`.
+
+    Args:
+        address: always ``local``.
+        root: folder of the store; inside edgekit's cache folder if not given.
+    """
+
+    def __init__(self, address: str = "local", *, root: Path | None = None) -> None:
+        if address != "local":
+            raise UsageError(f"{address!r}: this computer is called local and nothing else")
+        self.address = address
+        self.pushed_bytes = 0
+        self._root = root or cache_dir() / "device"
+        self._limit_bytes = store_limit_bytes()
+        self._in_use: set[Path] = set()
+
+    @property
+    def _objects(self) -> Path:
+        return self._root / "objects"
+
+    @property
+    def _scratch(self) -> Path:
+        return self._root / "scratch"
+
+    def __enter__(self) -> Self:
+        for folder in (self._objects, self._scratch):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as exc:
+                raise DeviceError(f"cannot make {str(folder)!r}: {exc.strerror}") from exc
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float | None = None
+    ) -> CommandResult:
+        words = plain_words(argv)
+        with tempfile.TemporaryFile() as source:  # no pipe: the child may read it or leave it
+            source.write(stdin)
+            source.seek(0)
+            try:
+                process = subprocess.Popen(
+                    words,
+                    stdin=source,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except FileNotFoundError:  # what a shell on a board answers
+                return CommandResult(exit_code=127, stdout="", stderr=f"{words[0]}: not found")
+            except OSError as exc:
+                if exc.errno in (errno.EACCES, errno.ENOEXEC, errno.EISDIR):
+                    text = f"{words[0]}: {exc.strerror}"
+                    return CommandResult(exit_code=126, stdout="", stderr=text)
+                raise DeviceError(f"cannot run {short(words)}: {exc.strerror}") from exc
+        output = Output(short(words))
+        try:
+            return _collect(process, output, timeout_seconds, words)
+        except BaseException:  # too slow, too much output, or Ctrl-C: nothing is left running
+            _kill(process)
+            raise
+
+    def push(self, source: Path, sha256: str) -> str:
+        target = self._objects / sha256
+        try:
+            size = source.stat().st_size
+        except OSError as exc:
+            raise InputError(f"cannot read {str(source)!r}: {exc.strerror}") from exc
+        self._in_use.add(target)
+        if target.is_file() and target.stat().st_size == size:
+            os.utime(target)  # the time of last use, for trim
+            return str(target)
+        self._remove_stale()
+        free = shutil.disk_usage(self._objects).free
+        if free < size:
+            raise full_disk(self.address, free, size, str(self._root))
+        self._copy_in(source, target, size, sha256)
+        self.trim()
+        return str(target)
+
+    def _copy_in(self, source: Path, target: Path, size: int, sha256: str) -> None:
+        part = Path(self.scratch())
+        digest = hashlib.sha256()
+        try:
+            with open(source, "rb") as reader, open(part, "xb") as writer:
+                while block := reader.read(_CHUNK):
+                    digest.update(block)
+                    writer.write(block)
+                    self.pushed_bytes += len(block)
+            if digest.hexdigest() != sha256:
+                raise InputError(
+                    f"{str(source)!r} has SHA-256 {digest.hexdigest()[:12]}…, not {sha256[:12]}…: "
+                    "it was changed"
+                )
+            os.replace(part, target)
+        except OSError as exc:
+            if exc.errno == errno.ENOSPC:
+                part.unlink(missing_ok=True)
+                free = shutil.disk_usage(self._objects).free
+                raise full_disk(self.address, free, size, str(self._root)) from exc
+            raise DeviceError(
+                f"cannot copy {str(source)!r} into {str(self._root)!r}: {exc.strerror}"
+            ) from exc
+        finally:
+            part.unlink(missing_ok=True)
+
+    def pull(self, remote: str, target: Path) -> None:
+        try:
+            source = open(remote, "rb")  # noqa: SIM115 - closed below; its errors are the device's
+        except OSError as exc:
+            raise DeviceError(f"cannot read {remote!r} on {self.address}: {exc.strerror}") from exc
+        with source:
+            write_whole(source, target)
+
+    def scratch(self) -> str:
+        return str(self._scratch / f"{os.getpid()}-{time.monotonic_ns()}-{os.urandom(4).hex()}")
+
+    def remove(self, remote: str) -> None:
+        path = Path(remote)
+        if path.parent not in (self._objects, self._scratch):
+            raise UsageError(f"{remote!r} is not a file in the store {str(self._root)!r}")
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise DeviceError(f"cannot remove {remote!r}: {exc.strerror}") from exc
+
+    def usage(self) -> StoreUsage:
+        files = self._files()
+        return StoreUsage(entries=len(files), size_bytes=sum(size for _, size, _ in files))
+
+    def trim(self, limit_bytes: int | None = None) -> StoreUsage:
+        limit = self._limit_bytes if limit_bytes is None else limit_bytes
+        files = sorted(self._files())
+        total = sum(size for _, size, _ in files)
+        removed = freed = 0
+        for _, size, path in files:
+            if total - freed <= limit:
+                break
+            if path in self._in_use:
+                continue
+            self.remove(str(path))
+            removed, freed = removed + 1, freed + size
+        return StoreUsage(entries=removed, size_bytes=freed)
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """Time of last use, size in bytes and path of each file in the store."""
+        found = []
+        for path in self._objects.glob("*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another process has just removed it
+                continue
+            found.append((status.st_mtime, status.st_size, path))
+        return found
+
+    def _remove_stale(self) -> None:
+        oldest = time.time() - 60 * STALE_MINUTES
+        for path in self._scratch.glob("*"):
+            try:
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+            except FileNotFoundError:
+                continue
+
+
+def write_whole(source: IO[bytes], target: Path) -> None:
+    """Copy an open file to `target`, which appears whole or not at all. Raises OutputError."""
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".pull.")
+    except OSError as exc:
+        raise unwritable(target, exc) from exc
+    try:
+        with os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(source, file, _CHUNK)
+        os.replace(name, target)
+    except OSError as exc:
+        raise unwritable(target, exc) from exc
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _collect(
+    process: subprocess.Popen[bytes], output: Output, timeout: float | None, words: list[str]
+) -> CommandResult:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    deadline = None if timeout is None else time.monotonic() + timeout
+
+    def left() -> float | None:
+        if deadline is None or timeout is None:
+            return None
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise too_slow(short(words), timeout)
+        return seconds
+
+    with process.stdout, process.stderr, selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ, "stdout")
+        selector.register(process.stderr, selectors.EVENT_READ, "stderr")
+        while selector.get_map():
+            for key, _ in selector.select(left()):
+                data = os.read(key.fd, 1 << 16)
+                if data:
+                    output.add(key.data, data)
+                else:
+                    selector.unregister(key.fileobj)
+        try:
+            code = process.wait(left())
+        except subprocess.TimeoutExpired as exc:
+            raise too_slow(short(words), timeout or 0) from exc
+    return CommandResult(exit_code=code, stdout=output.text("stdout"), stderr=output.text("stderr"))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the command and all that it started in its session."""
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,163 @@
+"""Does the board compute what this computer computes?
+
+The same inputs go through the same file on both. What may differ is rounding: XNNPACK has other
+kernels for Arm than for x86 (fused multiply-add, other orders of summation, other ways to round
+when a sum of products is scaled back to 8 bits).
+
+- Arithmetic in float32: a sum of K products is off by about √K·2⁻²⁴ of its size (at most K·2⁻²⁴);
+  a hundred layers with K up to 10⁴ stay under 10⁻³ of the output's span.
+- Arithmetic in 8 bits: a value that falls between two steps may go either way, in each layer. Four
+  of the 255 steps of the output's span are allowed. Dynamic-range files quantize each layer's
+  input to 8 bits too.
+- 16-bit activations with 8-bit weights: the same on a grid 256 times finer; 2·10⁻³ of the span.
+
+Integers that are no quantized values (class indices, counts) must be equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.core.errors import DeviceError, InputError, MismatchError
+from edgekit.core.measurement import OutputCheck
+from edgekit.core.recipe import QuantizationKind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[np.generic]]
+
+# Share of the output's span that may differ, by how the artifact computes.
+RELATIVE_TOLERANCE: dict[QuantizationKind, float] = {
+    "none": 1e-3,
+    "float16": 1e-3,
+    "dynamic-int8": 4 / 255,
+    "int8": 4 / 255,
+    "int16x8": 2e-3,
+}
+
+# Outputs that are all (nearly) zero have no span to be relative to.
+_SMALLEST_SPAN = 1e-3
+
+
+def load_outputs(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays called ``out:<name>`` in an .npz file, by name.
+
+    Raises:
+        InputError: it cannot be read or holds none.
+    """
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {n.removeprefix("out:"): file[n] for n in file.files if n.startswith("out:")}
+    except (OSError, ValueError, zipfile.BadZipFile) as exc:
+        raise InputError(f"cannot read the check outputs {str(path)!r}: {exc}") from exc
+    if not found:
+        raise InputError(f"{str(path)!r} holds no check outputs (arrays called out:<name>)")
+    return found
+
+
+def compare(
+    expected: Arrays, actual: Arrays, quantization: QuantizationKind, *, where: str
+) -> OutputCheck:
+    """The board's outputs against this computer's.
+
+    Args:
+        expected, actual: outputs by name, one row a sample; those of the board may come under
+            other names if there is only one.
+        where: the device, for the error.
+
+    Returns:
+        The output that comes nearest to its tolerance.
+
+    Raises:
+        MismatchError: one is beyond it; says which and by how much.
+        DeviceError: the board's outputs are not the same ones at all.
+    """
+    worst: tuple[float, OutputCheck] | None = None
+    for name, reference in expected.items():
+        found = actual.get(name)
+        if found is None and len(actual) == len(expected) == 1:
+            found = next(iter(actual.values()))
+        if found is None or found.size != reference.size or found.dtype != reference.dtype:
+            raise DeviceError(
+                f"{where}: output {name!r} should be {reference.dtype} {reference.shape}, "
+                f"the board gave {_forms(actual)}"
+            )
+        ratio, check = _compare_one(name, reference, found, quantization, where)
+        if worst is None or ratio > worst[0]:
+            worst = ratio, check
+    assert worst is not None
+    return worst[1]
+
+
+def _compare_one(
+    name: str,
+    reference: NDArray[np.generic],
+    found: NDArray[np.generic],
+    quantization: QuantizationKind,
+    where: str,
+) -> tuple[float, OutputCheck]:
+    import numpy as np
+
+    want = np.asarray(reference, dtype=np.float64).ravel()
+    have = np.asarray(found, dtype=np.float64).ravel()
+    finite = np.isfinite(want)
+    strange = int(np.sum(finite != np.isfinite(have)))
+    if strange:
+        raise MismatchError(
+            f"{where}: {strange} of {want.size} values of output {name!r} are NaN or infinite on "
+            "one side only",
+            hint=_HINT,
+        )
+    allowed = tolerance(reference, quantization)
+    error = float(np.max(np.abs(want[finite] - have[finite]), initial=0.0))
+    samples = len(reference) if reference.ndim else 1
+    if error > allowed:
+        beyond = int(np.sum(np.abs(want[finite] - have[finite]) > allowed))
+        raise MismatchError(
+            f"{where}: output {name!r} differs by up to {error:.3g} from this computer's, "
+            f"{allowed:.3g} is allowed; {beyond} of {want.size} values are beyond",
+            hint=_HINT,
+        )
+    detail = f"output {name!r}, {samples} samples"
+    check = OutputCheck(
+        samples=samples, max_abs_error=error, tolerance=allowed, ok=True, detail=detail
+    )
+    return (error / allowed if allowed else 0.0), check
+
+
+_HINT = "the runtimes may differ: compare their versions, or convert for the one on the board"
+
+
+def tolerance(reference: NDArray[np.generic], quantization: QuantizationKind) -> float:
+    """The largest difference allowed, in the unit of the output.
+
+    `reference` is the output on this computer for all samples. Its span is the larger of its range
+    and its largest size; of quantized 8-bit and 16-bit outputs it is the whole range of the type.
+    """
+    import numpy as np
+
+    share = RELATIVE_TOLERANCE[quantization]
+    if reference.dtype.kind in "iu":
+        quantized = quantization != "none" and reference.dtype.itemsize <= 2
+        steps = 2 ** (8 * reference.dtype.itemsize) - 1
+        return float(round(share * steps)) if quantized else 0.0
+    if reference.dtype.kind != "f":
+        return 0.0
+    values = np.asarray(reference, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0
+    span = max(float(np.ptp(values)), float(np.max(np.abs(values))), _SMALLEST_SPAN)
+    return share * span
+
+
+def _forms(arrays: Arrays) -> str:
+    return ", ".join(f"{n!r} {a.dtype} {a.shape}" for n, a in arrays.items()) or "nothing"

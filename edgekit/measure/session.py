@@ -1,0 +1,254 @@
+"""One measurement: deploy, check the answers, launch the runner several times, collect."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgekit import __version__
+from edgekit.core.errors import UnknownNameError
+from edgekit.core.files import sha256_file
+from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck
+from edgekit.core.protocols import Device
+from edgekit.core.recipe import QuantizationKind
+from edgekit.core.verdict import LoadCheck
+from edgekit.measure.check import compare, load_outputs
+from edgekit.measure.runner import RUNNER, Events, ModelRefusedError, find_python, run_job
+
+RUNTIMES = ("ai-edge-litert", "tflite-runtime", "tensorflow")
+
+# What is being done, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured.
+
+    Attributes:
+        path: the artifact's file here; `sha256` is its digest.
+        quantization: how it computes; decides how near the board's outputs must be.
+        check: .npz with its inputs (``in:<name>``) and this computer's outputs (``out:<name>``),
+            one row a sample; None leaves the check out.
+    """
+
+    path: Path
+    sha256: str
+    quantization: QuantizationKind
+    build_name: str
+    variant: str
+    check: Path | None = None
+
+
+def measure(
+    device: Device,
+    subject: Subject,
+    settings: MeasureSettings,
+    *,
+    python: str | None = None,
+    runtime: str | None = None,
+    device_name: str = "",
+    progress: Progress = lambda *_: None,
+) -> Measurement:
+    """Deploy `subject` to `device`, check its outputs there, and time it.
+
+    Args:
+        device: open (inside its ``with`` block).
+        python: the Python to use there; looked for if not given.
+        runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow"; the first there is otherwise.
+        device_name: how the result shall call it; what the board calls itself if not given.
+        progress: called as (what, done, of).
+
+    Raises:
+        RuntimeMissingError: no runtime there; says how to install one.
+        RejectedError: the runtime there does not load the artifact.
+        MismatchError: the board computes something else than this computer.
+        TransientDeviceError: the link broke. Nothing is repeated: half a measurement is none.
+        DeviceError: anything else that went wrong there.
+    """
+    deployed = _deploy(device, subject.path, subject.sha256, python, runtime, progress)
+    check = inputs = None
+    if subject.check is not None:
+        progress("check", 0, 1)
+        check = _check(device, deployed, subject, settings)
+        inputs = _push_first_sample(device, subject.check)
+        progress("check", 1, 1)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    launches: list[Events] = []
+    for index in range(settings.launches):
+        progress("measure", index, settings.launches)
+        # The digest once is enough, and not before the check has done it.
+        digest = subject.sha256 if index == 0 and check is None else None
+        job = {**_timing(settings), "sha256": digest, "inputs": inputs}
+        launches.append(deployed.run(job))
+    progress("measure", settings.launches, settings.launches)
+
+    hello = launches[0].hello
+    return Measurement(
+        created=created,
+        device=device.address,
+        device_name=device_name or _name(device, hello),
+        build_name=subject.build_name,
+        variant=subject.variant,
+        artifact_sha256=subject.sha256,
+        artifact_size_bytes=subject.path.stat().st_size,
+        settings=settings,
+        hello=hello,
+        environment_before=launches[0].environment("before"),
+        environment_after=launches[-1].environment("after"),
+        launches=tuple(_launch(events) for events in launches),
+        check=check,
+        emulated="emulated" in hello,
+        edgekit_version=__version__,
+    )
+
+
+def check_load(
+    device: Device,
+    artifact: Path,
+    sha256: str,
+    *,
+    python: str | None = None,
+    runtime: str | None = None,
+    check: Path | None = None,
+) -> LoadCheck:
+    """Whether the runtime there opens the artifact, runs it, and gives finite outputs.
+
+    `check` is an .npz as in `Subject`, for inputs that mean something; otherwise floats are drawn
+    from [0, 1).
+
+    Raises:
+        RuntimeMissingError, DeviceError: it could not be tried.
+    """
+    deployed = _deploy(device, artifact, sha256, python, runtime, lambda *_: None)
+    job: dict[str, Any] = {"runs": 1, "sha256": sha256}
+    if check is not None:
+        job["inputs"] = device.push(check, sha256_file(check))
+    try:
+        events = deployed.run(job)
+    except ModelRefusedError as exc:
+        name, version = exc.hello["runtime"], exc.hello["runtime_version"]
+        return LoadCheck(runtime=name, version=version, ok=False, error=exc.message)
+    bad = events["first"]["not_finite"]
+    return LoadCheck(
+        runtime=events.hello["runtime"],
+        version=events.hello["runtime_version"],
+        ok=not bad,
+        error=_describe_not_finite(bad) if bad else "",
+    )
+
+
+@dataclass(frozen=True)
+class _Deployed:
+    """What lies on the device, under the names it has there."""
+
+    device: Device
+    python: str
+    runner: str
+    model: str
+    runtime: str | None
+
+    def run(self, job: dict[str, Any]) -> Events:
+        full = {"model": self.model, "runtime": self.runtime, **job}
+        return run_job(self.device, self.python, self.runner, full)
+
+
+def _deploy(
+    device: Device,
+    artifact: Path,
+    sha256: str,
+    python: str | None,
+    runtime: str | None,
+    progress: Progress,
+) -> _Deployed:
+    if runtime is not None and runtime not in RUNTIMES:
+        raise UnknownNameError("runtime", runtime, RUNTIMES)
+    progress("deploy", 0, 2)
+    runner = device.push(RUNNER, sha256_file(RUNNER))
+    progress("deploy", 1, 2)
+    found = find_python(device, named=python, runtime=runtime)
+    model = device.push(artifact, sha256)
+    progress("deploy", 2, 2)
+    return _Deployed(device, found, runner, model, runtime)
+
+
+def _timing(settings: MeasureSettings) -> dict[str, Any]:
+    return {
+        "threads": settings.threads,
+        # 1 is what every artifact is made for, and a first dimension need not be a batch
+        "batch": settings.batch if settings.batch > 1 else None,
+        "warmup_runs": settings.warmup_runs,
+        "warmup_seconds": settings.warmup_seconds,
+        "runs": settings.runs,
+        "min_seconds": settings.min_seconds,
+        "max_runs": max(settings.max_runs, settings.runs),
+        "time_budget_seconds": settings.timeout_seconds,
+    }
+
+
+def _check(
+    device: Device, deployed: _Deployed, subject: Subject, settings: MeasureSettings
+) -> OutputCheck:
+    assert subject.check is not None
+    expected = load_outputs(subject.check)
+    inputs = device.push(subject.check, sha256_file(subject.check))
+    outputs = device.scratch()
+    try:
+        deployed.run(
+            {
+                "sha256": subject.sha256,
+                "threads": settings.threads,
+                "inputs": inputs,
+                "outputs": outputs,
+                "runs": 0,
+                "time_budget_seconds": settings.timeout_seconds,
+            }
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            answer = Path(folder) / "outputs.npz"
+            device.pull(outputs, answer)
+            actual = load_outputs(answer)
+    finally:
+        device.remove(outputs)
+    where = f"{subject.variant} on {device.address}"
+    return compare(expected, actual, subject.quantization, where=where)
+
+
+def _push_first_sample(device: Device, check: Path) -> str:
+    """Real inputs for the timed runs, but one sample only: more would show as peak memory."""
+    import numpy as np
+
+    with np.load(check, allow_pickle=False) as file:
+        first = {name: file[name][:1] for name in file.files if not name.startswith("out:")}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "inputs.npz"
+        np.savez(path, **first)
+        return device.push(path, sha256_file(path))
+
+
+def _launch(events: Events) -> Launch:
+    memory = events["memory"]
+    return Launch(
+        load_ns=events["load"]["ns"],
+        first_ns=events["first"]["ns"],
+        warmup_ns=events.times("warmup"),
+        samples_ns=events.times("samples"),
+        peak_rss_bytes=memory.get("peak_bytes"),
+        rss_before_load_bytes=memory.get("before_load_bytes"),
+        stopped=events["done"]["stopped"],
+    )
+
+
+def _describe_not_finite(bad: list[dict[str, Any]]) -> str:
+    return "; ".join(
+        f"{b['not_finite']} of {b['of']} values of output {b['name']!r} are NaN or infinite"
+        for b in bad
+    )
+
+
+def _name(device: Device, hello: dict[str, Any]) -> str:
+    return str(hello.get("board") or hello.get("cpu") or device.address)

@@ -1,0 +1,187 @@
+"""Whether a measurement can be relied on; if not, what was seen and what to do."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.core.measurement import Measurement
+from edgekit.measure.stats import summarize, trend, two_speeds
+
+# Half the 95 % interval of the median, or a trend, above this share of the median.
+TOLERATED_SHARE = 0.05
+HOT_C = 80.0
+WARMED_C = 10.0
+
+# https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+_THROTTLE_BITS = {
+    0: "under-voltage",
+    1: "frequency capped",
+    2: "throttled",
+    3: "soft temperature limit",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that makes the numbers doubtful: what was seen, and what to do."""
+
+    seen: str
+    do: str
+
+    def __str__(self) -> str:
+        return f"{self.seen}: {self.do}"
+
+
+def stability(measurement: Measurement) -> list[Finding]:
+    """What speaks against relying on the measurement; nothing if it is sound.
+
+    Raises:
+        ValueError: a launch has no samples.
+    """
+    return [finding for look in _LOOKS for finding in look(measurement)]
+
+
+def _emulated(m: Measurement) -> Iterator[Finding]:
+    if m.emulated:
+        why = m.hello.get("emulated", "the processor is emulated")
+        yield Finding(f"times mean nothing here ({why})", "measure on the board itself")
+
+
+def _interval(m: Measurement) -> Iterator[Finding]:
+    if len(m.launches) == 1:
+        yield Finding("one launch has no interval", "use --launches 5")
+        return
+    share = summarize(m).median_ns.relative_half_width
+    if share is not None and share > TOLERATED_SHARE:
+        yield Finding(
+            f"the median is known to ±{share:.0%} only",
+            f"use --launches {3 * len(m.launches)}, and stop what else runs there",
+        )
+
+
+def _cut_short(m: Measurement) -> Iterator[Finding]:
+    over = [x for x in m.launches if x.stopped == "time_budget"]
+    if over:
+        fewest = min(len(x.samples_ns) for x in over)
+        yield Finding(
+            f"the time was over after {fewest} of {m.settings.runs} runs",
+            f"give more than {m.settings.timeout_seconds:g} s a launch, or ask for fewer runs",
+        )
+
+
+def _drift_inside(m: Measurement) -> Iterator[Finding]:
+    import numpy as np
+
+    trends = [trend(np.asarray(x.samples_ns, dtype=np.float64)) for x in m.launches]
+    typical = statistics.median(trends)
+    if typical > TOLERATED_SHARE:
+        yield Finding(
+            f"inferences get {typical:.0%} slower within a launch",
+            "it heats up: cool the board, or measure for as long as it will work (--min-seconds)",
+        )
+    elif typical < -TOLERATED_SHARE:
+        yield Finding(
+            f"inferences get {-typical:.0%} faster within a launch",
+            "it is not warm yet: raise --warmup-seconds",
+        )
+
+
+def _drift_across(m: Measurement) -> Iterator[Finding]:
+    medians = [statistics.median(x.samples_ns) for x in m.launches]
+    if len(medians) < 4:
+        return
+    rising, falling = sorted(medians), sorted(medians, reverse=True)
+    change = medians[-1] / medians[0] - 1 if medians[0] else 0.0
+    if abs(change) > TOLERATED_SHARE and medians in (rising, falling):
+        way = "slower" if change > 0 else "faster"
+        yield Finding(
+            f"each launch is {way} than the one before, {abs(change):.0%} in all",
+            "wait until the board has the same temperature and load throughout, then repeat",
+        )
+
+
+def _two_speeds(m: Measurement) -> Iterator[Finding]:
+    import numpy as np
+
+    samples = [np.asarray(x.samples_ns, dtype=np.float64) for x in m.launches]
+    found = two_speeds(np.concatenate(samples))
+    if found is not None:
+        fast, slow, share = found
+        yield Finding(
+            f"two speeds: {fast / 1e6:.3g} ms, and {slow / 1e6:.3g} ms in {share:.0%} of the runs",
+            "a changing clock or fast and slow cores: fix the governor, or pin with taskset",
+        )
+
+
+def _governor(m: Measurement) -> Iterator[Finding]:
+    governors = set(m.environment_before.get("governors", {}).values())
+    others = sorted(governors - {"performance"})
+    if others:
+        yield Finding(
+            f"the clock may change (governor {', '.join(others)})",
+            "on the device: echo performance | sudo tee "
+            "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
+        )
+
+
+def _throttled(m: Measurement) -> Iterator[Finding]:
+    before, after = _bits(m.environment_before), _bits(m.environment_after)
+    if before is None or after is None:
+        return
+    now = (before | after) & 0xF
+    since = ((after & ~before) >> 16) & 0xF
+    names = [name for bit, name in _THROTTLE_BITS.items() if (now | since) >> bit & 1]
+    if names:
+        yield Finding(
+            f"the board was held back while measuring ({', '.join(names)})",
+            "these times do not count: give it a better power supply or cooling, then repeat",
+        )
+
+
+def _bits(environment: dict[str, Any]) -> int | None:
+    text = environment.get("throttled")
+    return None if text is None else int(str(text), 16)
+
+
+def _temperature(m: Measurement) -> Iterator[Finding]:
+    before = m.environment_before.get("temperatures_c", {})
+    after = m.environment_after.get("temperatures_c", {})
+    rises = {zone: after[zone] - before[zone] for zone in after if zone in before}
+    zone = max(rises, key=lambda z: rises[z], default=None)
+    hottest = max(after, key=lambda z: after[z], default=None)
+    if hottest is not None and after[hottest] >= HOT_C:
+        yield Finding(
+            f"{hottest} is at {after[hottest]:.0f} °C", "most boards throttle near that: cool it"
+        )
+    elif zone is not None and rises[zone] >= WARMED_C:
+        yield Finding(
+            f"{zone} went from {before[zone]:.0f} to {after[zone]:.0f} °C while measuring",
+            "let it reach its working temperature first (--warmup-seconds), or cool it",
+        )
+
+
+def _load(m: Measurement) -> Iterator[Finding]:
+    load = m.environment_before.get("load_average")
+    cores = m.hello.get("usable_cores") or m.hello.get("cores")
+    if load and cores and load[0] > 0.5 * cores:
+        yield Finding(
+            f"other work ran there just before (load {load[0]:.1f} on {cores} cores)",
+            "stop it, wait a minute, and repeat",
+        )
+
+
+_LOOKS: tuple[Callable[[Measurement], Iterator[Finding]], ...] = (
+    _emulated,
+    _throttled,
+    _interval,
+    _cut_short,
+    _two_speeds,
+    _drift_inside,
+    _drift_across,
+    _temperature,
+    _governor,
+    _load,
+)

@@ -1,0 +1,179 @@
+"""What can be said of a measurement's raw samples. Nothing here is ever stored.
+
+The sampling unit is a process launch: memory layout, page colours and thread placement are drawn
+once a launch, so samples of one launch are alike and their number says little. Each quantile is
+taken in every launch; the reported value is the mean over launches, and its interval is Student's
+t on those few values: A. Georges, D. Buytaert, L. Eeckhout, "Statistically rigorous Java
+performance evaluation", OOPSLA 2007, section 3.2 (fewer than 30 launches), and T. Kalibera,
+R. Jones, "Rigorous benchmarking in reasonable time", ISMM 2013, on repeating at the level that
+varies most. Quantiles inside a launch are numpy's linear ones (type 7 of Hyndman and Fan 1996).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from edgekit.core.measurement import Measurement
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its 95 % interval, all in one unit; no interval from a single launch."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def relative_half_width(self) -> float | None:
+        """Half the interval's width as a share of the value."""
+        if self.low is None or self.high is None or not self.value:
+            return None
+        return (self.high - self.low) / 2 / self.value
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A measurement in numbers.
+
+    Attributes:
+        median_ns, p90_ns, p99_ns: of one inference (of the whole batch).
+        throughput_per_s: samples per second, one inference after the other.
+        load_ns, first_ns: opening the model; the first inference after it.
+        peak_rss_bytes: the largest of all launches; None where the board does not tell.
+        samples: how many inferences were timed in all.
+    """
+
+    median_ns: Estimate
+    p90_ns: Estimate
+    p99_ns: Estimate
+    throughput_per_s: Estimate
+    load_ns: Estimate
+    first_ns: Estimate
+    peak_rss_bytes: int | None
+    launches: int
+    samples: int
+
+
+def estimate(per_launch: Sequence[float]) -> Estimate:
+    """Mean of one value a launch and Student's t interval around it.
+
+    Raises:
+        ValueError: there is no launch.
+    """
+    count = len(per_launch)
+    if not count:
+        raise ValueError("no launch to estimate from")
+    mean = math.fsum(per_launch) / count
+    if count == 1:
+        return Estimate(mean, None, None)
+    variance = math.fsum((value - mean) ** 2 for value in per_launch) / (count - 1)
+    half = student_quantile(count - 1) * math.sqrt(variance / count)
+    return Estimate(mean, mean - half, mean + half)
+
+
+@cache
+def student_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
+    """t such that Student's distribution has `confidence` of its mass between −t and t.
+
+    By bisection on the closed form for whole degrees of freedom: Abramowitz and Stegun, Handbook
+    of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+    low, high = 0.0, 1e4
+    while high - low > 1e-9 * max(1.0, low):
+        middle = (low + high) / 2
+        if _student_mass(middle, degrees) < confidence:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _student_mass(t: float, degrees: int) -> float:
+    """Probability that |T| ≤ t."""
+    angle = math.atan(t / math.sqrt(degrees))
+    cosine = math.cos(angle)
+    odd = degrees % 2 == 1
+    term = cosine if odd else 1.0
+    total = 0.0 if degrees == 1 else term
+    for k in range(3 if odd else 2, degrees - 1, 2):
+        term *= cosine * cosine * (k - 1) / k
+        total += term
+    if odd:
+        return 2 / math.pi * (angle + math.sin(angle) * total)
+    return math.sin(angle) * total
+
+
+def summarize(measurement: Measurement) -> Summary:
+    """The numbers of a measurement.
+
+    Raises:
+        ValueError: a launch has no samples.
+    """
+    import numpy as np
+
+    launches = measurement.launches
+    quantiles = [np.quantile(launch.samples_ns, (0.5, 0.9, 0.99)) for launch in launches]
+    batch = measurement.settings.batch
+    rates = [len(x.samples_ns) * batch * 1e9 / max(1, sum(x.samples_ns)) for x in launches]
+    peaks = [x.peak_rss_bytes for x in launches if x.peak_rss_bytes is not None]
+    return Summary(
+        median_ns=estimate([float(q[0]) for q in quantiles]),
+        p90_ns=estimate([float(q[1]) for q in quantiles]),
+        p99_ns=estimate([float(q[2]) for q in quantiles]),
+        throughput_per_s=estimate(rates),
+        load_ns=estimate([float(launch.load_ns) for launch in launches]),
+        first_ns=estimate([float(launch.first_ns) for launch in launches]),
+        peak_rss_bytes=max(peaks, default=None),
+        launches=len(launches),
+        samples=sum(len(launch.samples_ns) for launch in launches),
+    )
+
+
+def trend(samples: NDArray[np.float64]) -> float:
+    """Median of the last third of the samples over the median of the first third, minus one."""
+    import numpy as np
+
+    third = len(samples) // 3
+    if not third:
+        return 0.0
+    return float(np.median(samples[-third:]) / np.median(samples[:third]) - 1)
+
+
+def two_speeds(samples: NDArray[np.float64]) -> tuple[float, float, float] | None:
+    """The two levels that the samples jump between, and the share of the slower; None if one.
+
+    The best split in two (least squares on the logarithms, as N. Otsu 1979 splits grey levels)
+    must explain nine tenths of the variance (a uniform distribution gives 3/4, a normal one 2/π),
+    the levels must be 10 % apart, and a tenth of the samples must be on either. The slowest 2 %
+    are left out: outliers are no second speed.
+    """
+    import numpy as np
+
+    values = np.sort(np.log(np.maximum(samples, 1.0)))
+    values = values[: max(1, int(len(values) * 0.98))]
+    count = len(values)
+    total = float(np.var(values))
+    if count < 20 or total == 0:
+        return None
+    sums = np.cumsum(values)[:-1]
+    left = np.arange(1, count)
+    mean_left = sums / left
+    mean_right = (float(values.sum()) - sums) / (count - left)
+    between = left / count * (1 - left / count) * (mean_left - mean_right) ** 2
+    at = int(np.argmax(between))
+    share = 1 - (at + 1) / count
+    fast, slow = math.exp(mean_left[at]), math.exp(mean_right[at])
+    if between[at] / total < 0.9 or slow < 1.1 * fast or not 0.1 <= share <= 0.9:
+        return None
+    return fast, slow, share

@@ -1,0 +1,796 @@
+#!/usr/bin/env python3
+"""Loads a model on the device, checks it and times it. One file; Python 3.8 or newer.
+
+    python3 edgekit_bench.py JOB.json        (or - to read the job from standard input)
+
+Needs one of the runtimes ai-edge-litert, tflite-runtime, tensorflow, and nothing else but numpy,
+which comes with them. The job is a JSON object with the keys of `DEFAULTS`; an unknown key is
+refused. What happens is printed as one JSON object a line:
+
+    hello         versions of this file, Python and runtime; what the machine is
+    environment   clocks, governors, temperatures, load; "when" is "before" or "after"
+    load          ns to open the model and allocate; inputs and outputs
+    first         ns of the first inference, and whether its outputs are finite
+    check         outputs for the given inputs were written to the file the job names
+    warmup        ns of each warm-up inference
+    samples       ns of each inference; may come in several lines
+    memory        bytes of resident memory before the load, after it, and at the peak
+    done          why sampling stopped: "enough", "max_runs" or "time_budget"
+    error         code, message and perhaps hint; the exit status is then 2 to 6
+
+Times are of the monotonic clock in nanoseconds, memory is in bytes, temperatures in °C.
+"""
+
+import gc
+import glob
+import hashlib
+import importlib
+import importlib.util
+import json
+import math
+import os
+import platform
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+
+RUNNER_VERSION = "0.1.0"
+PROTOCOL = 1
+
+# Distribution name, as in `pip install`, and the module that holds its Interpreter.
+RUNTIMES = (
+    ("ai-edge-litert", "ai_edge_litert.interpreter"),
+    ("tflite-runtime", "tflite_runtime.interpreter"),
+    ("tensorflow", "tensorflow.lite"),
+)
+
+# What can be installed where: runtime, Python versions and the lowest glibc of its wheels on
+# x86-64 and aarch64. From the wheels' own metadata on PyPI, the glibc from the symbols they need
+# (ai-edge-litert 2.3.0 claims 2.27 and needs 2.34).
+WHEELS = (
+    ("ai-edge-litert==2.3.0", (3, 10), (3, 14), (2, 34)),
+    ("ai-edge-litert==2.0.3", (3, 9), (3, 12), (2, 30)),
+    ("tflite-runtime==2.14.0 'numpy<2'", (3, 8), (3, 11), (2, 27)),
+)
+
+DEFAULTS = {
+    "protocol": None,  # required: PROTOCOL
+    "model": None,  # required: path of the model
+    "sha256": None,  # if given, the file must have this digest (hex)
+    "runtime": None,  # a name of RUNTIMES; the first that is there if not given
+    "inputs": None,  # .npz with the model's inputs, one row a sample: "in:<name>" or "<name>"
+    "outputs": None,  # where to write an .npz with the outputs for all of them: "out:<name>"
+    "threads": 1,
+    "batch": None,  # size of the first dimension of every input; as in the model if not given
+    "warmup_runs": 0,  # both must be reached
+    "warmup_seconds": 0.0,
+    "runs": 1,  # both must be reached; with neither nothing is timed
+    "min_seconds": 0.0,
+    "max_runs": 200000,  # sampling stops there even if min_seconds is not reached
+    "time_budget_seconds": 600.0,  # from the start of the process; sampling stops then
+}
+
+# Seconds after the budget at which the kernel ends this process, whatever it hangs in: the link to
+# who started it may be gone by then.
+ALARM_GRACE_SECONDS = 15
+
+SAMPLES_A_LINE = 10000
+
+_clock = time.perf_counter_ns
+
+
+class Failure(Exception):
+    """Ends the run with an error event and this exit status."""
+
+    def __init__(self, status, code, message, hint=""):
+        Exception.__init__(self, message)
+        self.status, self.code, self.message, self.hint = status, code, message, hint
+
+
+def emit(event, **values):
+    """Print one event as a line of JSON, at once."""
+    values = dict({"event": event}, **values)
+    sys.stdout.write(json.dumps(values, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+# ---------------------------------------------------------------------------------------------
+# The job
+
+
+def read_job(reference):
+    """The job in the file `reference`, or on standard input if it is "-", validated."""
+    try:
+        if reference == "-":
+            text = sys.stdin.buffer.read().decode("utf-8")
+        else:
+            with open(reference, encoding="utf-8") as file:
+                text = file.read()
+        data = json.loads(text)
+    except (OSError, ValueError) as exc:
+        raise Failure(2, "bad_job", "cannot read the job %r: %s" % (reference, exc))
+    return validate(data)
+
+
+def validate(data):
+    """`data` with defaults filled in. Raises Failure, naming the key, if anything is not right."""
+    if not isinstance(data, dict):
+        raise Failure(2, "bad_job", "the job is not a JSON object")
+    unknown = sorted(set(data) - set(DEFAULTS))
+    if unknown:
+        raise Failure(
+            2,
+            "bad_job",
+            "unknown key %r in the job; allowed: %s" % (unknown[0], ", ".join(sorted(DEFAULTS))),
+        )
+    job = dict(DEFAULTS, **data)
+    if job["protocol"] != PROTOCOL:
+        raise Failure(
+            2,
+            "bad_job",
+            "the job has protocol %r, this runner speaks %d" % (job["protocol"], PROTOCOL),
+            "use the runner and the edgekit of one version",
+        )
+    for key in ("model", "sha256", "runtime", "inputs", "outputs"):
+        value = job[key]
+        if value is None and key != "model":
+            continue
+        if not isinstance(value, str) or not value:
+            raise Failure(2, "bad_job", "%s = %r is not a text" % (key, value))
+    names = [name for name, _ in RUNTIMES]
+    if job["runtime"] is not None and job["runtime"] not in names:
+        raise Failure(
+            2, "bad_job", "there is no runtime %r; known: %s" % (job["runtime"], ", ".join(names))
+        )
+    if job["outputs"] and not job["inputs"]:
+        raise Failure(2, "bad_job", "outputs is given, but no inputs to compute them from")
+    _whole_number(job, "threads", 1)
+    if job["batch"] is not None:
+        _whole_number(job, "batch", 1)
+    for key in ("warmup_runs", "runs"):
+        _whole_number(job, key, 0)
+    _whole_number(job, "max_runs", 1)
+    for key in ("warmup_seconds", "min_seconds", "time_budget_seconds"):
+        value = job[key]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0:
+            raise Failure(
+                2, "bad_job", "%s = %r is not a number of seconds, zero or more" % (key, value)
+            )
+    if job["time_budget_seconds"] <= 0:
+        raise Failure(2, "bad_job", "time_budget_seconds must be above zero")
+    if job["runs"] > job["max_runs"]:
+        raise Failure(
+            2, "bad_job", "runs = %d is more than max_runs = %d" % (job["runs"], job["max_runs"])
+        )
+    return job
+
+
+def _whole_number(job, key, least):
+    value = job[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise Failure(2, "bad_job", "%s = %r is not a whole number >= %d" % (key, value, least))
+
+
+# ---------------------------------------------------------------------------------------------
+# The runtime
+
+
+def find_runtime(wanted):
+    """Name, version and Interpreter class of the runtime `wanted`, or of the first there is."""
+    broken = []
+    for name, module in RUNTIMES:
+        if wanted not in (None, name):
+            continue
+        try:
+            if importlib.util.find_spec(module.partition(".")[0]) is None:
+                continue
+            interpreter = importlib.import_module(module).Interpreter
+        except Exception as exc:  # a wheel for another glibc or numpy fails in many ways
+            broken.append("%s: %s: %s" % (name, type(exc).__name__, _one_line(exc)))
+            continue
+        return name, _version(name), interpreter
+    hint = install_hint(wanted)
+    if broken:
+        raise Failure(
+            3, "runtime_broken", "a runtime is there but does not start: " + "; ".join(broken), hint
+        )
+    what = wanted or " or ".join(name for name, _ in RUNTIMES)
+    raise Failure(
+        3,
+        "runtime_missing",
+        "%s has no %s" % (sys.executable or "this Python", what),
+        hint,
+    )
+
+
+def install_hint(wanted=None):
+    """The command that installs a runtime for this Python and C library.
+
+    Where the distribution keeps pip out of its own Python (PEP 668), into an environment that
+    edgekit looks into by itself.
+    """
+    executable = shlex.quote(sys.executable or "python3")
+    marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+    if sys.prefix == sys.base_prefix and os.path.exists(marker):
+        executable = executable + " -m venv ~/.edgekit/venv && ~/.edgekit/venv/bin/python"
+    return install_line(
+        executable,
+        tuple(sys.version_info[:2]),
+        platform.libc_ver(),
+        platform.machine(),
+        wanted,
+    )
+
+
+def install_line(executable, python, libc, machine, wanted=None):
+    """The `pip install` line for a Python, (libc name, version) and machine, or why there is none.
+
+    `python` is (major, minor), `machine` what `uname -m` says, `wanted` a name of RUNTIMES;
+    `executable` is ready for a shell.
+    """
+    where = "Python %d.%d, %s on %s" % (python + (" ".join(libc) or "unknown libc", machine))
+    if wanted == "tensorflow":
+        return "%s -m pip install tensorflow" % executable
+    if machine in ("x86_64", "aarch64") and libc[0] == "glibc":
+        glibc = tuple(int(part) for part in libc[1].split(".")[:2])
+        for package, lowest, highest, least in WHEELS:
+            if wanted and not package.startswith(wanted + "=="):
+                continue
+            if lowest <= python <= highest and glibc >= least:
+                return "%s -m pip install %s" % (executable, package)
+    return "no wheel of %s fits %s; install another Python (3.8 to 3.14, with glibc 2.27+)" % (
+        wanted or "ai-edge-litert or tflite-runtime",
+        where,
+    )
+
+
+def _version(distribution):
+    import importlib.metadata as metadata
+
+    for name in (distribution, distribution + "-cpu", distribution + "-nightly"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _one_line(exc):
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    return " ".join(lines)[:500]
+
+
+# ---------------------------------------------------------------------------------------------
+# The machine
+
+
+def read_text(path):
+    """The text of a small file, or None and why not."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip("\0\n "), ""
+    except OSError as exc:
+        return None, "%s: %s" % (path, exc.strerror)
+
+
+def describe_machine(proc="/proc"):
+    """What the machine is; a key that cannot be known is absent."""
+    libc = platform.libc_ver()
+    found = {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "kernel": platform.release(),
+        "libc": " ".join(libc) if libc[0] else "",
+        "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cpu": cpu_model(proc),
+        "board": read_text(proc + "/device-tree/model")[0],
+        "memory_bytes": total_memory(proc),
+        "emulated": emulation(proc),
+    }
+    return {key: value for key, value in found.items() if value not in (None, "")}
+
+
+def cpu_model(proc="/proc"):
+    """The processor's name as the kernel gives it, or None."""
+    text, _ = read_text(proc + "/cpuinfo")
+    values = {}
+    for line in (text or "").splitlines():
+        key, _, value = line.partition(":")
+        values.setdefault(key.strip(), value.strip())
+    for key in ("model name", "Model", "Hardware"):
+        if values.get(key):
+            return values[key]
+    if "CPU part" in values:  # Arm kernels give numbers instead of a name
+        return "implementer %s part %s" % (values.get("CPU implementer", "?"), values["CPU part"])
+    return None
+
+
+def total_memory(proc="/proc"):
+    text, _ = read_text(proc + "/meminfo")
+    for line in (text or "").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def emulation(proc="/proc", machine=None):
+    """Why this processor is known to be emulated (text), or None if nothing says so.
+
+    QEMU's user mode hides itself in /proc/self, but the links below /proc/self/task are the
+    kernel's own and name the program that really runs. Where /proc/cpuinfo is the host's it
+    describes another architecture than `uname -m` does.
+    """
+    try:
+        program = os.readlink("%s/self/task/%d/exe" % (proc, os.getpid()))
+    except OSError:
+        program = ""
+    if os.path.basename(program).startswith("qemu-"):
+        return "this process runs inside %s" % os.path.basename(program)
+    machine = machine or platform.machine()
+    text, _ = read_text(proc + "/cpuinfo")
+    keys = {line.partition(":")[0].strip() for line in (text or "").splitlines()}
+    if machine in ("aarch64", "armv7l", "armv6l", "riscv64") and "vendor_id" in keys:
+        return "uname says %s, /proc/cpuinfo describes an x86 processor" % machine
+    if machine in ("x86_64", "i686") and "CPU implementer" in keys:
+        return "uname says %s, /proc/cpuinfo describes an Arm processor" % machine
+    return None
+
+
+def environment(sysfs="/sys", proc="/proc"):
+    """Clocks, temperatures and load now; "unavailable" says of each that cannot be read why."""
+    found, unavailable = {}, {}
+    policies = sorted(glob.glob(sysfs + "/devices/system/cpu/cpufreq/policy[0-9]*")) or sorted(
+        glob.glob(sysfs + "/devices/system/cpu/cpu[0-9]*/cpufreq")
+    )
+    for key, name in (
+        ("governors", "scaling_governor"),
+        ("cpu_khz", "scaling_cur_freq"),
+        ("cpu_max_khz", "scaling_max_freq"),
+    ):
+        values, why = {}, "no cpufreq in %s/devices/system/cpu" % sysfs
+        for folder in policies:
+            text, reason = read_text(folder + "/" + name)
+            label = os.path.basename(folder)
+            label = os.path.basename(os.path.dirname(folder)) if label == "cpufreq" else label
+            if text:
+                values[label] = int(text) if text.isdigit() else text
+            why = reason or why
+        if values:
+            found[key] = values
+        else:
+            unavailable[key] = why
+
+    temperatures, why = {}, "no thermal zone in %s/class/thermal" % sysfs
+    for zone in sorted(glob.glob(sysfs + "/class/thermal/thermal_zone*")):
+        kind, _ = read_text(zone + "/type")
+        text, reason = read_text(zone + "/temp")
+        try:
+            celsius = int(text or "") / 1000.0
+        except ValueError:
+            why = reason or "%s/temp: %r is not a number" % (zone, text)
+            continue
+        if celsius <= -100:  # -256 °C is how some drivers say that the sensor is off
+            why = "%s/temp: %g °C is a dummy" % (zone, celsius)
+            continue
+        temperatures["%s:%s" % (os.path.basename(zone), kind or "?")] = celsius
+    if temperatures:
+        found["temperatures_c"] = temperatures
+    else:
+        unavailable["temperatures_c"] = why
+
+    text, why = read_text(proc + "/loadavg")
+    if text:
+        found["load_average"] = [float(part) for part in text.split()[:3]]
+    else:
+        unavailable["load_average"] = why
+
+    throttled, why = read_throttled(sysfs)
+    if throttled is None:
+        unavailable["throttled"] = why
+    else:
+        found["throttled"] = throttled
+    found["unavailable"] = unavailable
+    return found
+
+
+def read_throttled(sysfs="/sys"):
+    """Raspberry Pi's throttling bits as "0x…", or None and why not.
+
+    From the kernel's file, else from `vcgencmd get_throttled`, which prints "throttled=0x50000".
+    https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+    """
+    text, why = read_text(sysfs + "/devices/platform/soc/soc:firmware/get_throttled")
+    if text:
+        return "0x" + text.lower().replace("0x", ""), ""
+    program = shutil.which("vcgencmd")
+    if program is None:
+        return None, "no get_throttled in sysfs and no vcgencmd on PATH"
+    try:
+        done = subprocess.run(
+            [program, "get_throttled"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return None, "vcgencmd get_throttled: %s" % _one_line(exc)
+    answer = done.stdout.decode("utf-8", "replace").strip()
+    key, _, value = answer.partition("=")
+    if done.returncode != 0 or key != "throttled" or not value.startswith("0x"):
+        return None, "vcgencmd get_throttled said %r" % answer[:100]
+    return value, ""
+
+
+def resident_bytes(proc="/proc"):
+    """Resident memory now and at the peak, in bytes; None where it cannot be read."""
+    text, _ = read_text(proc + "/self/status")
+    values = {}
+    for line in (text or "").splitlines():
+        key, _, value = line.partition(":")
+        if key in ("VmRSS", "VmHWM"):
+            values[key] = int(value.split()[0]) * 1024
+    peak = values.get("VmHWM")
+    if peak is None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kB on Linux
+    return values.get("VmRSS"), peak
+
+
+# ---------------------------------------------------------------------------------------------
+# The model
+
+
+class Loaded:
+    """A model in a runtime, and how long it took to load (ns)."""
+
+    def __init__(self, interpreter_class, job):
+        self.threads = job["threads"]
+        started = _clock()
+        try:
+            self.interpreter = interpreter_class(
+                model_path=job["model"], num_threads=job["threads"]
+            )
+            if job["batch"] is not None:
+                for detail in self.interpreter.get_input_details():
+                    shape = [int(size) for size in detail["shape"]]
+                    if shape and shape[0] != job["batch"]:
+                        self.interpreter.resize_tensor_input(
+                            detail["index"], [job["batch"]] + shape[1:], strict=False
+                        )
+            self.interpreter.allocate_tensors()
+        except Exception as exc:  # ValueError, RuntimeError and others, by runtime and version
+            raise Failure(
+                4, "model_refused", "the runtime does not load the model: " + _one_line(exc)
+            )
+        self.load_ns = _clock() - started
+        self.inputs = self.interpreter.get_input_details()
+        self.outputs = self.interpreter.get_output_details()
+        self.input_names = self._signature_names("inputs")
+        self.output_names = self._signature_names("outputs")
+
+    def _signature_names(self, side):
+        """Tensor index to the name that the model's only signature gives it."""
+        listing = getattr(self.interpreter, "_get_full_signature_list", None)
+        signatures = listing() if listing else {}
+        if len(signatures) != 1:
+            return {}
+        (only,) = signatures.values()
+        return {index: name for name, index in only[side].items()}
+
+    def describe(self, details, names):
+        return [
+            {
+                "name": names.get(detail["index"], detail["name"]),
+                "tensor": detail["name"],
+                "shape": [int(size) for size in detail["shape"]],
+                "dtype": _dtype_name(detail["dtype"]),
+                "scales": [float(v) for v in detail["quantization_parameters"]["scales"]],
+                "zero_points": [int(v) for v in detail["quantization_parameters"]["zero_points"]],
+            }
+            for detail in details
+        ]
+
+    def set_inputs(self, values):
+        """Put one array in each input, in order."""
+        for detail, value in zip(self.inputs, values):
+            self.interpreter.set_tensor(detail["index"], value)
+
+    def invoke(self):
+        try:
+            self.interpreter.invoke()
+        except Exception as exc:
+            raise Failure(5, "run_failed", "the model fails when it runs: " + _one_line(exc))
+
+    def read_outputs(self):
+        """Copies of the outputs, in order."""
+        return [self.interpreter.get_tensor(detail["index"]) for detail in self.outputs]
+
+
+def _dtype_name(dtype):
+    import numpy as np
+
+    return np.dtype(dtype).name
+
+
+def synthetic_inputs(loaded):
+    """Inputs of the right shape and type where none are given.
+
+    Floats are uniform in [0, 1): zeros would let multiplications with denormals or sparse paths
+    look better than they are. Quantized integers take their whole range. Other integers are 0,
+    since they are mostly indices.
+    """
+    import numpy as np
+
+    rng = np.random.RandomState(0)
+    values = []
+    for detail in loaded.inputs:
+        shape, dtype = tuple(detail["shape"]), np.dtype(detail["dtype"])
+        if dtype.kind == "f":
+            value = rng.uniform(0, 1, shape).astype(dtype)
+        elif dtype.kind in "iu" and len(detail["quantization_parameters"]["scales"]):
+            info = np.iinfo(dtype)
+            value = rng.randint(info.min, info.max + 1, shape, dtype=np.int64).astype(dtype)
+        else:
+            value = np.zeros(shape, dtype)
+        values.append(value)
+    return values
+
+
+def given_inputs(loaded, path):
+    """The arrays of the .npz at `path`, in the order of the model's inputs, one row a sample."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files if not name.startswith("out:")}
+    except Exception as exc:  # zipfile, ValueError, OSError
+        raise Failure(2, "bad_inputs", "cannot read the inputs %r: %s" % (path, _one_line(exc)))
+    values = []
+    for position, detail in enumerate(loaded.inputs):
+        names = (loaded.input_names.get(detail["index"]), detail["name"])
+        keys = [prefix + name for name in names if name for prefix in ("in:", "")]
+        key = next((key for key in keys if key in arrays), None)
+        if key is None and len(arrays) == len(loaded.inputs) == 1:
+            key = next(iter(arrays))
+        if key is None:
+            raise Failure(
+                2,
+                "bad_inputs",
+                "input %d is called %s; %s holds %s"
+                % (position, " or ".join(repr(n) for n in names if n), path, sorted(arrays)),
+            )
+        values.append(_rows(detail, arrays[key]))
+    if len({len(rows) for rows in values}) != 1 or not len(values[0]):
+        raise Failure(2, "bad_inputs", "the inputs in %r are empty or not equally many" % path)
+    return values
+
+
+def _rows(detail, array):
+    """`array` as (samples, *shape of the input for a batch of one)."""
+    import numpy as np
+
+    shape = tuple(int(size) for size in detail["shape"])
+    row = shape[1:]
+    if array.dtype != np.dtype(detail["dtype"]):
+        raise Failure(
+            2,
+            "bad_inputs",
+            "input %s takes %s, not %s"
+            % (detail["name"], _dtype_name(detail["dtype"]), array.dtype),
+        )
+    if array.shape[1:] == row or array.shape[1:] == shape:
+        return array
+    if array.shape[1:] == (1,) + row:
+        return array.reshape((len(array),) + row)
+    raise Failure(
+        2,
+        "bad_inputs",
+        "input %s takes rows of shape %s, not %s" % (detail["name"], row, array.shape[1:]),
+    )
+
+
+def batches(loaded, rows):
+    """Lists of arrays to set, and how many of their samples are new, until all rows are used.
+
+    The last batch is filled up with the first rows again.
+    """
+    import numpy as np
+
+    count = len(rows[0])
+    whole = [r.shape[1:] == tuple(d["shape"]) for d, r in zip(loaded.inputs, rows)]
+    size = 1 if all(whole) else int(loaded.inputs[whole.index(False)]["shape"][0])
+    for start in range(0, count, size):
+        index = np.arange(start, start + size) % count
+        yield (
+            [r[start] if w else np.ascontiguousarray(r[index]) for r, w in zip(rows, whole)],
+            min(size, count - start),
+        )
+
+
+def not_finite(loaded, values):
+    """For each float output that has NaN or infinity: name and how many."""
+    import numpy as np
+
+    found = []
+    for detail, value in zip(loaded.outputs, values):
+        if value.dtype.kind != "f":
+            continue
+        bad = int(value.size - np.isfinite(value).sum())
+        if bad:
+            name = loaded.output_names.get(detail["index"], detail["name"])
+            found.append({"name": name, "not_finite": bad, "of": int(value.size)})
+    return found
+
+
+def check(loaded, rows, path):
+    """Run every sample and write all outputs, one row a sample, into the .npz at `path`."""
+    import numpy as np
+
+    collected = [[] for _ in loaded.outputs]
+    bad = {}
+    for values, new in batches(loaded, rows):
+        loaded.set_inputs(values)
+        loaded.invoke()
+        results = loaded.read_outputs()
+        for problem in not_finite(loaded, results):
+            known = bad.setdefault(problem["name"], dict(problem, not_finite=0, of=0))
+            known["not_finite"] += problem["not_finite"]
+            known["of"] += problem["of"]
+        size = len(values[0]) if values[0].shape else 1
+        for place, result in zip(collected, results):
+            if result.shape and result.shape[0] == size and size > 1:
+                place.extend(result[:new])
+            elif result.shape and result.shape[0] == 1:
+                place.append(result[0])
+            else:
+                place.append(result)
+    arrays = {
+        "out:" + loaded.output_names.get(detail["index"], detail["name"]): np.stack(place)
+        for detail, place in zip(loaded.outputs, collected)
+    }
+    try:
+        with open(path, "wb") as file:
+            np.savez(file, **arrays)
+    except OSError as exc:
+        raise Failure(5, "cannot_write", "cannot write the outputs: %s" % _one_line(exc))
+    emit("check", samples=len(rows[0]), path=path, finite=not bad, not_finite=list(bad.values()))
+
+
+# ---------------------------------------------------------------------------------------------
+# The measurement
+
+
+def sample(invoke, runs, seconds, max_runs, deadline_ns):
+    """Time `invoke` until both `runs` and `seconds` are reached; ns of each, and why it stopped.
+
+    Nothing but the call stands between the two clock readings, and what the loop needs is local.
+    """
+    clock = _clock
+    samples = []
+    append = samples.append
+    if runs <= 0 and seconds <= 0:
+        return samples, "enough"
+    count = 0
+    enough_ns = clock() + int(seconds * 1e9)
+    while True:
+        before = clock()
+        invoke()
+        after = clock()
+        append(after - before)
+        count += 1
+        if count >= runs and after >= enough_ns:
+            return samples, "enough"
+        if count >= max_runs:
+            return samples, "max_runs"
+        if after >= deadline_ns:
+            return samples, "time_budget"
+
+
+def main(arguments):
+    started = _clock()
+    if len(arguments) != 1:
+        raise Failure(2, "bad_job", "give one argument: the path of the job, or -")
+    job = read_job(arguments[0])
+    deadline_ns = started + int(job["time_budget_seconds"] * 1e9)
+    # The default action ends the process even if it hangs in the runtime's own code.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(math.ceil(job["time_budget_seconds"])) + ALARM_GRACE_SECONDS)
+
+    name, version, interpreter_class = find_runtime(job["runtime"])
+    emit(
+        "hello",
+        protocol=PROTOCOL,
+        runner=RUNNER_VERSION,
+        runtime=name,
+        runtime_version=version,
+        **describe_machine(),
+    )
+    if not os.path.isfile(job["model"]):
+        raise Failure(2, "bad_job", "there is no model file %r" % job["model"])
+    if job["sha256"]:
+        verify_digest(job["model"], job["sha256"])
+    emit("environment", when="before", **environment())
+
+    before_load, _ = resident_bytes()
+    loaded = Loaded(interpreter_class, job)
+    after_load, _ = resident_bytes()
+    emit(
+        "load",
+        ns=loaded.load_ns,
+        inputs=loaded.describe(loaded.inputs, loaded.input_names),
+        outputs=loaded.describe(loaded.outputs, loaded.output_names),
+    )
+
+    rows = given_inputs(loaded, job["inputs"]) if job["inputs"] else None
+    values = next(batches(loaded, rows))[0] if rows else synthetic_inputs(loaded)
+    loaded.set_inputs(values)
+    began = _clock()
+    loaded.invoke()
+    first_ns = _clock() - began
+    bad = not_finite(loaded, loaded.read_outputs())
+    emit("first", ns=first_ns, finite=not bad, not_finite=bad)
+
+    if job["outputs"]:
+        check(loaded, rows, job["outputs"])
+        loaded.set_inputs(values)
+
+    stopped = measure(loaded, job, deadline_ns)
+    _, peak = resident_bytes()
+    memory = {"before_load_bytes": before_load, "after_load_bytes": after_load, "peak_bytes": peak}
+    emit("memory", **{key: value for key, value in memory.items() if value is not None})
+    emit("environment", when="after", **environment())
+    emit("done", stopped=stopped)
+
+
+def measure(loaded, job, deadline_ns):
+    """Warm up, take samples, print both; why sampling stopped."""
+    invoke = loaded.interpreter.invoke
+    gc.collect()
+    gc.disable()
+    try:
+        warmup, _ = sample(
+            invoke, job["warmup_runs"], job["warmup_seconds"], job["max_runs"], deadline_ns
+        )
+        samples, stopped = sample(
+            invoke, job["runs"], job["min_seconds"], job["max_runs"], deadline_ns
+        )
+    except Exception as exc:
+        raise Failure(5, "run_failed", "the model fails when it runs: " + _one_line(exc))
+    finally:
+        gc.enable()
+    for event, times in (("warmup", warmup), ("samples", samples)):
+        for start in range(0, len(times), SAMPLES_A_LINE):
+            emit(event, ns=times[start : start + SAMPLES_A_LINE])
+    return stopped
+
+
+def verify_digest(path, expected):
+    """Raises Failure unless the file's SHA-256 is `expected`."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        raise Failure(
+            4,
+            "model_changed",
+            "%s has SHA-256 %s, not %s" % (path, digest.hexdigest()[:12], expected[:12]),
+            "remove it from the device and push it again",
+        )
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except Failure as failure:
+        emit("error", code=failure.code, message=failure.message, hint=failure.hint)
+        sys.exit(failure.status)
