@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,11 +92,23 @@ def _remember(model: Model, loaded: KerasModel | SavedModel) -> None:
 
 def _load_keras(model: Model) -> KerasModel:
     keras = _import(MODULES[model.kind])
-    if ":" in model.reference and not Path(model.reference).exists():
-        resolve(model.reference)  # a model made by a function may have classes of its module
+    custom = _classes_beside(model)
     with _translated(model.reference):
-        live = keras.models.load_model(model.path, compile=False, safe_mode=not model.trusted)
+        live = keras.models.load_model(
+            model.path, custom_objects=custom, compile=False, safe_mode=not model.trusted
+        )
     return KerasModel(live, model)
+
+
+def _classes_beside(model: Model) -> dict[str, Any] | None:
+    """For a model made by a function: what stands in the function's module, under its name.
+
+    Keras writes only the name of a class into the file.
+    """
+    if ":" not in model.reference or Path(model.reference).exists():
+        return None
+    module = sys.modules[resolve(model.reference).__module__]
+    return {name: found for name, found in vars(module).items() if callable(found)}
 
 
 def _generation_of(live: object) -> str | None:

@@ -1,0 +1,88 @@
+"""The protobuf reader: real SavedModels, and bytes that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.sources.protobuf import (
+    WireError,
+    children,
+    fields,
+    saved_model_ops,
+    saved_model_signatures,
+)
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def message(*parts: tuple[int, bytes]) -> bytes:
+    """Length-delimited fields."""
+    return b"".join(varint(number << 3 | 2) + varint(len(data)) + data for number, data in parts)
+
+
+def saved_model(*ops: str, inside: str = "") -> bytes:
+    nodes = [(1, message((2, op.encode()))) for op in ops]
+    function = message((3, message((2, inside.encode()))))
+    graph = message(*nodes, (2, message((1, function))))
+    return message((2, message((2, graph), (5, message((1, b"serving_default"))))))
+
+
+def test_finds_operations_of_the_graph_and_of_its_functions() -> None:
+    content = saved_model("MatMul", "Relu", inside="ReadFile")
+
+    assert saved_model_ops(content) == {"MatMul", "Relu", "ReadFile"}
+    assert saved_model_signatures(content) == {"serving_default"}
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**29 - 1), st.binary(max_size=300)), max_size=20))
+def test_fields_come_back_as_they_were_written(parts: list[tuple[int, bytes]]) -> None:
+    read = [(number, bytes(value)) for number, _, value in fields(memoryview(message(*parts)))]
+
+    assert read == parts
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_numbers_come_back_as_they_were_written(value: int) -> None:
+    (found,) = fields(memoryview(varint(3 << 3) + varint(value)))
+
+    assert found == (3, 0, value)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    try:
+        found = saved_model_ops(content)
+    except WireError:
+        return
+    assert found
+
+
+@given(st.data())
+def test_a_cut_file_never_looks_whole(data: st.DataObject) -> None:
+    content = saved_model("MatMul", "Relu", inside="Softmax")
+    end = data.draw(st.integers(0, len(content) - 1))
+
+    with pytest.raises(WireError):
+        saved_model_ops(content[:end])
+
+
+def test_children_follow_a_path_through_repeated_fields() -> None:
+    content = message((1, message((2, b"a"), (2, b"b"))), (1, message((2, b"c"))))
+
+    assert [bytes(c) for c in children(memoryview(content), 1, 2)] == [b"a", b"b", b"c"]
+
+
+def test_a_real_saved_model(keras3: Path) -> None:
+    ops = saved_model_ops((keras3 / "python" / "saved_model.pb").read_bytes())
+
+    assert {"PyFunc", "StatefulPartitionedCall"} <= ops
