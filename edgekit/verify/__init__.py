@@ -1,0 +1,138 @@
+"""Whether an artifact still answers as its source model does, and whether the board's runtime
+takes it.
+
+    reference   the source model's outputs for a data set             worker of the model
+    figures     the artifact's outputs against them                   LiteRT
+    layers      the artifact's inner tensors against a float model's  LiteRT
+    verdict     the decision, by the recipe's budget                  from the three above
+    load        the artifact in the board's own runtime               an environment of its own
+    check set   inputs and outputs for the comparison on the board    LiteRT
+
+Every function here gives a step and does nothing itself.
+"""
+
+from __future__ import annotations
+
+from edgekit.core.dataset import DataSet
+from edgekit.core.files import sha256_file
+from edgekit.core.locate import shipped
+from edgekit.core.model import Model
+from edgekit.core.profile import Runtime
+from edgekit.core.recipe import Recipe
+from edgekit.work.steps import Step
+
+__all__ = ["check_set_step", "compare_step", "load_step", "reference_step"]
+
+RUNNER = "edgekit_bench.py"
+TOOLS = {"tensorflow": ("tensorflow", "keras", "tf-keras", "numpy")}
+LITERT = ("ai-edge-litert", "numpy")
+
+
+def reference_step(model: Model, data: DataSet) -> Step:
+    """The source model's outputs for every sample of `data`, and its layers' for the first one.
+
+    The folder holds ``<index>.npy`` an output. Its result: ``signature``, ``layers`` (names).
+
+    The step raises ModelError if the model fails or gives NaN or infinity for the data.
+    """
+    return Step(
+        title=f"run {model.name} on {data.count} samples",
+        function="edgekit.verify.reference:run",
+        worker=model.worker,
+        arguments={"model": model.to_json(), "data": data.to_json()},
+        identity={
+            "model": model.digest,
+            "kind": model.kind,
+            "loader": model.loader,
+            "shapes": {name: list(shape) for name, shape in sorted(model.shapes.items())},
+            "data": data.digest,
+        },
+        tools=TOOLS.get(model.worker, ()),
+    )
+
+
+def compare_step(
+    artifact: Step, reference: Step, data: DataSet, recipe: Recipe, float_artifact: Step
+) -> Step:
+    """The verdict on an artifact; its result holds ``verdict``, a `Verdict` as JSON.
+
+    Args:
+        artifact: the step that makes it (see `Exporter.step`).
+        reference: from `reference_step`, on the same `data`.
+        data: what both are run on.
+        recipe: says the budget.
+        float_artifact: the step that makes the float32 artifact of the same model and format. It
+            is what inner tensors are compared with; it itself is compared with the source's layers.
+    """
+    whole = {"data": data.to_json()}
+    identity = {"data": data.digest}
+    figures = Step(
+        title=f"{recipe.name}: compare on {data.count} samples",
+        function="edgekit.verify.compare:run",
+        worker="litert",
+        arguments=whole,
+        identity=identity,
+        needs={"artifact": artifact, "reference": reference},
+        tools=LITERT,
+    )
+    base = {} if float_artifact.key == artifact.key else {"base": float_artifact}
+    layers = Step(
+        title=f"{recipe.name}: compare layers",
+        function="edgekit.verify.layers:run",
+        worker="litert",
+        arguments=whole,
+        identity=identity,
+        needs={"artifact": artifact, "reference": reference, **base},
+        tools=LITERT,
+    )
+    said = {"data": f"{data.origin}: {data.choice}", "budget": recipe.budget.to_json()}
+    return Step(
+        title=f"{recipe.name}: judge",
+        function="edgekit.verify.judge:run",
+        worker="plain",
+        arguments=said,
+        needs={"figures": figures, "layers": layers},
+    )
+
+
+def load_step(artifact: Step, runtime: Runtime, *, title: str) -> Step:
+    """Whether the board's `runtime` opens the artifact and gives finite outputs.
+
+    Done with the wheel of the same version for this computer, in an environment of its own, by the
+    runner that boards use. The result holds ``load``, a `LoadCheck` as JSON.
+
+    The step raises PlanError if there is no such environment and none can be made.
+    """
+    runner = shipped("runtime_bench") / RUNNER
+    return Step(
+        title=f"{title}: load with {runtime.name} {runtime.version}",
+        function="edgekit.verify.load:run",
+        worker="plain",
+        arguments={"runtime": runtime.name, "version": runtime.version, "runner": str(runner)},
+        identity={
+            "runtime": runtime.name,
+            "version": runtime.version,
+            "runner": sha256_file(runner),
+        },
+        needs={"artifact": artifact},
+    )
+
+
+def check_set_step(
+    artifact: Step, reference: Step, data: DataSet, *, samples: int, title: str
+) -> Step:
+    """What a board must answer as this computer does: ``check.npz`` in the step's folder.
+
+    It holds the artifact's own inputs (``in:<name>``) and outputs (``out:<name>``), one row a
+    sample, for `samples` samples spread over `data`. Beside it lies ``inputs.npz`` with the source
+    model's inputs for the same samples, by name.
+    """
+    return Step(
+        title=f"{title}: check set",
+        function="edgekit.verify.check_set:run",
+        worker="litert",
+        arguments={"data": data.to_json(), "samples": samples},
+        identity={"data": data.digest, "samples": samples},
+        needs={"artifact": artifact, "reference": reference},
+        tools=LITERT,
+    )

@@ -1,0 +1,257 @@
+"""An artifact's answers against its source model's, over all samples. Runs in a LiteRT worker.
+
+Memory stays flat: samples and reference answers are memory-mapped, and only sums are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core.dataset import DataSet
+from edgekit.core.errors import ConversionError
+from edgekit.verify.folders import artifact_file, chunks, load_arrays, signature
+from edgekit.verify.graph import Softmax
+from edgekit.verify.session import Port, Session
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+    Reals = NDArray[np.float64]
+
+SNR_FLOOR_DB = -200.0  # where there is no signal at all, only error
+TOP = 5
+# Of log p for a float32 p: half a unit in the last place (2⁻²⁴ of p), from the exponential, from
+# the sum and from the division, each.
+RESOLUTION = 2.0**-22
+
+
+def run(out: Path, data: dict[str, Any], artifact: str, reference: str) -> dict[str, Any]:
+    """The figures that `edgekit.verify.judge` decides by.
+
+    Raises:
+        ConversionError: LiteRT does not run the artifact, or its inputs and outputs are others.
+    """
+    samples = DataSet.from_json(data)
+    source = signature(reference)
+    expected = load_arrays(Path(reference), len(source.outputs))
+    labels = samples.labels() if samples.label_range is not None else None
+    scored = source.score_output()
+    path = artifact_file(artifact)
+    session = Session(path)
+    _, outputs = session.matched(source)
+    softmaxes = [session.graph.final_softmax(port.index) for _, port in outputs]
+    if any(softmaxes):
+        session = Session(path, extra=[s.tensor for s in softmaxes if s])
+    inputs, outputs = session.matched(source)
+    watchers = [
+        Watcher(
+            name=name,
+            port=port,
+            softmax=softmax,
+            logits=session.port(softmax.tensor) if softmax else None,
+            vector=len(expected[index].shape) == 2,
+            threshold=0.5 if session.graph.ends_in_sigmoid(port.index) else 0.0,
+            labelled=labels is not None and scored is not None and scored.name == name,
+        )
+        for index, ((name, port), softmax) in enumerate(zip(outputs, softmaxes, strict=True))
+    ]
+    for start, stop in chunks(samples, [*source.inputs, *source.outputs, *source.outputs]):
+        rows = samples.rows(source, start, stop)
+        for row in range(stop - start):
+            session.invoke({port.index: port.store(rows[name][row][None]) for name, port in inputs})
+            for watcher in watchers:
+                watcher.take(session)
+        for watcher, array in zip(watchers, expected, strict=True):
+            watcher.settle(array[start:stop], None if labels is None else labels[start:stop])
+    return {
+        "samples": samples.count,
+        "outputs": [watcher.figures() for watcher in watchers],
+        "classes": _classes(watchers),
+    }
+
+
+@dataclass
+class Sums:
+    """Running sums over reference `r` and artifact `a`: of r², a², r·a, (r − a)²; max |r − a|."""
+
+    reference: float = 0.0
+    artifact: float = 0.0
+    product: float = 0.0
+    error: float = 0.0
+    worst: float = 0.0
+
+    def add(self, reference: Reals, artifact: Reals) -> None:
+        import numpy as np
+
+        error = reference - artifact
+        self.reference += float(np.square(reference).sum())
+        self.artifact += float(np.square(artifact).sum())
+        self.product += float((reference * artifact).sum())
+        self.error += float(np.square(error).sum())
+        self.worst = max(self.worst, float(np.abs(error).max(initial=0.0)))
+
+    @property
+    def snr_db(self) -> float | None:
+        """10·log10(Σ r² / Σ (r − a)²) in dB; None if there is no error."""
+        if self.error == 0:
+            return None
+        if self.reference == 0:
+            return SNR_FLOOR_DB
+        return max(SNR_FLOOR_DB, 10 * math.log10(self.reference / self.error))
+
+    @property
+    def cosine(self) -> float:
+        """Σ r·a / √(Σ r² · Σ a²); 1 if both are zero, 0 if one is."""
+        if self.reference == 0 or self.artifact == 0:
+            return 1.0 if self.reference == self.artifact else 0.0
+        # Rounding may carry equal vectors a hair above 1.
+        return max(-1.0, min(1.0, self.product / math.sqrt(self.reference * self.artifact)))
+
+
+@dataclass
+class Watcher:
+    """One output, watched over all samples."""
+
+    name: str
+    port: Port
+    softmax: Softmax | None
+    logits: Port | None
+    vector: bool
+    threshold: float
+    labelled: bool
+    sums: Sums = field(default_factory=Sums)
+    logit_sums: Sums = field(default_factory=Sums)
+    count: int = 0
+    agreed: int = 0
+    not_finite: int = 0
+    top1: list[int] = field(default_factory=lambda: [0, 0])  # of the source, of the artifact
+    top5: list[int] = field(default_factory=lambda: [0, 0])
+    scores: int = 0
+    _answers: list[Array] = field(default_factory=list)
+    _logits: list[Array] = field(default_factory=list)
+
+    def take(self, session: Session) -> None:
+        """Read this output after a run."""
+        self._answers.append(self._real(session, self.port))
+        if self.logits is not None:
+            self._logits.append(self._real(session, self.logits))
+
+    def _real(self, session: Session, port: Port) -> Array:
+        stored = session.read(port.index)
+        if stored is None:
+            raise ConversionError(f"LiteRT gives no value for {port.name!r}")
+        return port.real(stored)
+
+    def settle(self, reference: Array, labels: Array | None) -> None:
+        """Compare what was taken since the last time with the source's answers (samples, …)."""
+        import numpy as np
+
+        expected = reference.astype(np.float64)
+        given = np.stack(self._answers).astype(np.float64).reshape(expected.shape)
+        finite = np.isfinite(given).reshape(len(given), -1).all(axis=1)
+        self.not_finite += int((~finite).sum())
+        self.count += len(given)
+        self.sums.add(expected[finite], given[finite])
+        if self.softmax is not None and self._logits:
+            logits = np.stack(self._logits).astype(np.float64).reshape(expected.shape)
+            self.logit_sums.add(*centred_logits(expected, logits * self.softmax.beta))
+        if self.vector:
+            self._settle_scores(expected, given, labels)
+        self._answers.clear()
+        self._logits.clear()
+
+    def _settle_scores(self, expected: Reals, given: Reals, labels: Array | None) -> None:
+        import numpy as np
+
+        self.scores = expected.shape[1]
+        answers = [decided(scores, self.threshold) for scores in (expected, given)]
+        self.agreed += int((answers[0] == answers[1]).sum())
+        if labels is None or not self.labelled:
+            return
+        for side, scores in enumerate((expected, given)):
+            self.top1[side] += int((answers[side] == labels).sum())
+            if self.scores > TOP:
+                sound = np.nan_to_num(scores, nan=-np.inf)
+                self.top5[side] += int((ranks(sound, labels) < TOP).sum())
+
+    def figures(self) -> dict[str, Any]:
+        """All that was found, as JSON."""
+        accuracy = None
+        if self.labelled:
+            accuracy = {
+                side: {
+                    "top1": self.top1[index] / self.count,
+                    "top5": self.top5[index] / self.count if self.scores > TOP else None,
+                }
+                for index, side in enumerate(("source", "artifact"))
+            }
+        # Where every probability but one underflows, the source's logits cannot be known.
+        before = self.softmax is not None and self.logit_sums.reference > 0
+        return {
+            "not_finite": self.not_finite,
+            "flat": before and self.logit_sums.reference < self.count * RESOLUTION**2,
+            "accuracy": accuracy,
+            "parity": {
+                "name": self.name,
+                "max_abs_error": self.sums.worst,
+                "cosine": self.sums.cosine,
+                "snr_db": (self.logit_sums if before else self.sums).snr_db,
+                "top1_agreement": self.agreed / self.count if self.vector else None,
+                "before_softmax": before,
+            },
+        }
+
+
+def centred_logits(probabilities: Reals, logits: Reals) -> tuple[Reals, Reals]:
+    """The source's logits from its softmax output, and the artifact's, made comparable.
+
+    A softmax p = exp(x − log Σ exp x) determines x but for a constant a row: x = log p + c. So the
+    mean of each row (along the last axis) is taken off both. Entries whose probability is too
+    small for a normal float32 tell nothing of x; they are left out of both, mean included. A
+    difference below `RESOLUTION` is none: float32 probabilities do not resolve it.
+    """
+    import numpy as np
+
+    known = probabilities >= np.finfo(np.float32).tiny
+    source = np.log(np.where(known, probabilities, 1.0))
+    counts = np.maximum(known.sum(axis=-1, keepdims=True), 1)
+
+    def centred(values: Reals) -> Reals:
+        values = np.where(known, values, 0.0)
+        return np.where(known, values - values.sum(axis=-1, keepdims=True) / counts, 0.0)
+
+    expected, given = centred(source), centred(logits)
+    return expected, np.where(np.abs(expected - given) < RESOLUTION, expected, given)
+
+
+def decided(scores: Reals, threshold: float) -> NDArray[np.int64]:
+    """The class each row of (samples, scores) says: the first of the largest; a single score is a
+    yes (1) above the threshold. A row with NaN says -1.
+    """
+    import numpy as np
+
+    if scores.shape[1] == 1:
+        answers = (scores[:, 0] > threshold).astype(np.int64)
+    else:
+        answers = scores.argmax(axis=1)
+    return np.where(np.isnan(scores).any(axis=1), -1, answers)
+
+
+def ranks(scores: Reals, labels: Array) -> NDArray[np.int64]:
+    """For each row, how many classes come before the labelled one; of equals the first does."""
+    import numpy as np
+
+    numbers = np.asarray(labels, dtype=np.int64)[:, None]
+    own = np.take_along_axis(scores, numbers, axis=1)
+    before = np.arange(scores.shape[1])[None, :] < numbers
+    counts: NDArray[np.int64] = ((scores > own) | ((scores == own) & before)).sum(axis=1)
+    return counts
+
+
+def _classes(watchers: list[Watcher]) -> int | None:
+    return next((max(2, w.scores) for w in watchers if w.labelled), None)

@@ -1,0 +1,131 @@
+"""The decision: what was found about an artifact, held against its recipe's budget.
+
+With labels the drop of accuracy decides. Without, the signal-to-noise ratio of every output does,
+taken before a final softmax where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.recipe import Budget
+from edgekit.core.verdict import Accuracy, Divergence, OutputParity, Verdict
+from edgekit.verify.folders import result
+
+
+def run(out: Path, data: str, budget: dict[str, Any], figures: str, layers: str) -> dict[str, Any]:
+    """``verdict``, a `Verdict` as JSON, from the results of `compare` and `layers`."""
+    verdict = judge(result(figures), result(layers)["layers"], Budget.from_json(budget), data)
+    return {"verdict": verdict.to_json()}
+
+
+def judge(
+    figures: dict[str, Any], layers: Sequence[dict[str, Any]], budget: Budget, data: str
+) -> Verdict:
+    """The verdict on one artifact.
+
+    Args:
+        figures: from `edgekit.verify.compare.run`.
+        layers: from `edgekit.verify.layers.run`.
+        budget: what may be lost.
+        data: in words, what it was compared on.
+    """
+    samples, outputs = figures["samples"], figures["outputs"]
+    parity = tuple(OutputParity.from_json(each["parity"]) for each in outputs)
+    labelled = next((each["accuracy"] for each in outputs if each["accuracy"]), None)
+    accuracy = source = None
+    if labelled is not None:
+        accuracy = Accuracy.from_json(labelled["artifact"])
+        source = Accuracy.from_json(labelled["source"])
+    broken = [_broken(each, samples) for each in outputs if each["not_finite"]]
+    if broken:
+        fine, reasons = False, broken
+    elif accuracy is not None and source is not None:
+        fine, reasons = _by_accuracy(accuracy, source, samples, figures["classes"], budget)
+    else:
+        fine, reasons = _by_noise(parity, budget)
+    reasons += [
+        f"the source's scores in {each['parity']['name']} are all alike on this data: "
+        "they prove nothing"
+        for each in outputs
+        if each["flat"]
+    ]
+    return Verdict(
+        status="accepted" if fine else "rejected",
+        reasons=tuple(reasons),
+        data=data,
+        samples=samples,
+        parity=parity,
+        accuracy=accuracy,
+        source_accuracy=source,
+        divergence=first_divergence(layers, budget.min_snr_db, always=not fine),
+    )
+
+
+def _broken(output: dict[str, Any], samples: int) -> str:
+    name = output["parity"]["name"]
+    return f"{name} is NaN or infinite for {output['not_finite']} of {samples} samples"
+
+
+def _by_accuracy(
+    accuracy: Accuracy, source: Accuracy, samples: int, classes: int, budget: Budget
+) -> tuple[bool, list[str]]:
+    lost = round((source.top1 - accuracy.top1) * samples)  # a whole number of samples
+    drop, step = 100 * lost / samples, 100 / samples
+    of_samples = f"{abs(lost)} of {samples} samples"
+    if lost > 0:
+        change = f"{drop:.2f} points lost ({of_samples}), {budget.max_drop:.2f} allowed"
+    elif lost < 0:
+        change = f"{-drop:.2f} points gained ({of_samples})"
+    else:
+        change = f"no drop seen; {samples} samples show none below {step:.2f} points"
+    reasons = [f"top-1 {100 * accuracy.top1:.2f} %, source {100 * source.top1:.2f} %: {change}"]
+    if 0 < budget.max_drop < step:
+        reasons.append(
+            f"the budget of {budget.max_drop:.2f} points is finer than one sample "
+            f"({step:.2f} points): give more evaluation samples"
+        )
+    if source.top1 * classes <= 1.5 and samples >= 10 * classes:
+        reasons.append(
+            f"the source model itself is hardly better than chance ({100 / classes:.1f} %): "
+            "check the labels' order and --preprocess"
+        )
+    # Not `drop <= budget`: 1 of 100 samples is 1.0000000000000009 points in floating point.
+    return lost * 100 <= budget.max_drop * samples * (1 + 1e-9), reasons
+
+
+def _by_noise(parity: Sequence[OutputParity], budget: Budget) -> tuple[bool, list[str]]:
+    noisy = [each for each in parity if each.snr_db is not None]
+    if not noisy:
+        return True, ["every output equals the source's"]
+    worst = min(noisy, key=lambda each: each.snr_db or 0.0)
+    assert worst.snr_db is not None
+    fine = worst.snr_db >= budget.min_snr_db
+    where = " before its softmax" if worst.before_softmax else ""
+    relation = "at least" if fine else "less than the"
+    needed = f"{budget.min_snr_db:.1f} dB {'are needed' if fine else 'needed'}"
+    return fine, [f"{worst.name}{where}: {worst.snr_db:.1f} dB, {relation} {needed} (no labels)"]
+
+
+def first_divergence(
+    layers: Sequence[dict[str, Any]], threshold_db: float, *, always: bool
+) -> Divergence | None:
+    """The first layer below the threshold.
+
+    Where `always` is set and none is, the threshold becomes the ratio of the last layer, so that
+    the first one that is as bad as the end result is named.
+    """
+    noisy = [each for each in layers if each["snr_db"] is not None]
+    if always and noisy:
+        threshold_db = max(threshold_db, noisy[-1]["snr_db"])
+    for each in noisy:
+        if each["snr_db"] < threshold_db or (always and each["snr_db"] == threshold_db):
+            return Divergence(
+                layer=each["layer"],
+                tensor=each["tensor"],
+                snr_db=each["snr_db"],
+                threshold_db=threshold_db,
+            )
+    return None

@@ -1,0 +1,97 @@
+"""An artifact in the board's own runtime, on this computer. Runs in a worker.
+
+Files understate what they need, so only loading proves that a version of a runtime takes them.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.errors import WorkerError
+from edgekit.core.verdict import LoadCheck
+from edgekit.verify.folders import artifact_file
+from edgekit.work.environments import clean_environment, runtime_python
+
+PROTOCOL = 1  # of runtime_bench/edgekit_bench.py
+TIMEOUT_SECONDS = 300.0
+REFUSALS = ("model_refused", "run_failed")
+
+
+def run(out: Path, runtime: str, version: str, runner: str, artifact: str) -> dict[str, Any]:
+    """See `edgekit.verify.load_step`."""
+    python = runtime_python(runtime, version)
+    return {"load": load(artifact_file(artifact), runtime, version, python, Path(runner)).to_json()}
+
+
+def load(path: Path, runtime: str, version: str, python: Path, runner: Path) -> LoadCheck:
+    """Open, allocate and run `path` once with the runner under `python`.
+
+    Raises:
+        WorkerError: the runner itself fails, so nothing is known of the artifact.
+    """
+    job = {
+        "protocol": PROTOCOL,
+        "model": str(path),
+        "runtime": runtime,
+        "runs": 0,
+        "time_budget_seconds": TIMEOUT_SECONDS,
+    }
+    try:
+        done = subprocess.run(
+            [str(python), str(runner), "-"],
+            env=clean_environment(),
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_SECONDS + 60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return _refused(runtime, version, f"still running after {TIMEOUT_SECONDS:.0f} s")
+    except OSError as exc:
+        raise WorkerError(f"cannot start {str(python)!r}: {exc.strerror}") from exc
+    events = _events(done.stdout)
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        return _refused(runtime, version, f"its process was killed by {name}")
+    error = events.get("error")
+    if error is not None and error["code"] in REFUSALS:
+        return _refused(runtime, version, error["message"])
+    if error is not None or done.returncode != 0 or "first" not in events:
+        said = error["message"] if error else _last_line(done.stderr)
+        raise WorkerError(f"the runner did not run under {runtime} {version}: {said}")
+    hello = events["hello"]
+    if (hello["runtime"], hello["runtime_version"]) != (runtime, version):
+        raise WorkerError(
+            f"the environment of {runtime} {version} has {hello['runtime']} "
+            f"{hello['runtime_version']}",
+            hint="edgekit clean --environments removes it; it is made anew then",
+        )
+    if not events["first"]["finite"]:
+        names = ", ".join(each["name"] for each in events["first"]["not_finite"])
+        return _refused(runtime, version, f"gives NaN or infinity in {names}")
+    return LoadCheck(runtime=runtime, version=version, ok=True)
+
+
+def _refused(runtime: str, version: str, error: str) -> LoadCheck:
+    return LoadCheck(runtime=runtime, version=version, ok=False, error=error)
+
+
+def _events(text: str) -> dict[str, dict[str, Any]]:
+    """The last event of each kind; lines that a library printed between them are passed over."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith('{"event"'):
+            event = json.loads(line)
+            found[event["event"]] = event
+    return found
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
