@@ -6,12 +6,15 @@ import shutil
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from types import TracebackType
+from typing import Self
 
 import click
 
 from edgekit.work.steps import Step
+
+WORTH_A_LINE_SECONDS = 0.5
 
 
 def table(headers: list[str], rows: Iterable[Iterable[str]]) -> None:
@@ -30,56 +33,84 @@ def table(headers: list[str], rows: Iterable[Iterable[str]]) -> None:
     console.print(view)
 
 
-class StepProgress:
-    """Shows steps on stderr: a live line of what runs on a terminal, a line a step elsewhere.
-
-    Use as a context manager, and hand the object itself over as the progress callback.
-    """
+class _Live(ABC):
+    """A line on stderr that says what runs now; nothing of it where stderr is no terminal."""
 
     def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
-        self._running: dict[str, float] = {}
+        self.on_terminal = sys.stderr.isatty()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.cached = 0
 
-    def __enter__(self) -> StepProgress:
-        if self.live:
+    def __enter__(self) -> Self:
+        if self.on_terminal:
             self._thread = threading.Thread(target=self._animate, daemon=True)
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._stop.set()
         if self._thread:
             self._thread.join()
             click.echo("\r\x1b[K", nl=False, err=True)
 
+    def _animate(self) -> None:
+        while not self._stop.wait(0.2):
+            with self._lock:
+                line = f"  {self._now()}"[: shutil.get_terminal_size().columns - 1]
+                click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+
+    def _say(self, line: str) -> None:
+        click.echo(("\r\x1b[K" if self.on_terminal else "") + line, err=True)
+
+    @abstractmethod
+    def _now(self) -> str:
+        """What runs now, in one line."""
+
+
+class StepProgress(_Live):
+    """Shows the steps of a job. Hand the object itself over as the progress callback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: dict[str, float] = {}
+        self._started = time.monotonic()
+        self._done = self._cached = 0
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        took = time.monotonic() - self._started
+        if self._done or self._cached:
+            self._say(f"  {self._done} steps done, {self._cached} known already, {took:.1f} s")
+
     def __call__(self, step: Step, event: str) -> None:
         with self._lock:
             if event == "start":
                 self._running[step.title] = time.monotonic()
-                return
-            if event == "cached":
-                self.cached += 1
-                return
-            started = self._running.pop(step.title, None)
-            took = "" if started is None else f"  {time.monotonic() - started:.1f} s"
-            mark = {"done": "done  ", "failed": "FAILED"}[event]
-            clear = "\r\x1b[K" if self.live else ""
-            click.echo(f"{clear}  {mark}  {step.title}{took}", err=True)
+            elif event == "cached":
+                self._cached += 1
+            else:
+                took = time.monotonic() - self._running.pop(step.title, time.monotonic())
+                self._done += event == "done"
+                if event == "failed" or took >= WORTH_A_LINE_SECONDS:
+                    mark = "FAILED" if event == "failed" else f"{took:5.1f} s"
+                    self._say(f"  {mark:<7}  {step.title}")
 
-    def _animate(self) -> None:
-        while not self._stop.wait(0.2):
-            with self._lock:
-                now = time.monotonic()
-                parts = [f"{title} {now - at:.0f} s" for title, at in self._running.items()]
-                text = "  running  " + ", ".join(parts) if parts else ""
-                columns = shutil.get_terminal_size().columns
-                click.echo("\r\x1b[K" + text[: columns - 1], nl=False, err=True)
+    def _now(self) -> str:
+        now = time.monotonic()
+        return ", ".join(f"{title} {now - at:.0f} s" for title, at in self._running.items())
+
+
+class DeviceProgress(_Live):
+    """Shows what happens on a device: what is done, for which variant, how much of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._current = "connecting"
+
+    def __call__(self, variant: str, what: str, done: int, of: int) -> None:
+        with self._lock:
+            self._current = f"{variant}: {what} {done} of {of}"
+
+    def _now(self) -> str:
+        return self._current

@@ -85,6 +85,7 @@ class UnknownNameError(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        near = near or [known for known in names if name and known.startswith(name)]
         which = (
             f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
         )

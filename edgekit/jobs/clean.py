@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import shutil
 
-from edgekit.core.noun import Noun
+from edgekit.core.protocols import StoreUsage
+from edgekit.devices import open_device
+from edgekit.work import environments as managed
 from edgekit.work.cache import Cache
 
 
-class Cleaned(Noun):
-    """What was removed."""
+def usage_here() -> StoreUsage:
+    """What cached steps and runtimes' environments take."""
+    steps, runtimes = Cache().usage(), managed.environments()
+    return StoreUsage(
+        entries=steps.entries + len(runtimes),
+        size_bytes=steps.size_bytes + sum(each.size_bytes for each in runtimes),
+    )
 
-    entries: int
-    size_bytes: int
 
-
-def clean_here(*, keep_bytes: int = 0) -> Cleaned:
-    """Remove finished steps used longest ago until at most `keep_bytes` are left; and old logs."""
+def clean_here(keep_bytes: int, *, environments: bool) -> StoreUsage:
+    """Remove steps used longest ago until at most `keep_bytes` are left; what was removed."""
     cache = Cache()
     removed = cache.trim(limit_bytes=keep_bytes)
+    entries, size = removed.entries, removed.size_bytes
     if keep_bytes == 0:
         shutil.rmtree(cache.root / "logs", ignore_errors=True)
-    return Cleaned(entries=removed.entries, size_bytes=removed.size_bytes)
+    if environments:
+        gone = managed.remove_environments()
+        entries += len(gone)
+        size += sum(each.size_bytes for each in gone)
+    return StoreUsage(entries=entries, size_bytes=size)
+
+
+def usage_of_device(address: str) -> StoreUsage:
+    """What was pushed to the device and is still there."""
+    with open_device(address) as device:
+        return device.usage()
+
+
+def clean_device(address: str, keep_bytes: int) -> StoreUsage:
+    """The same as `clean_here` for what was pushed to a device."""
+    with open_device(address) as device:
+        return device.trim(keep_bytes)

@@ -21,10 +21,10 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import EdgekitError, OutputError, RejectedError
 from edgekit.core.files import replaced_folder, sha256_file, unwritable
 from edgekit.core.model import Model
-from edgekit.core.recipe import Calibration, Recipe
+from edgekit.core.recipe import BUILTIN, Recipe
 from edgekit.core.tensor import Signature
 from edgekit.core.verdict import LoadCheck, Verdict
-from edgekit.data import check_data, open_data, overlap, random_data, read_data
+from edgekit.data import check_data, overlap, random_data, read_data
 from edgekit.export import EXPORTERS
 from edgekit.jobs.plan import Plan
 from edgekit.verify import check_set_step, compare_step, load_step, reference_step
@@ -115,21 +115,16 @@ def _check_output(output: Path) -> None:
 
 def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
     """Open the model and the data side by side, then check one against the other."""
-    wish, model = plan.wish, plan.model
+    model = plan.model
     made = plan.source.materialise(model)
     if made is not None:
         result = _done(run_steps([made], pool=pool, cache=cache, progress=progress)[made]).result
         model = Model.from_json(result["model"])
-    choice = next((r.calibration for r in plan.recipes if r.needs_calibration), Calibration())
     steps: dict[str, Step] = {"inspect": plan.source.inspect(model)}
-    if wish.calibration is not None:
-        steps["calibration"] = open_data(
-            wish.calibration, preprocessing=wish.preprocessing, choice=choice
-        )
-    if wish.evaluation is not None:
-        steps["evaluation"] = open_data(
-            wish.evaluation, preprocessing=wish.preprocessing, choice=None
-        )
+    if plan.calibration is not None:
+        steps["calibration"] = plan.calibration
+    if plan.evaluation is not None:
+        steps["evaluation"] = plan.evaluation
     outcomes = run_steps(steps.values(), pool=pool, cache=cache, progress=progress)
     signature = Signature.from_json(_done(outcomes[steps["inspect"]]).result["signature"])
     sets = {
@@ -168,10 +163,11 @@ def _make_variants(
 ) -> list[_Made]:
     """Export every variant, verify it, and load it with the board's own runtime."""
     reference = reference_step(opened.model, opened.evaluation)
+    floats = {name: _float_step(name, opened) for name in {r.format for r in plan.recipes}}
     steps: dict[str, dict[str, Step]] = {}
     refused: dict[str, EdgekitError] = {}
     for recipe in plan.recipes:
-        name = recipe.name
+        name, data = recipe.name, opened.evaluation
         try:
             export = EXPORTERS[recipe.format]().step(opened.model, recipe, opened.calibration)
         except EdgekitError as exc:  # this one cannot be made; the others can
@@ -179,9 +175,9 @@ def _make_variants(
             continue
         steps[name] = {
             "export": export,
-            "compare": compare_step(export, reference, opened.evaluation, recipe, opened.model),
+            "compare": compare_step(export, reference, data, recipe, floats[recipe.format]),
             "load": load_step(export, plan.runtime, title=name),
-            "check": check_set_step(export, opened.evaluation, samples=CHECK_SAMPLES, title=name),
+            "check": check_set_step(export, reference, data, samples=CHECK_SAMPLES, title=name),
         }
     wanted = [step for each in steps.values() for step in each.values()]
     outcomes = run_steps(wanted, pool=pool, cache=cache, progress=progress)
@@ -193,6 +189,12 @@ def _make_variants(
             mine = {what: outcomes[step] for what, step in steps[recipe.name].items()}
             made.append(_made(recipe, plan, mine))
     return made
+
+
+def _float_step(file_format: str, opened: _Opened) -> Step:
+    """The float32 artifact of that format, which inner tensors of the others are compared with."""
+    step: Step = EXPORTERS[file_format]().step(opened.model, BUILTIN["float32"], None)
+    return step
 
 
 def _made(recipe: Recipe, plan: Plan, outcomes: dict[str, Outcome]) -> _Made:

@@ -11,8 +11,10 @@ from edgekit.core.model import Model
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.profile import DeviceProfile, Runtime, load_profile
 from edgekit.core.recipe import Calibration, Recipe, load_recipe
+from edgekit.data import open_data
 from edgekit.sources import SOURCES
 from edgekit.work.protocols import Source
+from edgekit.work.steps import Step
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Plan:
     recipes: tuple[Recipe, ...]
     source: Source
     model: Model
+    calibration: Step | None
+    evaluation: Step | None
 
     @property
     def default_output(self) -> Path:
@@ -55,6 +59,7 @@ def make_plan(wish: Wish) -> Plan:
     Raises:
         UsageError: a name or a value is not right as written.
         ModelError: the model cannot be used.
+        DataError: there is no such data.
         PlanError: this board cannot run what was asked, or calibration data is missing.
     """
     profile = load_profile(wish.profile)
@@ -71,6 +76,7 @@ def make_plan(wish: Wish) -> Plan:
                 f"{recipe.variant}; it runs {', '.join(runtime.variants)}",
                 hint=f"--runtime {others[0]} does" if others else "name others with --variant",
             )
+    source, model = open_model(wish.model, trust_code=wish.trust_code, shapes=wish.shapes)
     needy = [recipe.name for recipe in recipes if recipe.needs_calibration]
     if needy and wish.calibration is None:
         rest = [f"--variant {r.name}" for r in recipes if not r.needs_calibration]
@@ -79,8 +85,25 @@ def make_plan(wish: Wish) -> Plan:
             hint="give typical inputs with --calibration FILE"
             + (f", or leave out what needs them: {' '.join(rest)}" if rest else ""),
         )
-    source, model = open_model(wish.model, trust_code=wish.trust_code, shapes=wish.shapes)
-    return Plan(wish, profile, runtime, recipes, source, model)
+    choice = next((r.calibration for r in recipes if r.needs_calibration), Calibration())
+    return Plan(
+        wish=wish,
+        profile=profile,
+        runtime=runtime,
+        recipes=recipes,
+        source=source,
+        model=model,
+        calibration=_data(wish.calibration, wish.preprocessing, choice),
+        evaluation=_data(wish.evaluation, wish.preprocessing, None),
+    )
+
+
+def _data(
+    reference: str | None, preprocessing: Preprocessing, choice: Calibration | None
+) -> Step | None:
+    if reference is None:
+        return None
+    return open_data(reference, preprocessing=preprocessing, choice=choice)
 
 
 def open_model(

@@ -1,0 +1,37 @@
+"""`edgekit bundle`: a build becomes the folder for the product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="bundle")
+@click.argument("build", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    metavar="NAME",
+    help="Which; the best accepted one otherwise.",
+)
+@click.option("--all", "every", is_flag=True, help="All accepted ones.")
+@click.option("--version", default="0.1.0", show_default=True, help="Of the bundle.")
+def command(
+    build: Path, output: Path, variants: tuple[str, ...], every: bool, version: str
+) -> None:
+    """Make the folder that goes into the product.
+
+    It holds the artifacts, a manifest (digests, inputs and outputs, preprocessing, labels, where
+    all of it is from), a README for the app's developer, and a Python program that runs the model.
+    """
+    from edgekit.core.build import load_build
+    from edgekit.jobs.bundle import bundle
+
+    made = bundle(load_build(build), output, variants=variants, every=every, version=version)
+    for artifact in made.manifest.artifacts:
+        click.echo(f"{artifact.variant:<12} {output / artifact.files[0].path}")
+    click.echo(f"bundle: {output}")
+    click.echo(f"check it with: edgekit verify {output} --digest {made.digest}")

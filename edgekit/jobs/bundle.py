@@ -1,0 +1,29 @@
+"""The bundle job: a build, with what was measured of it, becomes the folder for the product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.bundles import Bundle, bundle_linux
+from edgekit.core.build import Build
+from edgekit.jobs.results import latest, results_of
+
+
+def bundle(
+    build: Build,
+    output: Path,
+    *,
+    variants: Sequence[str] = (),
+    every: bool = False,
+    version: str = "0.1.0",
+) -> Bundle:
+    """Write the bundle folder `output`; see `edgekit.bundles.bundle_linux` for what it raises."""
+    return bundle_linux(
+        build,
+        output,
+        variants=variants,
+        all_accepted=every,
+        results=latest(results_of(build)),
+        version=version,
+    )
