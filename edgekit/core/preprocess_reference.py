@@ -81,7 +81,7 @@ def apply(preprocessing: Preprocessing, sample: Any) -> Array:
         after = _follow(op, state, position)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise _misfit(op, position, "a value is NaN or infinite")
-        array = np.ascontiguousarray(_compute(op, array, state, after))
+        array = np.asarray(_compute(op, array, state, after), order="C")
         state = after
     return array
 
@@ -279,6 +279,8 @@ def _quantize(array: Array, op: Quantize) -> Array:
     import numpy as np
 
     low, high = INTEGER_RANGES[op.dtype]
-    steps = np.rint(array.astype(np.float32) / np.float32(op.scale)).clip(-(2.0**30), 2.0**30)
+    with np.errstate(over="ignore"):  # an infinite quotient saturates like any large one
+        quotient = array.astype(np.float32) / np.float32(op.scale)
+    steps = np.rint(quotient).clip(-(2.0**30), 2.0**30)
     stored: Array = (steps.astype(np.int64) + op.zero_point).clip(low, high).astype(op.dtype)
     return stored
