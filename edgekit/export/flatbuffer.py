@@ -116,26 +116,37 @@ def signature(model: Any) -> Signature:
 
 def operators(model: Any) -> Iterator[Operator]:
     """Every operator of every subgraph, in the file's order, which is that of execution."""
+    for graph in model.subgraphs:
+        yield from operators_of(model, graph)
+
+
+def operators_of(model: Any, graph: Any) -> Iterator[Operator]:
+    """The operators of one subgraph, in the order of its list."""
+    names = _operator_names(model)
+    for operator in graph.operators:
+        ins = [graph.tensors[index] for index in operator.inputs if index >= 0]
+        outs = [graph.tensors[index] for index in operator.outputs if index >= 0]
+        constant = [tensor for tensor in ins if is_constant(model, tensor)]
+        yield Operator(
+            name=names[operator.opcodeIndex],
+            inputs=tuple(dtype(tensor) for tensor in ins if not is_constant(model, tensor)),
+            constants=tuple(
+                dtype(tensor)
+                for tensor in constant
+                if dtype(tensor) in _WEIGHT_TYPES and _rank(tensor) >= 2
+            ),
+            outputs=tuple(dtype(tensor) for tensor in outs),
+            location=_text(outs[0].name) if outs else "",
+        )
+
+
+def _operator_names(model: Any) -> list[str]:
     from ai_edge_litert.tools import flatbuffer_utils
 
-    names = [
+    return [
         _text(code.customCode) if code.customCode else flatbuffer_utils.opcode_to_name(model, index)
         for index, code in enumerate(model.operatorCodes)
     ]
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            ins = [graph.tensors[i] for i in operator.inputs if i >= 0]
-            outs = [graph.tensors[i] for i in operator.outputs if i >= 0]
-            constant = [t for t in ins if is_constant(model, t)]
-            yield Operator(
-                name=names[operator.opcodeIndex],
-                inputs=tuple(dtype(t) for t in ins if not is_constant(model, t)),
-                constants=tuple(
-                    dtype(t) for t in constant if dtype(t) in _WEIGHT_TYPES and _rank(t) >= 2
-                ),
-                outputs=tuple(dtype(t) for t in outs),
-                location=_text(outs[0].name) if outs else "",
-            )
 
 
 _WEIGHT_TYPES = ("float32", "float16", "int8")

@@ -92,6 +92,8 @@ def quantize(
         raise ConversionError(f"ai-edge-quantizer failed: {_line(exc)}") from exc
     (out / FILE).write_bytes(made)
     tree = flatbuffer.read(out / FILE)
+    if _settle_unread_outputs(tree):
+        flatbuffer.write(tree, out / FILE)
     check(tree, wish)
     _open(out / FILE, wish)
     return {
@@ -234,6 +236,33 @@ def refuse_quantized(tree: Any) -> None:
             "quantization, and quantizing it once more would be wrong",
             hint="strip the quantization wrappers before saving, or convert it with float32",
         )
+
+
+_SLICERS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})
+
+
+def _settle_unread_outputs(tree: Any) -> int:
+    """Give outputs that nobody reads the type of their siblings; how many there were.
+
+    ai-edge-quantizer leaves them in float, and LiteRT then refuses the operator. The first step of
+    an unrolled LSTM has one: it forgets nothing yet, so its forget gate is not read.
+    """
+    count = 0
+    for graph in tree.subgraphs:
+        read = {int(index) for operator in graph.operators for index in operator.inputs}
+        read |= {int(index) for index in graph.outputs}
+        for operator, described in zip(
+            graph.operators, flatbuffer.operators_of(tree, graph), strict=True
+        ):
+            outputs = [graph.tensors[index] for index in operator.outputs]
+            whole = [tensor for tensor in outputs if flatbuffer.dtype(tensor) != "float32"]
+            if described.name not in _SLICERS or not whole:
+                continue
+            for index, tensor in zip(operator.outputs, outputs, strict=True):
+                if flatbuffer.dtype(tensor) == "float32" and int(index) not in read:
+                    tensor.type, tensor.quantization = whole[0].type, whole[0].quantization
+                    count += 1
+    return count
 
 
 def refuse_loops(tree: Any, recipe: Recipe) -> None:
