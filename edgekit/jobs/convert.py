@@ -118,8 +118,9 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
     model = plan.model
     made = plan.source.materialise(model)
     if made is not None:
-        result = _done(run_steps([made], pool=pool, cache=cache, progress=progress)[made]).result
-        model = Model.from_json(result["model"])
+        saved = _done(run_steps([made], pool=pool, cache=cache, progress=progress)[made])
+        model = Model.from_json(saved.result["model"])
+        model = model.model_copy(update={"path": str(saved.folder / model.path)})
     steps: dict[str, Step] = {"inspect": plan.source.inspect(model)}
     if plan.calibration is not None:
         steps["calibration"] = plan.calibration
