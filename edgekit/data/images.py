@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
 
 # What the suffixes of `listing` stand for; Pillow's other decoders are never reached.
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
-MAX_PIXELS = 100_000_000  # 300 MB decoded; a larger one is a bomb or a map
+MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MB decoded; a larger one is a bomb or a map
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+# Pillow's decoders raise all of these for files that are cut off or made up.
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError,
+          struct.error)  # fmt: skip
 
 
 def read(
@@ -53,21 +59,18 @@ def decode(path: Path) -> NDArray[np.uint8]:
             "images need Pillow, which is not installed", hint="pip install 'edgekit[images]'"
         ) from exc
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise DataError(
-                    f"{str(path)!r} has {width}×{height} pixels, more than {MAX_PIXELS:,}"
-                )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=FORMATS)
+        with image:
             if image.mode not in EIGHT_BIT_MODES:
                 raise DataError(
                     f"{str(path)!r} has pixels of kind {image.mode}, not 8 bits a channel",
                     hint="convert it to 8 bits, or give the data as .npy",
                 )
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except Image.DecompressionBombError as exc:
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
         raise DataError(f"{str(path)!r} has more than {MAX_PIXELS:,} pixels") from exc
-    # Pillow's decoders raise all of these for files that are cut off or made up.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as exc:
+    except BROKEN as exc:
         detail = str(exc).splitlines()[0][:200] if str(exc) else type(exc).__name__
         raise DataError(f"{str(path)!r} is not a whole image: {detail}") from exc
