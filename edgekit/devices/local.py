@@ -20,12 +20,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from edgekit.core.errors import DeviceError, InputError, UsageError
-from edgekit.core.files import unwritable
 from edgekit.core.locate import cache_dir
 from edgekit.core.protocols import CommandResult, StoreUsage
+from edgekit.devices.files import Write, write_whole
 from edgekit.devices.limits import (
     STALE_MINUTES,
     Output,
@@ -149,12 +149,17 @@ class LocalDevice:
             part.unlink(missing_ok=True)
 
     def pull(self, remote: str, target: Path) -> None:
-        try:
-            source = open(remote, "rb")  # noqa: SIM115 - closed below; its errors are the device's
-        except OSError as exc:
-            raise DeviceError(f"cannot read {remote!r} on {self.address}: {exc.strerror}") from exc
-        with source:
-            write_whole(source, target)
+        def fill(write: Write) -> None:
+            try:
+                with open(remote, "rb") as source:
+                    while block := source.read(_CHUNK):
+                        write(block)
+            except OSError as exc:
+                raise DeviceError(
+                    f"cannot read {remote!r} on {self.address}: {exc.strerror}"
+                ) from exc
+
+        write_whole(target, fill)
 
     def scratch(self) -> str:
         return str(self._scratch / f"{os.getpid()}-{time.monotonic_ns()}-{os.urandom(4).hex()}")
@@ -205,22 +210,6 @@ class LocalDevice:
                     path.unlink()
             except FileNotFoundError:
                 continue
-
-
-def write_whole(source: IO[bytes], target: Path) -> None:
-    """Copy an open file to `target`, which appears whole or not at all. Raises OutputError."""
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".pull.")
-    except OSError as exc:
-        raise unwritable(target, exc) from exc
-    try:
-        with os.fdopen(handle, "wb") as file:
-            shutil.copyfileobj(source, file, _CHUNK)
-        os.replace(name, target)
-    except OSError as exc:
-        raise unwritable(target, exc) from exc
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def _collect(

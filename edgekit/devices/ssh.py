@@ -1,0 +1,461 @@
+"""A board over SSH.
+
+    edgekit profile BUILD --on ssh://pi@raspberrypi.local
+    edgekit profile BUILD --on ssh://pi            (a Host of ~/.ssh/config)
+
+~/.ssh/config, the agent, key files and known_hosts are used as ssh(1) does; an unknown or changed
+host key is refused. The board needs a POSIX shell; SFTP is used where there is some. Files go to
+``${XDG_CACHE_HOME:-$HOME/.cache}/edgekit`` there.
+https://man.openbsd.org/ssh_config
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Self
+
+from edgekit.core.errors import DeviceError, InputError, TransientDeviceError, UsageError
+from edgekit.core.files import sha256_file
+from edgekit.core.protocols import CommandResult, StoreUsage
+from edgekit.devices import ssh_scripts as scripts
+from edgekit.devices.files import Write, write_whole
+from edgekit.devices.limits import (
+    STALE_MINUTES,
+    Output,
+    full_disk,
+    plain_words,
+    short,
+    store_limit_bytes,
+    too_slow,
+)
+from edgekit.devices.ssh_config import parse_address
+from edgekit.devices.ssh_connection import Connection, lost
+from edgekit.devices.ssh_errors import translate, translated
+
+# OpenSSH's sftp-server takes messages of 256 KiB, header included.
+_CHUNK = 255 * 1024
+_RECONNECTS = 3
+_STALL_SECONDS = 120  # a server that says nothing for so long is gone
+_KILL_SECONDS = 10
+
+_Sink = Callable[[str, bytes], None]
+
+
+class SSHDevice:
+    """A board over SSH; implements `edgekit.core.protocols.Device`.
+
+    Args:
+        address: ``ssh://[user@]host[:port]``.
+
+    Raises:
+        UsageError: the address is not of that form.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.pushed_bytes = 0
+        self._parsed = parse_address(address)
+        self._limit_bytes = store_limit_bytes()
+        self._in_use: set[str] = set()
+        self._connection: Connection | None = None
+        self._sftp: Any = None
+        self._no_sftp = False
+        self._store_path: str | None = None
+
+    # -- connection
+
+    def __enter__(self) -> Self:
+        self._connect()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._disconnect()
+
+    def _connect(self) -> None:
+        self._disconnect()
+        self._connection = Connection(self._parsed)
+
+    def _disconnect(self) -> None:
+        self._sftp = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @property
+    def _transport(self) -> Any:
+        if self._connection is None:
+            raise DeviceError(f"{self.address} is not connected")
+        return self._connection.transport
+
+    # -- running
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float | None = None
+    ) -> CommandResult:
+        words = plain_words(argv)
+        output = Output(short(words))
+        nonce = secrets.token_hex(8)
+        command = scripts.wrapped(scripts.RUN, [f"edgekit:{nonce}", *words])
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        doing = f"running {short(words)}"
+        with self._channel(command, doing) as channel:
+            try:
+                self._feed(channel, [stdin] if stdin else (), deadline, doing)
+                code = self._collect(channel, output.add, deadline, doing)
+            except TransientDeviceError:
+                raise  # nothing can be stopped over a link that is gone
+            except BaseException as exc:  # too slow, too much output, Ctrl-C
+                self._kill(nonce, output)
+                if isinstance(exc, TimeoutError):
+                    raise too_slow(short(words), timeout_seconds or 0) from exc
+                raise
+        stderr = re.sub(rf"edgekit:{nonce} \d+\n", "", output.text("stderr"), count=1)
+        return CommandResult(exit_code=code, stdout=output.text("stdout"), stderr=stderr)
+
+    def _kill(self, nonce: str, output: Output) -> None:
+        """End a command that is running there, and what it started in its process group."""
+        found = re.search(rf"edgekit:{nonce} (\d+)\n", output.text("stderr"))
+        if found is None or self._connection is None or not self._connection.alive:
+            return  # it has not started, or cannot be reached: the runner ends by its own alarm
+        command = scripts.wrapped(scripts.KILL, [found[1]])
+        with self._channel(command, "stopping a command") as channel:
+            deadline = time.monotonic() + _KILL_SECONDS
+            # The error that led here is the one to tell, not this one.
+            with contextlib.suppress(TimeoutError, TransientDeviceError):
+                self._collect(channel, lambda *_: None, deadline, "stopping a command")
+
+    @contextlib.contextmanager
+    def _channel(self, command: str, doing: str) -> Iterator[Any]:
+        transport = self._transport
+        with self._link_errors(doing):  # not around the block: it has errors of its own
+            channel = transport.open_session(timeout=_STALL_SECONDS)
+            channel.exec_command(os.fsencode(command))
+        try:
+            yield channel
+        finally:
+            channel.close()
+
+    def _link_errors(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        return translated(self.address, f"broke off while {doing}")
+
+    def _feed(
+        self, channel: Any, blocks: Iterable[bytes], deadline: float | None, doing: str
+    ) -> None:
+        """Give the command its standard input and close it.
+
+        A command that ends without reading all of it is no error; its exit code tells.
+
+        Raises:
+            TimeoutError: the deadline passed.
+            TransientDeviceError: nothing gets through any more.
+        """
+        try:
+            for block in blocks:
+                left = _left(deadline)
+                channel.settimeout(_STALL_SECONDS if left is None else min(left, _STALL_SECONDS))
+                channel.sendall(block)
+            channel.shutdown_write()
+        except TimeoutError as exc:
+            _left(deadline)
+            raise lost(self.address, doing) from exc
+        except (OSError, EOFError):  # closed from there; _collect tells an end from a broken link
+            return
+
+    def _collect(self, channel: Any, sink: _Sink, deadline: float | None, doing: str) -> int:
+        """Pass on all that the command prints and return its exit code.
+
+        Raises:
+            TimeoutError: the deadline passed.
+            TransientDeviceError: the link broke.
+        """
+        streams = (
+            ("stdout", channel.recv_ready, channel.recv),
+            ("stderr", channel.recv_stderr_ready, channel.recv_stderr),
+        )
+        while True:
+            ended = channel.closed or channel.eof_received  # before looking: what came first counts
+            some = False
+            for name, ready, receive in streams:
+                if ready():
+                    sink(name, receive(_CHUNK))
+                    some = True
+            left = _left(deadline)
+            if some:
+                continue
+            if ended:
+                break
+            select.select([channel], [], [], left)
+        while not channel.status_event.wait(_left(deadline)):
+            pass
+        ended_by = getattr(channel, "exit_signal", None)
+        if ended_by is not None:
+            return -_signal_number(ended_by)
+        if channel.exit_status < 0:
+            raise lost(self.address, doing)
+        return int(channel.exit_status)
+
+    def _script(self, script: str, *arguments: str, allow: Sequence[int] = (0,)) -> tuple[int, str]:
+        """Run one of edgekit's own shell scripts; its exit code and what it printed.
+
+        Raises:
+            DeviceError: it failed with a code that is not in `allow`.
+        """
+        output = Output("a script of edgekit")
+        doing = "looking after the store"
+        deadline = time.monotonic() + _STALL_SECONDS
+        with self._channel(scripts.wrapped(script, arguments), doing) as channel:
+            try:
+                self._feed(channel, (), deadline, doing)
+                code = self._collect(channel, output.add, deadline, doing)
+            except TimeoutError as exc:
+                raise lost(self.address, doing) from exc
+        if code not in allow:
+            why = _last_line(output.text("stderr")) or f"exit code {code}"
+            raise DeviceError(f"{self.address}: its store cannot be used: {why}")
+        return code, output.text("stdout")
+
+    def _open_sftp(self) -> Any:
+        """An SFTP client, or None where the server has none (dropbear, often)."""
+        if self._sftp is None and not self._no_sftp:
+            import paramiko
+
+            try:
+                self._sftp = paramiko.SFTPClient.from_transport(self._transport)
+            except (paramiko.SSHException, EOFError, OSError) as exc:
+                # The server closes the channel and nothing else: ask it something to be sure.
+                self._script(":")
+                if not isinstance(exc, (paramiko.SSHException, EOFError)):
+                    raise translate(exc, self.address, "cannot open SFTP") from exc
+                self._no_sftp = True
+            else:
+                self._sftp.get_channel().settimeout(_STALL_SECONDS)
+        return self._sftp
+
+    # -- the store
+
+    @property
+    def _store(self) -> str:
+        """The store's folder there; made when first asked for."""
+        if self._store_path is None:
+            _, text = self._script(scripts.STORE, str(STALE_MINUTES))
+            found = re.search(r"edgekit-store:(.*):end", text, re.DOTALL)
+            if found is None:
+                raise DeviceError(f"{self.address}: its shell gave no answer: {text[:200]!r}")
+            self._store_path = found[1]
+        return self._store_path
+
+    def push(self, source: Path, sha256: str) -> str:
+        try:
+            size = source.stat().st_size
+        except OSError as exc:
+            raise InputError(f"cannot read {str(source)!r}: {exc.strerror}") from exc
+        store = self._store
+        target = f"{store}/objects/{sha256}"
+        self._in_use.add(target)
+        _, answer = self._script(scripts.LOOK, store, target, str(size))
+        if "edgekit:present" in answer:
+            return target
+        free = scripts.free_bytes(answer)
+        if free is not None and free < size:
+            raise full_disk(self.address, free, size, store)
+        part = self.scratch()
+        try:
+            why = self._upload(source, part, size)
+            self._commit(source, part, target, sha256, why)
+        except BaseException:
+            # Over a broken link it stays, counts for nothing, and goes when it is stale.
+            with contextlib.suppress(TransientDeviceError):
+                self.remove(part)
+            raise
+        self.trim()
+        return target
+
+    def _upload(self, source: Path, part: str, size: int) -> str:
+        """Send a file, going on where it stopped if the link breaks and comes back.
+
+        Returns:
+            What the server said if it took less than all of it.
+        """
+        offset, tries_left = 0, _RECONNECTS
+        while True:
+            try:
+                with open(source, "rb") as reader:
+                    reader.seek(offset)
+                    sftp = self._open_sftp()
+                    if sftp is None:
+                        return self._send_by_cat(reader, part)
+                    return self._send_by_sftp(sftp, reader, part, offset)
+            except TransientDeviceError:
+                if not tries_left:
+                    raise
+                tries_left -= 1
+                self._connect()
+                _, text = self._script(scripts.SIZE, part)
+                offset = min(int(text), size)
+
+    def _send_by_sftp(self, sftp: Any, reader: IO[bytes], part: str, offset: int) -> str:
+        import paramiko
+
+        try:
+            with sftp.open(part, "r+b" if offset else "wb") as file:
+                file.seek(offset)
+                file.set_pipelined(True)
+                for block in self._counted(reader):
+                    file.write(block)
+        except (paramiko.SSHException, EOFError, OSError) as exc:
+            refused = isinstance(exc, OSError) and not isinstance(exc, TimeoutError)
+            if refused and not sftp.get_channel().closed:
+                return str(exc)  # "Failure" is all that SFTP has for a full disk
+            raise lost(self.address, "uploading") from exc
+        return ""
+
+    def _send_by_cat(self, reader: IO[bytes], part: str) -> str:
+        output = Output("cat")
+        with self._channel(scripts.wrapped(scripts.APPEND, [part]), "uploading") as channel:
+            self._feed(channel, self._counted(reader), None, "uploading")
+            code = self._collect(channel, output.add, None, "uploading")
+        return "" if code == 0 else _last_line(output.text("stderr")) or f"exit code {code}"
+
+    def _counted(self, reader: IO[bytes]) -> Iterator[bytes]:
+        while block := reader.read(_CHUNK):
+            self.pushed_bytes += len(block)
+            yield block
+
+    def _commit(self, source: Path, part: str, target: str, sha256: str, why: str) -> None:
+        """Give a part that arrived whole its name.
+
+        Raises:
+            DeviceError: the disk is full, or something else arrived than was sent.
+            InputError: the file here does not have that digest.
+        """
+        _, text = self._script(scripts.SIZE, part)
+        size, arrived = source.stat().st_size, int(text)
+        if arrived != size:
+            self.remove(part)
+            _, df = self._script(scripts.FREE, self._store)
+            free = scripts.free_bytes(df)
+            if free is not None and free < size:
+                raise full_disk(self.address, free, size, self._store)
+            raise DeviceError(
+                f"{self.address} took {arrived} of {size} bytes of {str(source)!r}"
+                + (f": {why}" if why else "")
+            )
+        code, _ = self._script(scripts.COMMIT, part, target, sha256, allow=(0, 3))
+        if code == 3:
+            if sha256_file(source) != sha256:
+                raise InputError(
+                    f"{str(source)!r} no longer has SHA-256 {sha256[:12]}…: it was changed"
+                )
+            raise DeviceError(
+                f"{self.address}: {str(source)!r} arrived damaged (SHA-256 differs)",
+                hint="push it again; if it happens again, suspect the board's disk",
+            )
+
+    def pull(self, remote: str, target: Path) -> None:
+        sftp = self._open_sftp()
+        if sftp is None:
+            write_whole(target, lambda write: self._read_by_cat(remote, write))
+        else:
+            write_whole(target, lambda write: self._read_by_sftp(sftp, remote, write))
+
+    def _read_by_sftp(self, sftp: Any, remote: str, write: Write) -> None:
+        try:
+            with self._link_errors("downloading"):
+                file = sftp.open(remote, "rb")
+        except DeviceError as exc:
+            if isinstance(exc.__cause__, OSError) and not sftp.get_channel().closed:
+                why = exc.__cause__.strerror or exc.__cause__
+                raise DeviceError(f"cannot read {remote!r} on {self.address}: {why}") from exc
+            raise
+        with file:
+            with self._link_errors("downloading"):
+                file.prefetch(file.stat().st_size)
+            while True:
+                with self._link_errors("downloading"):
+                    block = file.read(_CHUNK)
+                if not block:
+                    return
+                write(block)
+
+    def _read_by_cat(self, remote: str, write: Write) -> None:
+        errors = Output("cat")
+
+        def sink(stream: str, data: bytes) -> None:
+            if stream == "stdout":
+                write(data)
+            else:
+                errors.add(stream, data)
+
+        with self._channel(scripts.wrapped(scripts.READ, [remote]), "downloading") as channel:
+            self._feed(channel, (), None, "downloading")
+            code = self._collect(channel, sink, None, "downloading")
+        if code:
+            why = _last_line(errors.text("stderr"))
+            raise DeviceError(f"cannot read {remote!r} on {self.address}: {why}")
+
+    def scratch(self) -> str:
+        return f"{self._store}/scratch/{secrets.token_hex(12)}"
+
+    def remove(self, remote: str) -> None:
+        folder, _, name = remote.rpartition("/")
+        if folder not in (f"{self._store}/objects", f"{self._store}/scratch") or name in _DOTS:
+            raise UsageError(f"{remote!r} is not a file in the store {self._store!r}")
+        self._script(scripts.REMOVE, remote)
+
+    def usage(self) -> StoreUsage:
+        files = self._files()
+        return StoreUsage(entries=len(files), size_bytes=sum(size for _, size, _ in files))
+
+    def trim(self, limit_bytes: int | None = None) -> StoreUsage:
+        limit = self._limit_bytes if limit_bytes is None else limit_bytes
+        files = sorted(self._files())
+        total = sum(size for _, size, _ in files)
+        removed = freed = 0
+        for _, size, path in files:
+            if total - freed <= limit:
+                break
+            if path in self._in_use:
+                continue
+            self.remove(path)
+            removed, freed = removed + 1, freed + size
+        return StoreUsage(entries=removed, size_bytes=freed)
+
+    def _files(self) -> list[tuple[float, int, str]]:
+        """Time of last use, size in bytes and path of each object."""
+        objects = f"{self._store}/objects"
+        _, text = self._script(scripts.LIST, objects)
+        return [(used, size, f"{objects}/{name}") for used, size, name in scripts.listed(text)]
+
+
+_DOTS = ("", ".", "..")
+
+
+def _left(deadline: float | None) -> float | None:
+    """Seconds until the deadline. Raises TimeoutError when it has passed."""
+    if deadline is None:
+        return None
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
+def _signal_number(name: str) -> int:
+    """RFC 4254 names signals without SIG."""
+    try:
+        return int(signal.Signals[f"SIG{name}"])
+    except KeyError as exc:
+        raise DeviceError(f"the command was ended by a signal called {name!r}") from exc
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""

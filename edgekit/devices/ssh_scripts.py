@@ -1,0 +1,78 @@
+"""The few lines of POSIX shell that edgekit runs on a board, and how arguments get into them.
+
+Values are always positional arguments, never parts of a script's text.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+# $1: a word that marks the line with the process id; the rest is the command.
+RUN = """printf '%s %s\\n' "$1" "$$" >&2; shift; exec "$@" """
+
+# $1: process id. The whole group where it leads one (sshd starts commands that way).
+KILL = """kill -s KILL -- "-$1" 2>/dev/null || kill -s KILL "$1" """
+
+# $1: minutes after which scratch files are nobody's any more.
+STORE = """
+store=${XDG_CACHE_HOME:-$HOME/.cache}/edgekit
+umask 077
+mkdir -p "$store/objects" "$store/scratch" || exit 1
+find "$store/scratch" -type f -mmin "+$1" -exec rm -f {} + 2>/dev/null
+printf 'edgekit-store:%s:end' "$store"
+"""
+
+# $1: store, $2: object, $3: its size in bytes. Says that it is present, or how much room there is.
+# An object got its name only after its digest had been checked; the size tells of a file that a
+# power cut has emptied since.
+LOOK = """
+if [ -f "$2" ]; then
+  have=$(stat -c %s "$2" 2>/dev/null || wc -c <"$2")
+  if [ "$have" -eq "$3" ]; then touch -c "$2" && echo edgekit:present && exit 0; fi
+fi
+df -Pk "$1"
+"""
+
+# $1: file. Its size in bytes, 0 if there is none.
+SIZE = """if [ -f "$1" ]; then stat -c %s "$1" 2>/dev/null || wc -c <"$1"; else echo 0; fi"""
+
+# $1: file.
+APPEND = """cat >>"$1" """
+READ = """cat <"$1" """
+REMOVE = """rm -f -- "$1" """
+
+# $1: part, $2: object, $3: SHA-256 in hex. Exits with 3 if the part has another digest.
+COMMIT = """
+if command -v sha256sum >/dev/null; then sum=$(sha256sum <"$1")
+elif command -v openssl >/dev/null; then sum=$(openssl dgst -sha256 -r <"$1")
+else sum=$(python3 -c 'import hashlib, sys
+print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' <"$1"); fi || exit 1
+case $sum in "$3"*) mv -f -- "$1" "$2";; *) exit 3;; esac
+"""
+
+# $1: folder of objects. One line each: time of last use (s), size in bytes, name.
+LIST = """cd -- "$1" && for name in *; do [ -f "$name" ] && stat -c '%Y %s %n' "$name"; done; :"""
+
+FREE = """df -Pk "$1" """
+
+
+def wrapped(script: str, arguments: Sequence[str]) -> str:
+    """A command line for the login shell that runs `script` with `arguments`.
+
+    `exec` so that signals and exit codes are those of the command.
+    """
+    return "exec " + shlex.join(["sh", "-c", script, "edgekit", *arguments])
+
+
+def free_bytes(df: str) -> int | None:
+    """Available bytes in what ``df -Pk`` printed (POSIX format, 1024-byte blocks); None if none."""
+    found = re.search(r"\s\d+\s+\d+\s+(-?\d+)\s+\d+%\s+/", df)
+    return int(found[1]) * 1024 if found else None
+
+
+def listed(text: str) -> list[tuple[float, int, str]]:
+    """What `LIST` printed: time of last use (s), size in bytes, name."""
+    lines = (line.split(" ", 2) for line in text.splitlines())
+    return [(float(used), int(size), name) for used, size, name in lines]

@@ -1,0 +1,228 @@
+"""A real OpenSSH server on loopback with its own keys and configuration, and things to break it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def make_key(path: Path, kind: str = "ed25519") -> Path:
+    for old in (path, path.with_suffix(".pub")):
+        old.unlink(missing_ok=True)
+    command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def public_key(path: Path) -> str:
+    """``type base64`` of the public half."""
+    return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
+
+
+class SSHServer:
+    """A server whose users' cache folder is `cache`, so that the store lands there.
+
+    Args:
+        folder: for keys, configuration and log.
+        extra: more lines for sshd_config.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        cache: Path | None = None,
+        extra: tuple[str, ...] = (),
+        sftp: bool = True,
+        key_kind: str = "ed25519",
+    ) -> None:
+        if SSHD is None:
+            pytest.skip("needs a server: Debian package openssh-server")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.cache = cache or folder / "device cache"
+        self.user = getpass.getuser()
+        self.host_key = make_key(folder / "host_key", key_kind)
+        self.user_key = make_key(folder / "user_key")
+        self.known_hosts = folder / "known_hosts"
+        self.config = folder / "ssh_config"
+        self._log = folder / "sshd.log"
+        self._sftp, self._extra = sftp, extra
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        (folder / "authorized_keys").write_text(public_key(self.user_key) + "\n")
+        self.start()
+
+    def start(self) -> None:
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        for _ in range(5):  # another test may take the port between the look and the start
+            port = self.port or free_port()
+            config = self._write_config(port)
+            self._process = subprocess.Popen(
+                [str(SSHD), "-D", "-f", str(config), "-E", str(self._log)],
+                stdin=subprocess.DEVNULL,
+            )
+            if self._answers(port):
+                self.port = port
+                return
+        raise AssertionError(f"sshd does not start: {self._log.read_text()}")
+
+    def _write_config(self, port: int) -> Path:
+        path = self.folder / "sshd_config"
+        lines = [
+            f"Port {port}",
+            "ListenAddress 127.0.0.1",
+            f'HostKey "{self.host_key}"',
+            f'AuthorizedKeysFile "{self.folder / "authorized_keys"}"',
+            f'PidFile "{self.folder / "sshd.pid"}"',
+            "UsePAM no",
+            "StrictModes no",
+            "UseDNS no",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "PermitRootLogin prohibit-password",
+            "MaxStartups 100",
+            f'SetEnv "XDG_CACHE_HOME={self.cache}"',
+            *(["Subsystem sftp internal-sftp"] if self._sftp else []),
+            *self._extra,
+        ]
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def _answers(self, port: int) -> bool:
+        assert self._process is not None
+        for _ in range(100):
+            if self._process.poll() is not None:
+                return False
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
+                    return probe.recv(4) == b"SSH-"
+            except OSError:
+                time.sleep(0.05)
+        return False
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def new_host_key(self) -> None:
+        """As after a reinstallation of the board."""
+        self.stop()
+        make_key(self.host_key)
+        self.start()
+
+    def trust(self, port: int | None = None) -> None:
+        """Put the server's key into known_hosts, under the port of a proxy if one is given."""
+        with open(self.known_hosts, "a") as file:
+            file.write(f"[127.0.0.1]:{port or self.port} {public_key(self.host_key)}\n")
+
+    def configure(self, monkeypatch: pytest.MonkeyPatch, *lines: str, name: str = "board") -> None:
+        """Make `ssh://<name>` and `ssh://127.0.0.1:<port>` use this server's keys alone."""
+        text = [
+            f"Host {name}",
+            "  HostName 127.0.0.1",
+            f"  Port {self.port}",
+            "Host *",
+            f"  User {self.user}",
+            f'  IdentityFile "{self.user_key}"',
+            "  IdentitiesOnly yes",
+            f'  UserKnownHostsFile "{self.known_hosts}"',
+            "  GlobalKnownHostsFile none",
+            *(f"  {line}" for line in lines),
+        ]
+        self.config.write_text("\n".join(text) + "\n")
+        monkeypatch.setenv("EDGEKIT_SSH_CONFIG", str(self.config))
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+    @property
+    def address(self) -> str:
+        return f"ssh://{self.user}@127.0.0.1:{self.port}"
+
+    @property
+    def store(self) -> Path:
+        return self.cache / "edgekit"
+
+
+class Proxy:
+    """Passes TCP connections on; counts what goes to the server, and cuts after so many bytes.
+
+    Args:
+        cut_after: bytes towards the server after which a connection is closed; one entry for each
+            connection that is to be cut, in order. None cuts none.
+    """
+
+    def __init__(self, port: int, cut_after: tuple[int | None, ...] = ()) -> None:
+        self._target = port
+        self._cuts = list(cut_after)
+        self.sent = 0
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            cut = self._cuts.pop(0) if self._cuts else None
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
+            self._open += [client, server]
+            for source, sink, limit, count in (
+                (client, server, cut, True),
+                (server, client, None, False),
+            ):
+                arguments = (source, sink, limit, count)
+                threading.Thread(target=self._pass, args=arguments, daemon=True).start()
+
+    def _pass(
+        self, source: socket.socket, sink: socket.socket, limit: int | None, count: bool
+    ) -> None:
+        passed = 0
+        try:
+            while data := source.recv(1 << 14):
+                sink.sendall(data)
+                passed += len(data)
+                if count:
+                    self.sent += len(data)
+                if limit is not None and passed >= limit:
+                    break
+        except OSError:
+            pass  # the other direction has closed it
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # closed already
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for end in self._open:
+            end.close()
