@@ -1,0 +1,96 @@
+"""The decision, by accuracy where there are labels and by noise where there are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgekit.core.recipe import Budget
+from edgekit.core.verdict import Verdict
+from edgekit.verify.judge import judge
+
+
+def output(snr_db: float | None = 30, **more: Any) -> dict[str, Any]:
+    parity = {
+        "name": "scores",
+        "max_abs_error": 0.1,
+        "cosine": 0.99,
+        "snr_db": snr_db,
+        "top1_agreement": 0.9,
+        "before_softmax": True,
+    }
+    return {"parity": parity, "not_finite": 0, "accuracy": None, "flat": False, **more}
+
+
+def decide(*outputs: dict[str, Any], samples: int = 100, **budget: Any) -> Verdict:
+    figures = {"samples": samples, "outputs": list(outputs), "classes": 10}
+    return judge(figures, [], Budget(**budget), "digits: all")
+
+
+def accuracy(source: float, artifact: float) -> dict[str, Any]:
+    return {
+        "source": {"top1": source, "top5": None},
+        "artifact": {"top1": artifact, "top5": None},
+    }
+
+
+@pytest.mark.parametrize(
+    ("samples", "source", "artifact", "max_drop", "status", "said"),
+    [
+        (100, 0.97, 0.96, 1.0, "accepted", r"1.00 points lost \(1 of 100 samples\), 1.00 allowed"),
+        (100, 0.97, 0.95, 1.0, "rejected", r"2.00 points lost \(2 of 100 samples\), 1.00 allowed"),
+        (100, 0.97, 0.98, 1.0, "accepted", r"1.00 points gained \(1 of 100 samples\)"),
+        (100, 0.97, 0.97, 0.0, "accepted", "no drop seen; 100 samples show none below 1.00 points"),
+        (360, 0.9, 323 / 360, 0.2, "rejected", r"0.28 points lost \(1 of 360"),
+    ],
+)
+def test_with_labels_accuracy_decides(
+    samples: int, source: float, artifact: float, max_drop: float, status: str, said: str
+) -> None:
+    noisy_all_the_same = output(snr_db=-5, accuracy=accuracy(source, artifact))
+    verdict = decide(noisy_all_the_same, samples=samples, max_drop=max_drop)
+    assert verdict.status == status
+    import re
+
+    assert re.search(said, verdict.reasons[0])
+    assert verdict.drop_points == pytest.approx(100 * (source - artifact))
+
+
+def test_a_budget_finer_than_one_sample_is_pointed_out() -> None:
+    verdict = decide(output(accuracy=accuracy(0.9, 0.9)), samples=50, max_drop=1.0)
+    assert "finer than one sample (2.00 points)" in verdict.reasons[1]
+
+
+def test_a_source_that_guesses_is_pointed_out() -> None:
+    verdict = decide(output(accuracy=accuracy(0.11, 0.11)))
+    assert "hardly better than chance (10.0 %)" in verdict.reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("snr_db", "status", "said"),
+    [
+        (10.0, "accepted", "scores before its softmax: 10.0 dB, at least 10.0 dB are needed"),
+        (9.9, "rejected", "scores before its softmax: 9.9 dB, less than the 10.0 dB needed"),
+        (None, "accepted", "every output equals the source's"),
+    ],
+)
+def test_without_labels_noise_decides(snr_db: float | None, status: str, said: str) -> None:
+    verdict = decide(output(snr_db), min_snr_db=10)
+    assert verdict.status == status
+    assert verdict.reasons[0].startswith(said)
+    assert (verdict.data, verdict.samples) == ("digits: all", 100)
+
+
+def test_the_worst_output_decides() -> None:
+    assert decide(output(50), output(None), output(3), min_snr_db=10).status == "rejected"
+
+
+def test_nan_is_rejected_whatever_the_budget() -> None:
+    verdict = decide(output(None, not_finite=3), min_snr_db=-100)
+    assert verdict.status == "rejected"
+    assert verdict.reasons == ("scores is NaN or infinite for 3 of 100 samples",)
+
+
+def test_scores_that_are_all_alike_prove_nothing() -> None:
+    assert "they prove nothing" in decide(output(None, flat=True)).reasons[-1]

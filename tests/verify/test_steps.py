@@ -1,0 +1,165 @@
+"""Verification as a job runs it, in worker processes: verdict, load check, check set."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.core.errors import WorkerError
+from edgekit.core.locate import shipped
+from edgekit.core.profile import Runtime
+from edgekit.core.recipe import BUILTIN
+from edgekit.core.verdict import LoadCheck, Verdict
+from edgekit.verify import RUNNER, check_set_step, compare_step, load_step, reference_step
+from edgekit.verify.load import load
+from edgekit.work.cache import Cache
+from edgekit.work.pool import Pool
+from edgekit.work.steps import Done, Step, run_steps
+from tests.tiny_tflite import dense_model
+from tests.verify.conftest import Bench
+from tests.verify.networks import network, noisy, save, signature_of, write
+
+LITERT = version("ai-edge-litert")
+NET = network(16, 32, 10)
+BENCH = shipped("runtime_bench") / RUNNER
+
+
+def exported(path: Path, **identity: Any) -> Step:
+    """A step that stands for an exporter's."""
+    return Step(
+        title="export",
+        function="tests.verify.networks:export",
+        worker="plain",
+        arguments={"path": str(path), "signature": signature_of(NET).to_json()},
+    )
+
+
+def test_from_artifact_to_verdict(
+    bench: Bench, features: Any, tmp_path: Path, fresh_cache: Path
+) -> None:
+    data = bench.data(features)
+    model = save(tmp_path / "net.npz", NET)
+    good = exported(write(tmp_path / "good.tflite", NET))
+    bad = exported(write(tmp_path / "bad.tflite", noisy(NET, "dense_0", 3)))
+    runtime = Runtime(name="ai-edge-litert", version=LITERT, variants=())
+    reference = reference_step(model, data)
+    steps = {
+        "good": compare_step(good, reference, data, BUILTIN["float32"], good),
+        "bad": compare_step(bad, reference, data, BUILTIN["int8"], good),
+        "load": load_step(good, runtime, title="float32"),
+        "check": check_set_step(good, reference, data, samples=4, title="float32"),
+    }
+    with Pool() as pool:
+        done = run_steps(steps.values(), pool=pool, cache=Cache())
+        again = run_steps(steps.values(), pool=pool, cache=Cache())
+    results = {}
+    for name, step in steps.items():
+        outcome = done[step]
+        assert isinstance(outcome, Done), outcome
+        cached = again[step]
+        assert isinstance(cached, Done)
+        assert cached.cached
+        results[name] = outcome
+    assert Verdict.from_json(results["good"].result["verdict"]).status == "accepted"
+    rejected = Verdict.from_json(results["bad"].result["verdict"])
+    assert rejected.status == "rejected"
+    assert rejected.divergence is not None
+    assert rejected.divergence.layer == "dense_0"
+    assert LoadCheck.from_json(results["load"].result["load"]).ok
+    _check_set(results["check"].folder, features)
+
+
+def _check_set(folder: Path, features: Any) -> None:
+    with np.load(folder / "check.npz") as found, np.load(folder / "inputs.npz") as inputs:
+        assert sorted(found.files) == ["in:features", "out:scores"]
+        assert (found["in:features"] == features[[0, 25, 50, 75]]).all()
+        assert found["out:scores"].shape == (4, 10)
+        assert found["out:scores"].sum(axis=1) == pytest.approx(1, abs=1e-5)
+        assert (inputs["features"] == found["in:features"]).all()
+
+
+def test_another_budget_recomputes_no_figures(bench: Bench, features: Any, tmp_path: Path) -> None:
+    data, model = bench.data(features), save(tmp_path / "net.npz", NET)
+    artifact = exported(tmp_path / "a.tflite")
+    reference = reference_step(model, data)
+    steps = [
+        compare_step(artifact, reference, data, BUILTIN[name], artifact)
+        for name in ("float16", "int8")
+    ]
+    assert steps[0].key != steps[1].key
+    assert steps[0].needs["figures"].key == steps[1].needs["figures"].key
+
+
+# ----------------------------------------------------------------------------- load check
+
+
+def check(path: Path, **more: Any) -> LoadCheck:
+    return load(path, "ai-edge-litert", LITERT, Path(sys.executable), more.get("runner", BENCH))
+
+
+def test_a_file_that_loads(tmp_path: Path) -> None:
+    assert check(dense_model(tmp_path / "a.tflite")).ok
+
+
+def test_a_file_the_runtime_refuses(tmp_path: Path) -> None:
+    found = check(dense_model(tmp_path / "a.tflite", version=99))
+    assert not found.ok
+    assert "FULLY_CONNECTED" in found.error
+
+
+def test_a_file_that_gives_nan(tmp_path: Path) -> None:
+    found = check(dense_model(tmp_path / "a.tflite", weight=float("nan")))
+    assert not found.ok
+    assert found.error == "gives NaN or infinity in y"
+
+
+def test_a_runtime_that_crashes_refuses_the_file(tmp_path: Path) -> None:
+    runner = tmp_path / "crash.py"
+    runner.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    found = check(tmp_path / "a.tflite", runner=runner)
+    assert (found.ok, found.error) == (False, "its process was killed by SIGSEGV")
+
+
+@pytest.mark.parametrize(
+    ("runner", "said"),
+    [
+        ("raise SystemExit('no such thing')", "no such thing"),
+        ("", "it said nothing"),
+        ("import sys; print('{\"event\": \"error\", \"code\": \"bad_job\", \"message\": \"m\"}')",
+         "the runner did not run under ai-edge-litert"),
+    ],
+)  # fmt: skip
+def test_a_runner_that_fails_says_nothing_of_the_file(
+    tmp_path: Path, runner: str, said: str
+) -> None:
+    script = tmp_path / "runner.py"
+    script.write_text(runner)
+    with pytest.raises(WorkerError, match=said):
+        check(tmp_path / "a.tflite", runner=script)
+
+
+def test_a_python_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match="cannot start"):
+        load(tmp_path / "a", "ai-edge-litert", LITERT, tmp_path / "python", BENCH)
+
+
+def test_another_version_than_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match=f"environment of ai-edge-litert 9.9.9 has.*{LITERT}"):
+        load(
+            dense_model(tmp_path / "a.tflite"), "ai-edge-litert", "9.9.9", Path(sys.executable),
+            BENCH,
+        )  # fmt: skip
+
+
+def test_a_file_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*args: Any, **kwargs: Any) -> Any:
+        raise subprocess.TimeoutExpired(args[0], 1)
+
+    monkeypatch.setattr("subprocess.run", late)
+    assert "still running" in check(tmp_path / "a.tflite").error
