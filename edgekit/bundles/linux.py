@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.bundle.contents import (
+from edgekit.bundles.contents import (
     Contents,
     add_artifacts,
     check_target,
-    choose_variants,
     manifest_of,
 )
-from edgekit.bundle.manifest import Manifest
-from edgekit.bundle.readme import readme
+from edgekit.bundles.manifest import Manifest
+from edgekit.bundles.readme import readme
 from edgekit.core.build import Build
 from edgekit.core.files import replaced_folder
 from edgekit.core.result import Result
@@ -41,7 +40,7 @@ def bundle_linux(
     target: Path,
     *,
     variants: Sequence[str] = (),
-    all_accepted: bool = False,
+    every: bool = False,
     results: Sequence[Result] = (),
     version: str = "0.1.0",
 ) -> Bundle:
@@ -53,7 +52,7 @@ def bundle_linux(
         build: with `folder` set, as `load_build` does.
         variants: names of those to take, also ones that were not accepted; the best accepted one
             if not given.
-        all_accepted: all that were accepted, unless `variants` names some.
+        every: all that were accepted instead.
         results: those whose artifact is in the bundle go into the manifest, in this order.
         version: of the bundle, like 1.2.3.
 
@@ -64,7 +63,7 @@ def bundle_linux(
         InputError: a file of the build was changed since.
         OutputError: something else is at `target`, or it cannot be written.
     """
-    chosen = choose_variants(build, variants, all_accepted=all_accepted)
+    chosen = build.choose(variants, every=every)
     target = Path.cwd() / target
     check_target(target)
     with replaced_folder(target) as scratch:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgekit.bundle import Bundle, bundle_linux, inspect_bundle, verify_bundle
-from edgekit.bundle.manifest import decode, sidecar
+from edgekit.bundles import Bundle, bundle_linux, inspect_bundle, verify_bundle
+from edgekit.bundles.manifest import decode, sidecar
 from edgekit.core.build import load_build
 from edgekit.core.errors import EdgekitError, InputError, IntegrityError, UsageError
 from tests.samples import write_build
@@ -27,7 +27,7 @@ TINY = {"float32": 400, "float16": 200, "dynamic": 120, "int8": 100, "int8-io": 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     write_build(tmp_path / "build", artifact_bytes=TINY)
-    return bundle_linux(load_build(tmp_path / "build"), tmp_path / "out", all_accepted=True)
+    return bundle_linux(load_build(tmp_path / "build"), tmp_path / "out", every=True)
 
 
 def kinds(folder: Path) -> dict[str, str]:
@@ -290,7 +290,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One bundle for the tests that put back what they change."""
     root = tmp_path_factory.mktemp("flips")
     write_build(root / "build", artifact_bytes=TINY)
-    return bundle_linux(load_build(root / "build"), root / "out", all_accepted=True).folder
+    return bundle_linux(load_build(root / "build"), root / "out", every=True).folder
 
 
 @settings(

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from edgekit import __version__
-from edgekit.bundle.manifest import (
+from edgekit.bundles.manifest import (
     MANIFEST,
     SIDECAR,
     BundledArtifact,
@@ -23,7 +23,7 @@ from edgekit.bundle.manifest import (
     path_problem,
     sidecar,
 )
-from edgekit.bundle.verify import inspect_bundle
+from edgekit.bundles.verify import inspect_bundle
 from edgekit.core.artifact import Artifact
 from edgekit.core.build import Build, Variant
 from edgekit.core.errors import InputError, OutputError
@@ -33,23 +33,6 @@ from edgekit.core.result import Result
 LABELS = "labels.txt"
 MODELS = "models"
 CHUNK = 1 << 20
-
-
-def choose_variants(
-    build: Build, names: Sequence[str] = (), *, all_accepted: bool = False
-) -> tuple[Variant, ...]:
-    """The variants to bundle: those named, or all that were accepted, or the best one.
-
-    A variant that was not accepted is taken only if it is named.
-
-    Raises:
-        UnknownNameError: no variant has that name.
-        RejectedError: it was never made, or none was accepted.
-    """
-    if names:
-        return tuple(build.variant(name) for name in dict.fromkeys(names))
-    best = build.variant()
-    return tuple(build.accepted) if all_accepted else (best,)
 
 
 def check_target(target: Path) -> None:
@@ -249,9 +232,9 @@ def manifest_of(
     Raises:
         UsageError: name or version are not of the form a manifest has.
     """
-    chosen = [artifact.variant for artifact in artifacts]
-    accepted = [v for v in build.accepted if v.recipe.name in chosen and v.artifact]
-    best = min(accepted, key=lambda v: v.artifact.size_bytes if v.artifact else 0, default=None)
+    chosen = [build.variant(artifact.variant) for artifact in artifacts]
+    part = build.model_copy(update={"variants": tuple(chosen)})
+    default = part.best if part.accepted else chosen[0]
     return Manifest.from_json(
         {
             "schema": 1,
@@ -259,7 +242,7 @@ def manifest_of(
             "version": version,
             "kind": kind,
             "created": build.created,
-            "default": best.recipe.name if best else chosen[0],
+            "default": default.recipe.name,
             "notices": notices(artifacts),
             "artifacts": artifacts,
             "files": sorted(contents.files, key=lambda file: file.path),

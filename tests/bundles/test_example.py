@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.bundle import bundle_linux
+from edgekit.bundles import bundle_linux
 from edgekit.core.artifact import File
 from edgekit.core.build import Build, Variant, load_build, save_build
 from edgekit.core.errors import DataError
@@ -26,9 +26,9 @@ from tests.samples import write_build
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    from edgekit import bundle
+    from edgekit import bundles
 
-    path = Path(bundle.__file__).parent / "example.py"
+    path = Path(bundles.__file__).parent / "example.py"
     spec = importlib.util.spec_from_file_location("bundle_example", path)
     assert spec is not None
     assert spec.loader is not None
@@ -228,8 +228,8 @@ def test_it_is_python_3_8() -> None:
     """Boards have old Pythons: no syntax that came later."""
     import ast
 
-    from edgekit import bundle
+    from edgekit import bundles
 
-    text = (Path(bundle.__file__).parent / "example.py").read_text()
+    text = (Path(bundles.__file__).parent / "example.py").read_text()
     ast.parse(text, feature_version=(3, 8))
     assert "from __future__ import annotations" in text

@@ -5,9 +5,9 @@ One file a kind of bundle (`linux`); what all kinds have is in `contents` and `m
 
 from __future__ import annotations
 
-from edgekit.bundle.linux import Bundle, bundle_linux
-from edgekit.bundle.manifest import Manifest
-from edgekit.bundle.verify import Finding, Inspection, inspect_bundle, verify_bundle
+from edgekit.bundles.linux import Bundle, bundle_linux
+from edgekit.bundles.manifest import Manifest
+from edgekit.bundles.verify import Finding, Inspection, inspect_bundle, verify_bundle
 
 __all__ = [
     "Bundle",

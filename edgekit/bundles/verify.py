@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgekit.bundle.manifest import (
+from edgekit.bundles.manifest import (
     MANIFEST,
     MAX_FILES,
     MAX_MANIFEST_BYTES,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from edgekit.bundle.manifest import MANIFEST, SIDECAR, BundledArtifact, Manifest
+from edgekit.bundles.manifest import MANIFEST, SIDECAR, BundledArtifact, Manifest
 from edgekit.core.files import readable_bytes
 from edgekit.core.preprocessing import (
     Cast,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.bundle import bundle_linux, verify_bundle
-from edgekit.bundle.readme import code, escape
+from edgekit.bundles import bundle_linux, verify_bundle
+from edgekit.bundles.readme import code, escape
 from edgekit.core.build import Build, load_build, save_build
 from edgekit.core.errors import (
     InputError,
@@ -63,7 +63,7 @@ def test_the_best_accepted_one_unless_told_otherwise(build: Build, out: Path) ->
 
 
 def test_all_that_were_accepted(build: Build, out: Path) -> None:
-    made = bundle_linux(build, out, all_accepted=True)
+    made = bundle_linux(build, out, every=True)
     variants = [artifact.variant for artifact in made.manifest.artifacts]
     assert variants == ["float32", "float16", "dynamic", "int8"]
     assert made.manifest.default == "int8"
@@ -94,7 +94,7 @@ def test_refusals_leave_nothing(build: Build, out: Path) -> None:
         update={"variants": tuple(v for v in build.variants if v.verdict.status != "accepted")}
     )
     with pytest.raises(RejectedError, match="no accepted artifact"):
-        bundle_linux(rejected, out, all_accepted=True)
+        bundle_linux(rejected, out, every=True)
     assert [path.name for path in out.parent.iterdir()] == ["build"]
 
 
@@ -113,10 +113,10 @@ def test_equal_input_gives_equal_bytes(build: Build, out: Path, tmp_path: Path) 
     results = [result(build, "int8"), result(build, "float32")]
     old = os.umask(0o077)
     try:
-        one = bundle_linux(build, out, all_accepted=True, results=results)
+        one = bundle_linux(build, out, every=True, results=results)
     finally:
         os.umask(old)
-    two = bundle_linux(build, tmp_path / "two", all_accepted=True, results=results)
+    two = bundle_linux(build, tmp_path / "two", every=True, results=results)
     assert tree(out) == tree(tmp_path / "two")
     assert one.digest == two.digest
     assert [p.stat().st_mode for p in sorted(out.rglob("*"))] == [
@@ -125,7 +125,7 @@ def test_equal_input_gives_equal_bytes(build: Build, out: Path, tmp_path: Path) 
 
 
 def test_an_older_bundle_is_replaced_and_nothing_else_is(build: Build, out: Path) -> None:
-    bundle_linux(build, out, all_accepted=True)
+    bundle_linux(build, out, every=True)
     bundle_linux(build, out)
     assert not (out / "models" / "digits-float32.tflite").exists()
     (out / "notes.txt").write_text("mine")
@@ -166,7 +166,7 @@ def test_measured_results_come_with_their_device_and_without_its_address(
 
 
 def test_paths_of_this_computer_stay_on_it(build: Build, out: Path) -> None:
-    bundle_linux(build, out, all_accepted=True, results=[result(build)])
+    bundle_linux(build, out, every=True, results=[result(build)])
     for name, data in tree(out).items():
         if not name.startswith("models/"):
             assert str(build.folder.parent).encode() not in data

@@ -1,0 +1,101 @@
+"""The report as JSON, for programs. Keys stay; new ones may come; `schema` counts up otherwise.
+
+    schema          1
+    build           name, created, edgekit_version; model {name, kind, digest}; profile {name,
+                    title, arch, runtime}; data (as in build.json); labels (how many); signature;
+                    preprocessing; best (name of the best accepted variant, or null)
+    variants[]      name, status, reasons[], format, files[{path, size_bytes, sha256}], size_bytes,
+                    size_of_float32 (1.0 is equal), top1, top5, source_top1 (shares), drop_points,
+                    snr_db (the worst output's), compared (false: there is nothing to compare, and
+                    a null snr_db does not mean equal), parity[], divergence, loads[], recipe,
+                    way, tools
+    measurements[]  id, variant, artifact_sha256, created, device, device_name, emulated, settings,
+                    hello, environment_before, environment_after, check, summary (times in ns, each
+                    with value, low and high of its 95 % interval), and launches[] (raw samples in
+                    ns) if they were asked for
+
+What was not measured or does not apply is null, never 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from edgekit.core.build import Build, Variant
+from edgekit.core.result import Result
+from edgekit.report.view import best_name, float32_bytes
+
+SCHEMA = 1
+
+
+def report_json(build: Build, results: Sequence[Result] = (), *, raw: bool = False) -> str:
+    """The document as text; `raw` adds every sample of every launch."""
+    return json.dumps(report_document(build, results, raw=raw), indent=2, ensure_ascii=False) + "\n"
+
+
+def report_document(
+    build: Build, results: Sequence[Result] = (), *, raw: bool = False
+) -> dict[str, Any]:
+    """The document in plain JSON types."""
+    base = float32_bytes(build)
+    return {
+        "schema": SCHEMA,
+        "build": {
+            "name": build.name,
+            "created": build.created,
+            "edgekit_version": build.edgekit_version,
+            "model": {
+                "name": build.model.name,
+                "kind": build.model.kind,
+                "digest": build.model.digest,
+            },
+            "profile": {
+                "name": build.profile.name,
+                "title": build.profile.title,
+                "arch": build.profile.arch,
+                "runtime": build.profile.runtime.to_json(),
+            },
+            "data": build.data.to_json(),
+            "labels": len(build.labels),
+            "signature": build.signature.to_json(),
+            "preprocessing": build.preprocessing.to_json(),
+            "best": best_name(build),
+        },
+        "variants": [_variant(variant, base) for variant in build.variants],
+        "measurements": [_measurement(result, raw) for result in results],
+    }
+
+
+def _variant(variant: Variant, base: int | None) -> dict[str, Any]:
+    verdict, artifact = variant.verdict, variant.artifact
+    size = artifact.size_bytes if artifact else None
+    return {
+        "name": variant.recipe.name,
+        "status": verdict.status,
+        "reasons": list(verdict.reasons),
+        "format": variant.recipe.format,
+        "files": [file.to_json() for file in artifact.files] if artifact else [],
+        "size_bytes": size,
+        "size_of_float32": size / base if size is not None and base else None,
+        "top1": verdict.accuracy.top1 if verdict.accuracy else None,
+        "top5": verdict.accuracy.top5 if verdict.accuracy else None,
+        "source_top1": verdict.source_accuracy.top1 if verdict.source_accuracy else None,
+        "drop_points": verdict.drop_points,
+        "snr_db": verdict.worst_snr_db,
+        "compared": bool(verdict.parity),
+        "parity": [parity.to_json() for parity in verdict.parity],
+        "divergence": verdict.divergence.to_json() if verdict.divergence else None,
+        "loads": [load.to_json() for load in verdict.loads],
+        "recipe": variant.recipe.to_json(),
+        "way": artifact.way if artifact else None,
+        "tools": artifact.tools if artifact else {},
+    }
+
+
+def _measurement(result: Result, raw: bool) -> dict[str, Any]:
+    taken = result.measurement.to_json()
+    launches = taken.pop("launches")
+    document = {"id": result.id, **taken, "summary": result.summary.to_json()}
+    return {**document, "launches": launches} if raw else document

@@ -1,0 +1,328 @@
+"""Plots as inline SVG: no script, no image, no font of their own; colours come from the page.
+
+Each has a title and a description for those who do not see it, and every mark has a tooltip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from edgekit.core.result import Estimate
+from edgekit.report.axis import Axis, axis, tick_text
+from edgekit.report.words import duration, plain, time_unit
+
+WIDTH = 480
+CHARACTER = 6.6  # mean width of a character at 12 px, with room to spare
+LINE = 14
+LABEL_LENGTH = 26
+SHOWN_RUNS = 400
+HUES = 6  # colours of launches in the page's style: .l0 to .l5
+
+
+@dataclass(frozen=True)
+class Point:
+    """One mark of the scatter plot. `good` is a filled dot, otherwise a cross."""
+
+    label: str
+    x: float
+    y: float
+    good: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Times:
+    """One row of the latency plot, in ns."""
+
+    label: str
+    median: Estimate
+    p90: float
+    p99: float
+
+
+def scatter(
+    points: Sequence[Point],
+    *,
+    title: str,
+    description: str,
+    x_name: str,
+    y_name: str,
+    y_limit: float | None = None,
+    line: tuple[float, str] | None = None,
+) -> str:
+    """Points with their names beside them; a dashed `line` across at a value, with its name."""
+    height, left, right, top, bottom = 320, 56, 16, 16, 48
+    ys = [point.y for point in points] + ([line[0]] if line else [])
+    across = axis([p.x for p in points], left, WIDTH - right, from_zero=True)
+    up = axis(ys, height - bottom, top, limit=y_limit)
+    parts = [
+        _x_axis(across, top, height - bottom, x_name),
+        _y_axis(up, left, WIDTH - right, y_name),
+    ]
+    taken: list[_Box] = []
+    for point in points:
+        x, y = across.at(point.x), up.at(point.y)
+        taken.append(_Box(x - 6, y - 6, x + 6, y + 6))
+    if line:
+        y = up.at(line[0])
+        text_y = y - 5 if y > top + LINE else y + LINE
+        parts.append(f'<path class="limit" d="M{left} {y:.1f}H{WIDTH - right}"/>')
+        taken.append(_Box(left, y - 1, WIDTH - right, y + 1))
+        parts.append(_text(WIDTH - right, text_y, line[1], "end", "small"))
+        length = len(line[1]) * CHARACTER
+        taken.append(_Box(WIDTH - right - length, text_y - LINE, WIDTH - right, text_y + 3))
+    bounds = _Box(left, 0, WIDTH, height - bottom)
+    for point in points:
+        x, y = across.at(point.x), up.at(point.y)
+        parts.append(_mark(x, y, point))
+        parts.append(_label(x, y, _short(point.label), taken, bounds))
+    return _svg(height, title, description, parts)
+
+
+def latency(rows: Sequence[Times], *, title: str, description: str) -> str:
+    """A row each: the median with its 95 % interval, p90 and p99."""
+    names = [_short(row.label) for row in rows]
+    left = 14 + CHARACTER * max(len(name) for name in names)
+    top, row_height, right = 30, 30, 76
+    height = top + row_height * len(rows) + 46
+    size, unit = time_unit(max(row.median.value for row in rows))
+    values = [v for r in rows for v in (r.median.value, r.p99, r.median.low, r.median.high) if v]
+    across = axis([v / size for v in values], left, WIDTH - right, from_zero=True)
+    bottom = height - 46
+    parts = [_x_axis(across, top, bottom, f"time of one inference, {unit}")]
+    parts.append(_legend())
+    for index, (row, name) in enumerate(zip(rows, names, strict=True)):
+        y = top + row_height * (index + 0.5)
+        at = [across.at(value / size) for value in (row.median.value, row.p90, row.p99)]
+        low, high = row.median.low, row.median.high
+        words = f"{row.label}: median {duration(row.median.value)}"
+        if low is not None and high is not None:
+            words += f" (95 % interval {duration(low)} to {duration(high)})"
+        words += f", p90 {duration(row.p90)}, p99 {duration(row.p99)}"
+        marks = f'<path class="tail" d="M{at[0]:.1f} {y}H{at[2]:.1f}"/>'
+        if low is not None and high is not None:
+            x1, x2 = across.at(low / size), across.at(high / size)
+            x2 = max(x2, x1 + 1.5)  # an interval narrower than a pixel is still there
+            marks += f'<path class="interval" d="M{x1:.1f} {y}H{x2:.1f}"/>'
+        marks += f'<path class="median" d="M{at[0]:.1f} {y - 8}v16"/>'
+        marks += f'<path class="mark" d="M{at[1]:.1f} {y - 6}v12"/>'
+        marks += f'<path class="mark" d="M{at[2]:.1f} {y - 6}v12m-3 -12h3m-3 12h3"/>'
+        parts.append(f"<g><title>{_safe(words)}</title>{marks}</g>")
+        parts.append(_text(left - 8, y + 4, name, "end"))
+        parts.append(_text(WIDTH - 2, y + 4, duration(row.median.value), "end", "strong"))
+    return _svg(height, title, description, parts)
+
+
+def runs(launches: Sequence[Sequence[int]], *, title: str, description: str) -> str:
+    """Every run as a dot: a band each launch, from the first run at its top to the last.
+
+    Args:
+        launches: ns. Of more than 400 runs in a launch every n-th is shown, and the slowest and
+            the fastest.
+    """
+    shown = [_thinned(launch) for launch in launches]
+    band = 30 if len(shown) <= 8 else 18
+    left, right, top = 74, 20, 8
+    height = top + band * len(shown) + 46
+    across, size, unit = _time_axis(shown, left, WIDTH - right)
+    parts = [_x_axis(across, top, height - 46, f"time of one run, {unit}")]
+    for index, launch in enumerate(shown):
+        y = top + band * index
+        room = band - 8
+        count = max(1, max(position for position, _ in launch))
+        dots = "".join(
+            f"M{across.at(ns / size):.1f} {y + 4 + room * position / count:.1f}h0"
+            for position, ns in launch
+        )
+        middle = sorted(ns for _, ns in launch)[len(launch) // 2]
+        words = f"launch {index + 1}: {len(launches[index])} runs"
+        parts.append(
+            f'<g class="l{index % HUES}"><title>{_safe(words)}</title>'
+            f'<path class="runs" d="{dots}"/>'
+            f'<path class="mark" d="M{across.at(middle / size):.1f} {y + 2}v{band - 4}"/></g>'
+        )
+        parts.append(_text(left - 8, y + band / 2 + 4, f"launch {index + 1}", "end", "small"))
+    return _svg(height, title, description, parts)
+
+
+def distribution(launches: Sequence[Sequence[int]], *, title: str, description: str) -> str:
+    """The share of runs that took at most so long, a line each launch (in ns)."""
+    left, right, top, height = 74, 20, 10, 240
+    shown = [[(i, ns) for i, ns in enumerate(_quantiles(launch))] for launch in launches]
+    across, size, unit = _time_axis(shown, left, WIDTH - right)
+    up = axis([0, 100], height - 46, top, log=False)
+    parts = [
+        _x_axis(across, top, height - 46, f"time of one run, {unit}"),
+        _y_axis(up, left, WIDTH - right, "share of runs, %"),
+    ]
+    for index, launch in enumerate(shown):
+        last = max(1, len(launch) - 1)
+        steps = " ".join(
+            f"{across.at(ns / size):.1f},{up.at(100 * i / last):.1f}" for i, ns in launch
+        )
+        words = f"launch {index + 1}"
+        parts.append(
+            f'<g class="l{index % HUES}"><title>{_safe(words)}</title>'
+            f'<polyline class="line" points="{steps}"/></g>'
+        )
+    return _svg(height, title, description, parts)
+
+
+def _thinned(launch: Sequence[int]) -> list[tuple[int, int]]:
+    """Position and ns of the runs to show."""
+    every = -(-len(launch) // SHOWN_RUNS)
+    kept = set(range(0, len(launch), max(1, every)))
+    kept |= {launch.index(min(launch)), launch.index(max(launch))}
+    return [(position, launch[position]) for position in sorted(kept)]
+
+
+def _quantiles(launch: Sequence[int]) -> list[int]:
+    ordered = sorted(launch)
+    count = min(len(ordered), SHOWN_RUNS)
+    return [ordered[round(i * (len(ordered) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+def _time_axis(
+    launches: Sequence[Sequence[tuple[int, int]]], start: float, end: float
+) -> tuple[Axis, float, str]:
+    """The axis with the size of its unit in ns and its name."""
+    times = [ns for launch in launches for _, ns in launch if ns > 0]
+    size, unit = time_unit(sorted(times)[len(times) // 2] if times else 1)
+    wide = bool(times) and max(times) / min(times) > 5  # a few slow runs squeeze all the others
+    return axis([ns / size for ns in times], start, end, log=wide), size, unit
+
+
+@dataclass(frozen=True)
+class _Box:
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: _Box) -> bool:
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
+
+    def within(self, other: _Box) -> bool:
+        return (
+            self.left >= other.left
+            and self.right <= other.right
+            and self.top >= other.top
+            and self.bottom <= other.bottom
+        )
+
+
+def _label(x: float, y: float, text: str, taken: list[_Box], bounds: _Box) -> str:
+    """`text` beside the point where nothing else stands; farther off with a line to it."""
+    length = len(text) * CHARACTER
+    for right, down in _PLACES:
+        text_x, text_y = x + right, y + 4 + down
+        begin = text_x if right > 0 else text_x - length
+        box = _Box(begin, text_y - LINE + 3, begin + length, text_y + 3)
+        if not box.within(bounds) or any(box.meets(other) for other in taken):
+            continue
+        taken.append(box)
+        line = ""
+        if abs(right) + abs(down) > 2 * LINE:
+            line = f'<path class="leader" d="M{x:.1f} {y:.1f}L{text_x:.1f} {text_y - 4:.1f}"/>'
+        return line + _text(text_x, text_y, text, "start" if right > 0 else "end")
+    return ""  # no room at all: the mark's tooltip and the table have the name
+
+
+# Where a label may stand, from its point in px, nearest first.
+_PLACES = sorted(
+    (
+        (side * right, down)
+        for side in (1, -1)
+        for right in (10, 45, 90, 150, 220)
+        for down in range(-210, 211, 7)
+    ),
+    key=lambda place: (abs(place[0]) + abs(place[1]), -place[0], place[1]),
+)
+
+
+def _mark(x: float, y: float, point: Point) -> str:
+    if point.good:
+        shape = f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
+    else:
+        shape = f'<path class="bad" d="M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10"/>'
+    return f"<g><title>{_safe(f'{point.label}: {point.detail}')}</title>{shape}</g>"
+
+
+def _legend() -> str:
+    y = 12
+    return (
+        f'<path class="median" d="M12 {y - 8}v16"/>'
+        + _text(20, y + 4, "median", "start", "small")
+        + f'<path class="interval" d="M78 {y}h20"/>'
+        + _text(104, y + 4, "its 95 % interval", "start", "small")
+        + f'<path class="mark" d="M216 {y - 6}v12"/>'
+        + _text(223, y + 4, "p90", "start", "small")
+        + f'<path class="mark" d="M264 {y - 6}v12m-3 -12h3m-3 12h3"/>'
+        + _text(271, y + 4, "p99", "start", "small")
+    )
+
+
+def _x_axis(across: Axis, top: float, bottom: float, name: str) -> str:
+    grid = "".join(f"M{across.at(tick):.1f} {top}V{bottom}" for tick in across.ticks)
+    parts = [f'<path class="grid" d="{grid}"/>']
+    free = across.start - 40
+    for tick in across.ticks:
+        text, x = tick_text(tick, across.ticks if not across.log else (tick,)), across.at(tick)
+        half = len(text) * CHARACTER / 2
+        if x - half < free:  # a logarithmic axis has ticks closer than their numbers
+            continue
+        free = x + half + 4
+        parts.append(_text(x, bottom + 16, text, "middle", "small"))
+    scale = f"{name} (logarithmic)" if across.log else name
+    parts.append(_text((across.start + across.end) / 2, bottom + 36, scale, "middle", "small"))
+    return "".join(parts)
+
+
+def _y_axis(up: Axis, left: float, right: float, name: str) -> str:
+    grid = "".join(f"M{left} {up.at(tick):.1f}H{right}" for tick in up.ticks)
+    parts = [f'<path class="grid" d="{grid}"/>']
+    for tick in up.ticks:
+        text = tick_text(tick, up.ticks if not up.log else (tick,))
+        parts.append(_text(left - 8, up.at(tick) + 4, text, "end", "small"))
+    middle = (up.start + up.end) / 2
+    turn = f'transform="rotate(-90 14 {middle:.0f})"'
+    parts.append(_text(14, middle, name, "middle", "small", turn))
+    return "".join(parts)
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "", more: str = "") -> str:
+    style = f' class="{kind}"' if kind else ""
+    extra = f" {more}" if more else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{style}{extra}>{_safe(text)}</text>'
+    )
+
+
+def _safe(text: str) -> str:
+    return html.escape(plain(text))
+
+
+def _short(text: str) -> str:
+    text = plain(text)
+    return text if len(text) <= LABEL_LENGTH else text[: LABEL_LENGTH - 1] + "…"
+
+
+def _svg(height: float, title: str, description: str, parts: Iterable[str]) -> str:
+    body = "".join(parts)
+    # The same plot has the same name, so the page has the same bytes each time.
+    content = f"{_safe(title)}\0{_safe(description)}\0{body}"
+    name = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
+        f'aria-labelledby="t{name} d{name}">'
+        f'<title id="t{name}">{_safe(title)}</title>'
+        f'<desc id="d{name}">{_safe(description)}</desc>{body}</svg>'
+    )

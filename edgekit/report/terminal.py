@@ -1,0 +1,147 @@
+"""The report as tables in a terminal; made for 80 columns, plain where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from edgekit.core.build import Build
+from edgekit.core.files import readable_bytes
+from edgekit.core.result import Result, latest
+from edgekit.report.view import VariantRow, headline, variant_rows
+from edgekit.report.words import NOT_COMPARED, NOT_MEASURED, duration, interval, plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+STYLES = {"accepted": "green", "rejected": "red", "unloadable": "red", "failed": "red"}
+PIPE_COLUMNS = 160  # where nobody looks, lines are for grep and are not broken
+
+
+def print_report(
+    build: Build,
+    results: Sequence[Result] = (),
+    *,
+    file: TextIO | None = None,
+    columns: int | None = None,
+) -> None:
+    """Print what the build is worth and what was measured.
+
+    Args:
+        file: standard output if not given; colours only on a terminal and without NO_COLOR.
+        columns: width; the terminal's if not given.
+    """
+    from rich.console import Console
+
+    out = file or sys.stdout
+    width = columns or (None if out.isatty() else PIPE_COLUMNS)
+    console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
+    rows = variant_rows(build)
+    console.print(plain(f"{build.name} for {build.profile.title}"), style="bold")
+    for line in headline(build, results):
+        console.print(plain(line))
+    console.print()
+    console.print(_verdicts(rows))
+    console.print()
+    _explain(console, rows)
+    devices = list(dict.fromkeys(result.measurement.device for result in results))
+    for device in devices:
+        mine = [r for r in latest(results) if r.measurement.device == device]
+        _measurements(console, device, mine)
+
+
+def _table() -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+
+
+def _verdicts(rows: Sequence[VariantRow]) -> Table:
+    from rich.text import Text
+
+    labelled = any(row.change for row in rows)
+    table = _table()
+    table.add_column("Variant", overflow="fold")
+    table.add_column("Size", justify="right", no_wrap=True)
+    table.add_column("of f32", justify="right", no_wrap=True)
+    if labelled:
+        table.add_column("Top-1", justify="right", no_wrap=True)
+        table.add_column("Points", justify="right", no_wrap=True)
+    table.add_column("SNR", justify="right", no_wrap=True)
+    if not labelled:
+        table.add_column("Max error", justify="right", no_wrap=True)
+        table.add_column("Agree", justify="right", no_wrap=True)
+    table.add_column("Verdict", no_wrap=True)
+    for row in rows:
+        compared = row.compared
+        cells = [plain(row.name) + (" *" if row.best else ""), row.size, row.of_float32]
+        if labelled:
+            cells += [row.accuracy if compared else "–", row.change]
+        cells.append(row.snr if compared else "–")
+        if not labelled:
+            cells.append(row.max_error if compared else "–")
+            cells.append(row.agreement if compared else "–")
+        table.add_row(
+            *(Text(cell) for cell in cells), Text(row.status, style=STYLES.get(row.status, ""))
+        )
+    return table
+
+
+def _explain(console: Console, rows: Sequence[VariantRow]) -> None:
+    if any(row.best for row in rows):
+        console.print("* what profile, run and bundle take unless told otherwise")
+    if not all(row.compared for row in rows):
+        console.print(f"– {NOT_COMPARED}")
+    for row in rows:
+        for reason in row.reasons:
+            console.print(plain(f"{row.name} {row.status}: {reason}"))
+        if row.divergence:
+            console.print(plain(f"{row.name} first diverges at {row.divergence}"))
+
+
+def _measurements(console: Console, device: str, results: Sequence[Result]) -> None:
+    from rich.text import Text
+
+    taken = results[0].measurement
+    emulated = ", emulated: the times mean nothing" if taken.emulated else ""
+    console.print()
+    title = device if taken.device_name == device else f"{taken.device_name} ({device})"
+    console.print(plain(f"On {title}{emulated}"), style="bold")
+    mixed = len({(r.measurement.settings.threads, r.measurement.settings.batch) for r in results})
+    table = _table()
+    table.add_column("Variant", overflow="fold")
+    if mixed > 1:
+        table.add_column("T×B", justify="right", no_wrap=True)
+    for head in ("Median", "95 % interval", "p90", "p99", "Load", "Memory"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for result in results:
+        summary, settings = result.summary, result.measurement.settings
+        peak = summary.peak_rss_bytes
+        cells = [plain(result.measurement.variant) + ("" if summary.stable else " !")]
+        if mixed > 1:
+            cells.append(f"{settings.threads}×{settings.batch}")
+        cells += [
+            duration(summary.median_ns.value),
+            interval(summary.median_ns),
+            duration(summary.p90_ns.value),
+            duration(summary.p99_ns.value),
+            duration(summary.load_ns.value),
+            NOT_MEASURED if peak is None else readable_bytes(peak),
+        ]
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
+    console.print()
+    if mixed > 1:
+        console.print("T×B: threads × batch")
+    for result in results:
+        for finding in result.summary.findings:
+            mark = "" if result.summary.stable else "! "
+            console.print(plain(f"{mark}{result.measurement.variant}: {finding}"))
+        check = result.measurement.check
+        if check is None:
+            console.print(plain(f"{result.measurement.variant}: outputs there were not checked"))
+        elif not check.ok:
+            console.print(plain(f"{result.measurement.variant}: other outputs: {check.detail}"))

@@ -1,0 +1,163 @@
+"""What a report says, before it is a table in a terminal or a page: rows of words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgekit.core.build import Build, Variant
+from edgekit.core.files import readable_bytes
+from edgekit.core.result import Result, latest
+from edgekit.report.words import (
+    NO_LABELS,
+    NOT_COMPARED,
+    decibel,
+    digits,
+    duration,
+    percent,
+    points,
+)
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """One variant, for a table. `ratio` is of the float32 variant's size; None without one."""
+
+    name: str
+    best: bool
+    status: str
+    size_bytes: int | None
+    size: str
+    ratio: float | None
+    of_float32: str
+    compared: bool
+    top1_percent: float | None
+    accuracy: str
+    change: str
+    snr_db: float | None
+    snr: str
+    max_error: str
+    agreement: str
+    reasons: tuple[str, ...]
+    divergence: str
+    loads: tuple[tuple[str, bool, str], ...]
+    way: str
+
+    @property
+    def failed_loads(self) -> tuple[tuple[str, str], ...]:
+        """Runtimes that refuse it and why, where the reasons do not say so already."""
+        said = " ".join(self.reasons)
+        return tuple(
+            (runtime, error) for runtime, ok, error in self.loads if not ok and error not in said
+        )
+
+
+def variant_rows(build: Build) -> list[VariantRow]:
+    base = float32_bytes(build)
+    best = best_name(build)
+    return [_row(variant, base, best) for variant in build.variants]
+
+
+def float32_bytes(build: Build) -> int | None:
+    """Size of the unquantized variant, in bytes; None if the build has none."""
+    for variant in build.variants:
+        if variant.recipe.quantization == "none" and variant.artifact is not None:
+            return variant.artifact.size_bytes
+    return None
+
+
+def best_name(build: Build) -> str | None:
+    return build.best.recipe.name if build.accepted else None
+
+
+def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
+    verdict, artifact = variant.verdict, variant.artifact
+    compared = bool(verdict.parity)
+    size = artifact.size_bytes if artifact else None
+    ratio = size / base if size is not None and base else None
+    agreements = [p.top1_agreement for p in verdict.parity if p.top1_agreement is not None]
+    top1 = verdict.accuracy.top1 if verdict.accuracy else None
+    drop = verdict.drop_points
+    change = points(None if drop is None else -drop)
+    return VariantRow(
+        name=variant.recipe.name,
+        best=variant.recipe.name == best,
+        status=verdict.status,
+        size_bytes=size,
+        size="not made" if size is None else readable_bytes(size),
+        ratio=ratio,
+        of_float32="" if ratio is None else f"{100 * ratio:.0f} %",
+        compared=compared,
+        top1_percent=None if top1 is None else 100 * top1,
+        accuracy=percent(top1, NO_LABELS if compared else NOT_COMPARED),
+        change=change,
+        snr_db=verdict.worst_snr_db,
+        snr=decibel(verdict.worst_snr_db, compared=compared),
+        max_error=digits(max(p.max_abs_error for p in verdict.parity))
+        if compared
+        else NOT_COMPARED,
+        agreement=percent(
+            min(agreements, default=None), "no scores" if compared else NOT_COMPARED, places=1
+        ),
+        reasons=verdict.reasons,
+        divergence=""
+        if verdict.divergence is None
+        else (
+            f"{verdict.divergence.layer} ({digits(verdict.divergence.snr_db)} dB, "
+            f"below {digits(verdict.divergence.threshold_db)} dB)"
+        ),
+        loads=tuple((f"{c.runtime} {c.version}", c.ok, c.error) for c in verdict.loads),
+        way=artifact.way if artifact else "",
+    )
+
+
+def headline(build: Build, results: Sequence[Result]) -> list[str]:
+    """The whole report in a few sentences."""
+    accepted, total = len(build.accepted), len(build.variants)
+    lines = [f"{accepted} of {total} variant{'s' if total != 1 else ''} accepted."]
+    best = next((row for row in variant_rows(build) if row.best), None)
+    if best is None:
+        lines.append("None can be used as it is; the reasons are in the table.")
+        return lines
+    facts = [best.size]
+    if best.of_float32 and best.ratio != 1:
+        facts[0] += f", {best.of_float32} of float32"
+    if best.change:
+        facts.append(f"top-1 {best.accuracy} ({best.change} points)")
+    else:
+        facts.append(f"signal-to-noise {best.snr}")
+    taken = [r for r in latest(results) if r.measurement.variant == best.name]
+    facts += [
+        f"median {duration(r.summary.median_ns.value)} on {r.measurement.device_name}"
+        for r in taken[:1]
+    ]
+    lines.append(f"Best accepted: {best.name}: {'; '.join(facts)}.")
+    if not results:
+        lines.append("Nothing was measured on a device yet.")
+    lines += warnings(build, results)
+    return lines
+
+
+def warnings(build: Build, results: Sequence[Result]) -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    found = []
+    if build.data.overlap:
+        found.append(
+            f"{build.data.overlap} samples are in both the calibration and the evaluation data, "
+            "so the accuracy is flattered."
+        )
+    if build.profile.transport != "local" and any(r.measurement.device == "local" for r in results):
+        found.append(f"Times on “local” are of this computer, not of a {build.profile.title}.")
+    if any(r.measurement.emulated for r in results):
+        found.append("Times on an emulated processor say nothing about a real one.")
+    unstable = sum(not r.summary.stable for r in results)
+    if unstable:
+        found.append(f"{unstable} of {len(results)} measurements are unstable; see each for why.")
+    return found
+
+
+def setting_words(result: Result) -> str:
+    settings = result.measurement.settings
+    threads = f"{settings.threads} thread{'s' if settings.threads != 1 else ''}"
+    launches = len(result.measurement.launches)
+    return f"{threads}, batch {settings.batch}, {launches} launches, {result.summary.samples} runs"
