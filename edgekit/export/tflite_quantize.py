@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.files import sha256_file
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
-from edgekit.export import flatbuffer
+from edgekit.export import flatbuffer, tflite_bias
 
 FILE = "model.tflite"
 RANGES = "ranges.json"
@@ -92,7 +92,7 @@ def quantize(
         raise ConversionError(f"ai-edge-quantizer failed: {_line(exc)}") from exc
     (out / FILE).write_bytes(made)
     tree = flatbuffer.read(out / FILE)
-    if _settle_unread_outputs(tree):
+    if _settle_unread_outputs(tree) + tflite_bias.fit(source, tree):
         flatbuffer.write(tree, out / FILE)
     check(tree, wish)
     _open(out / FILE, wish)
@@ -109,35 +109,19 @@ def quantize(
 # --------------------------------------------------------------------------- calibration
 
 
-class _Rows(Sequence[dict[str, Any]]):
-    """The samples as the signature's inputs, each read from disk when it is asked for."""
+class _Rows(Sequence[Any]):
+    """The samples one by one as the signature's inputs, each read from disk when asked for."""
 
     def __init__(self, data: DataSet, signature: Signature) -> None:
-        self._arrays = data.arrays()
-        names = [spec.name for spec in signature.inputs]
-        nameless = len(data.inputs) == 1 and data.inputs[0] == "" and len(names) == 1
-        order = names if nameless else list(data.inputs)
-        missing = sorted(set(names) - set(order))
-        if missing:
-            raise DataError(f"the calibration data has nothing for input {missing[0]!r}")
-        self._specs = [(spec, order.index(spec.name)) for spec in signature.inputs]
-        self._count = data.count
+        self._data, self._signature = data, signature
 
     def __len__(self) -> int:
-        return self._count
+        return self._data.count
 
     def __getitem__(self, index: Any) -> Any:
-        import numpy as np
-
-        if not 0 <= index < self._count:
+        if not 0 <= index < len(self):
             raise IndexError(index)
-        return {
-            spec.name: np.ascontiguousarray(self._arrays[at][index], dtype=spec.dtype)[np.newaxis]
-            for spec, at in self._specs
-        }
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[index] for index in range(self._count))
+        return self._data.rows(self._signature, index, index + 1)
 
 
 def _ranges(path: Path, signature_name: str, rows: Sequence[Any]) -> dict[str, tuple[float, float]]:

@@ -293,7 +293,7 @@ def test_samples_that_are_not_finite(
 def test_samples_for_other_inputs(keras3: Path, tmp_path: Path, pool: Pool, cache: Cache) -> None:
     data = samples(tmp_path / "data", picture=(8, 8, 1))
 
-    with pytest.raises(DataError, match="nothing for input 'image'"):
+    with pytest.raises(DataError, match="has the arrays picture; the model takes image"):
         export(opened(keras3 / "cnn.keras"), "int8", pool, cache, data)
 
 
