@@ -14,13 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.build import Build, load_build
-from edgekit.core.measurement import Measurement, MeasureSettings
+from edgekit.core.measurement import MeasureSettings
 from edgekit.core.preprocess_text import read_preprocessing
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
+from edgekit.core.result import Result
 from edgekit.work.steps import Progress
+
+if TYPE_CHECKING:
+    from edgekit.bundles import Bundle, Manifest
+
+__all__ = ["bundle", "convert", "load_build", "profile", "report", "verify_bundle"]
 
 
 def _silent(*_: object) -> None:
@@ -92,3 +99,88 @@ def convert(
 
 def _opened(build: Build | str | Path) -> Build:
     return build if isinstance(build, Build) else load_build(Path(build))
+
+
+def profile(
+    build: Build | str | Path,
+    *,
+    on: str,
+    variants: Sequence[str] = (),
+    every: bool = False,
+    settings: MeasureSettings | None = None,
+    python: str | None = None,
+    runtime: str | None = None,
+) -> list[Result]:
+    """Measure variants of a build on a device; see ``edgekit profile --help``.
+
+    Args:
+        build: a build, or the folder of one.
+        on: ``local`` or ``ssh://[user@]host[:port]``.
+        variants: which; the best accepted one if none is named.
+        every: all accepted ones instead.
+        settings: how; with as many threads as the board's profile says, if not given.
+        python, runtime: what to use there; what is there if not given.
+
+    Raises:
+        MismatchError: the board computes something else than this computer.
+        DeviceError: it cannot be reached, or something went wrong there.
+    """
+    from edgekit.jobs.profile import profile as job
+
+    return job(
+        _opened(build),
+        on=on,
+        variants=variants,
+        every=every,
+        settings=settings,
+        python=python,
+        runtime=runtime,
+    )
+
+
+def report(build: Build | str | Path, html: str | Path | None = None) -> dict[str, Any]:
+    """What a build is worth and what was measured of it, as plain JSON types.
+
+    Args:
+        html: also write the page there.
+    """
+    from edgekit.jobs.results import results_of
+    from edgekit.report import report_document, write_html
+
+    opened = _opened(build)
+    results = results_of(opened)
+    if html is not None:
+        write_html(opened, Path(html), results)
+    return report_document(opened, results)
+
+
+def bundle(
+    build: Build | str | Path,
+    *,
+    output: str | Path,
+    variants: Sequence[str] = (),
+    every: bool = False,
+    version: str = "0.1.0",
+) -> Bundle:
+    """Make the folder that goes into the product; see ``edgekit bundle --help``.
+
+    Raises:
+        RejectedError: no variant was accepted, and none was named.
+        OutputError: `output` cannot be written, or something else is there.
+    """
+    from edgekit.jobs.bundle import bundle as job
+
+    return job(_opened(build), Path(output), variants=variants, every=every, version=version)
+
+
+def verify_bundle(bundle: str | Path, *, digest: str = "") -> Manifest:
+    """The manifest of the bundle in that folder, if the bundle is what it says.
+
+    Raises:
+        IntegrityError: a file was changed, is missing, or is there in excess.
+    """
+    from edgekit.bundles import verify_bundle as check
+
+    manifest = check(Path(bundle), digest=digest).manifest
+    assert manifest is not None  # it raises otherwise
+    return manifest

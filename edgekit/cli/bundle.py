@@ -32,6 +32,6 @@ def command(
 
     made = bundle(load_build(build), output, variants=variants, every=every, version=version)
     for artifact in made.manifest.artifacts:
-        click.echo(f"{artifact.variant:<12} {output / artifact.files[0].path}")
+        click.echo(f"{artifact.variant:<12} {output / artifact.files[0]}")
     click.echo(f"bundle: {output}")
     click.echo(f"check it with: edgekit verify {output} --digest {made.digest}")

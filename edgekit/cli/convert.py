@@ -127,9 +127,9 @@ def command(
         return
     with StepProgress() as progress:
         build = convert(plan, target, progress=progress)
-    from edgekit.cli.report import show_build
+    from edgekit.cli.report import show
 
-    show_build(build)
+    show(build)
     click.echo(f"build: {target}")
     require_usable(build)
 

@@ -92,6 +92,6 @@ def command(
 
         click.echo(json.dumps([result.to_json() for result in results], indent=2))
         return
-    from edgekit.cli.report import show_results
+    from edgekit.cli.report import show
 
-    show_results(opened, results)
+    show(opened, results)

@@ -9,13 +9,14 @@ report.html             the report
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact
-from edgekit.core.errors import InputError, RejectedError, UnknownNameError
+from edgekit.core.errors import InputError, RejectedError, UnknownNameError, UsageError
 from edgekit.core.files import is_safe_relative, sha256_file, write_json
 from edgekit.core.model import Model
 from edgekit.core.noun import Noun
@@ -27,6 +28,12 @@ from edgekit.core.verdict import Verdict
 
 BUILD_FILE = "build.json"
 
+# What is taken where nothing is named, among what was accepted. INT8 is the fastest and nearly the
+# smallest on every CPU that XNNPACK serves; float16 is as fast as float32 at half its size; dynamic
+# range is smaller still, but slower than float in networks of convolutions; 16x8 has no XNNPACK
+# kernels and is the slowest. tools/compare_quantizers.py measures all of them.
+PREFERENCE = ("int8", "int8-io", "float16", "dynamic", "float32", "int16x8")
+
 
 class Variant(Noun):
     """One line of the plan and what became of it; `artifact` is None if it could not be made."""
@@ -36,6 +43,11 @@ class Variant(Noun):
     artifact: Artifact | None
     verdict: Verdict
     convert_seconds: float | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the artifact; 0 if there is none."""
+        return self.artifact.size_bytes if self.artifact else 0
 
 
 class CheckSet(Noun):
@@ -86,20 +98,22 @@ class Build(Noun):
     def accepted(self) -> list[Variant]:
         return [v for v in self.variants if v.verdict.status == "accepted" and v.artifact]
 
-    def variant(self, name: str | None = None) -> Variant:
-        """The variant called `name`; without a name the best one: of those accepted the smallest.
+    @property
+    def best(self) -> Variant:
+        """The accepted variant that comes first in `PREFERENCE`; a tie goes to the smaller one.
+
+        Raises:
+            RejectedError: none was accepted.
+        """
+        return min(self._usable(), key=lambda v: (PREFERENCE.index(v.recipe.variant), v.size_bytes))
+
+    def variant(self, name: str) -> Variant:
+        """The variant called `name`, accepted or not.
 
         Raises:
             UnknownNameError: no variant has that name.
-            RejectedError: it has no artifact, or none was accepted.
+            RejectedError: it could not be made.
         """
-        if name is None:
-            if not self.accepted:
-                raise RejectedError(
-                    f"the build {self.name!r} has no accepted artifact",
-                    hint="name one with --variant to use it all the same",
-                )
-            return min(self.accepted, key=lambda v: v.artifact.size_bytes if v.artifact else 0)
         for variant in self.variants:
             if variant.recipe.name == name:
                 if variant.artifact is None:
@@ -110,6 +124,27 @@ class Build(Noun):
         raise UnknownNameError(
             "variant in this build", name, [v.recipe.name for v in self.variants]
         )
+
+    def choose(self, names: Sequence[str] = (), *, every: bool = False) -> tuple[Variant, ...]:
+        """Those called `names`, accepted or not; or every accepted one; or the best.
+
+        Raises:
+            UsageError: both names and `every` are given.
+            UnknownNameError, RejectedError: see `variant` and `best`.
+        """
+        if names and every:
+            raise UsageError("--variant and --all exclude each other")
+        if names:
+            return tuple(self.variant(name) for name in dict.fromkeys(names))
+        return tuple(self._usable()) if every else (self.best,)
+
+    def _usable(self) -> list[Variant]:
+        if not self.accepted:
+            raise RejectedError(
+                f"the build {self.name!r} has no accepted artifact",
+                hint="name one with --variant to use it all the same",
+            )
+        return self.accepted
 
 
 def save_build(build: Build, folder: Path) -> None:

@@ -5,6 +5,8 @@ Derived and never stored: `edgekit.measure` computes it from the raw samples eac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgekit.core.measurement import Measurement
 from edgekit.core.noun import Noun
 
@@ -16,6 +18,13 @@ class Estimate(Noun):
     low: float | None = None
     high: float | None = None
 
+    @property
+    def relative_half_width(self) -> float | None:
+        """Half the interval's width as a share of the value; None without an interval."""
+        if self.low is None or self.high is None or not self.value:
+            return None
+        return (self.high - self.low) / 2 / self.value
+
 
 class Summary(Noun):
     """What one measurement comes to. Times in ns, over all samples of all launches.
@@ -23,10 +32,9 @@ class Summary(Noun):
     Attributes:
         median_ns, p90_ns, p99_ns: of one inference (of a whole batch where the batch is not 1).
         throughput_per_second: samples, not batches, in a second.
-        load_ns: of opening the artifact, over launches.
+        load_ns, first_ns: of opening the artifact, and of the first inference after that.
         peak_rss_bytes: the largest of the launches; None where the device does not tell.
         samples: how many inferences were timed, warm-ups not counted.
-        stable: whether the numbers may be relied on.
         findings: what is wrong with the measurement and what to do, a sentence each.
     """
 
@@ -35,10 +43,15 @@ class Summary(Noun):
     p99_ns: Estimate
     throughput_per_second: Estimate
     load_ns: Estimate
+    first_ns: Estimate
     peak_rss_bytes: int | None
     samples: int
-    stable: bool
     findings: tuple[str, ...] = ()
+
+    @property
+    def stable(self) -> bool:
+        """Whether the numbers may be relied on."""
+        return not self.findings
 
 
 class Result(Noun):
@@ -47,3 +60,16 @@ class Result(Noun):
     measurement: Measurement
     summary: Summary
     id: int | None = None
+
+
+def latest(results: Sequence[Result]) -> list[Result]:
+    """Of the results for one variant, device, thread count and batch the newest; order is kept."""
+    newest: dict[tuple[str, str, int, int], Result] = {}
+    for result in results:
+        taken = result.measurement
+        settings = taken.settings
+        key = (taken.variant, taken.device, settings.threads, settings.batch)
+        if key not in newest or taken.created > newest[key].measurement.created:
+            newest[key] = result
+    chosen = {id(result) for result in newest.values()}
+    return [result for result in results if id(result) in chosen]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edgekit.bundles import Bundle, bundle_linux
 from edgekit.core.build import Build
-from edgekit.jobs.results import latest, results_of
+from edgekit.core.result import latest
+from edgekit.jobs.results import results_of
 
 
 def bundle(
@@ -23,7 +24,7 @@ def bundle(
         build,
         output,
         variants=variants,
-        all_accepted=every,
+        every=every,
         results=latest(results_of(build)),
         version=version,
     )

@@ -27,6 +27,7 @@ from edgekit.core.verdict import LoadCheck, Verdict
 from edgekit.data import check_data, overlap, random_data, read_data
 from edgekit.export import EXPORTERS
 from edgekit.jobs.plan import Plan
+from edgekit.jobs.results import write_page
 from edgekit.verify import check_set_step, compare_step, load_step, reference_step
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
@@ -279,6 +280,7 @@ def _write(build: Build, made: list[_Made], output: Path) -> None:
         except OSError as exc:
             raise unwritable(output, exc) from exc
         save_build(build, scratch)
+        write_page(build, scratch)
 
 
 def require_usable(build: Build) -> None:

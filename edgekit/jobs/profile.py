@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from edgekit.core.build import Build, Variant
-from edgekit.core.errors import RejectedError, UsageError
-from edgekit.core.measurement import Measurement, MeasureSettings
+from edgekit.core.measurement import MeasureSettings
 from edgekit.core.profile import probe_host
-from edgekit.core.result import Estimate, Result, Summary
+from edgekit.core.result import Result
 from edgekit.devices import open_device
+from edgekit.jobs.results import to_result, write_page
 from edgekit.measure.session import Subject, measure
-from edgekit.measure.stability import stability
-from edgekit.measure.stats import summarize
 from edgekit.store import Store
 
 # The variant, what is being done with it, how much of it is done, and how much there is.
@@ -40,7 +39,7 @@ def profile(
         every: all accepted ones instead.
         settings: how; with as many threads as the board's profile says, if not given.
         python: the Python to use there.
-        runtime: the runtime to use there; of the build's profile if not given.
+        runtime: the runtime to use there; the first that is there if not given.
 
     Each result is in the store as soon as its variant is done, so that nothing of it is lost if a
     later one fails.
@@ -49,7 +48,7 @@ def profile(
         UnknownNameError, RejectedError: no such variant, or none that can be used.
         DeviceError: see `edgekit.measure.session.measure`.
     """
-    chosen = choose(build, variants, every=every)
+    chosen = build.choose(variants, every=every)
     settings = settings or MeasureSettings(threads=default_threads(build, on))
     store = Store()
     results = []
@@ -62,48 +61,16 @@ def profile(
                 settings,
                 python=python,
                 runtime=runtime,
-                progress=lambda what, done, of, name=name: progress(name, what, done, of),
+                progress=partial(progress, name),
             )
             results.append(to_result(measurement, store.add(measurement)))
+    write_page(build, build.folder)
     return results
-
-
-def choose(build: Build, variants: Sequence[str], *, every: bool) -> list[Variant]:
-    """The variants that are meant; the best accepted one if neither is said."""
-    if variants and every:
-        raise UsageError("--variant and --all exclude each other")
-    if every:
-        if not build.accepted:
-            raise RejectedError(
-                f"the build {build.name!r} has no accepted artifact",
-                hint="name one with --variant to use it all the same",
-            )
-        return build.accepted
-    return [build.variant(name) for name in variants] or [build.variant()]
 
 
 def default_threads(build: Build, on: str) -> int:
     """As many threads as the profile of that kind of board says."""
     return probe_host().threads if on == LOCAL else build.profile.threads
-
-
-def to_result(measurement: Measurement, number: int | None = None) -> Result:
-    """The measurement with its statistics and what speaks against relying on them."""
-    found = summarize(measurement)
-    findings = tuple(str(finding) for finding in stability(measurement))
-    e = lambda x: Estimate(value=x.value, low=x.low, high=x.high)
-    summary = Summary(
-        median_ns=e(found.median_ns),
-        p90_ns=e(found.p90_ns),
-        p99_ns=e(found.p99_ns),
-        throughput_per_second=e(found.throughput_per_s),
-        load_ns=e(found.load_ns),
-        peak_rss_bytes=found.peak_rss_bytes,
-        samples=found.samples,
-        stable=not findings,
-        findings=findings,
-    )
-    return Result(measurement=measurement, summary=summary, id=number)
 
 
 def _subject(build: Build, variant: Variant) -> Subject:

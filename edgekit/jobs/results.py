@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edgekit.core.build import Build
 from edgekit.core.measurement import Measurement
 from edgekit.core.result import Result
 from edgekit.measure.stability import stability
 from edgekit.measure.stats import summarize
+from edgekit.report import write_html
 from edgekit.store import Store
+
+PAGE = "report.html"
 
 
 def to_result(measurement: Measurement, number: int | None = None) -> Result:
     """The measurement with its statistics and what speaks against relying on them."""
-    return Result(
-        measurement=measurement,
-        summary=summarize(measurement),
-        findings=tuple(str(finding) for finding in stability(measurement)),
-        id=number,
-    )
+    findings = [str(finding) for finding in stability(measurement)]
+    return Result(measurement=measurement, summary=summarize(measurement, findings), id=number)
 
 
 def results_of(build: Build) -> list[Result]:
@@ -26,11 +27,8 @@ def results_of(build: Build) -> list[Result]:
     return [to_result(kept.measurement, kept.id) for kept in Store().find(artifacts=digests)]
 
 
-def latest(results: list[Result]) -> list[Result]:
-    """Of several results for the same variant, device, threads and batch, the newest one."""
-    found: dict[tuple[object, ...], Result] = {}
-    for result in results:
-        m = result.measurement
-        key = (m.variant, m.device, m.settings.threads, m.settings.batch)
-        found.setdefault(key, result)
-    return list(found.values())
+def write_page(build: Build, folder: Path) -> Path:
+    """Write the report page of `build` into `folder`, with all that was measured so far."""
+    page = folder / PAGE
+    write_html(build, page, results_of(build))
+    return page

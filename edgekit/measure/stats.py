@@ -13,56 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from edgekit.core.measurement import Measurement
+from edgekit.core.result import Estimate, Summary
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and its 95 % interval, all in one unit; no interval from a single launch."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    @property
-    def relative_half_width(self) -> float | None:
-        """Half the interval's width as a share of the value."""
-        if self.low is None or self.high is None or not self.value:
-            return None
-        return (self.high - self.low) / 2 / self.value
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A measurement in numbers.
-
-    Attributes:
-        median_ns, p90_ns, p99_ns: of one inference (of the whole batch).
-        throughput_per_s: samples per second, one inference after the other.
-        load_ns, first_ns: opening the model; the first inference after it.
-        peak_rss_bytes: the largest of all launches; None where the board does not tell.
-        samples: how many inferences were timed in all.
-    """
-
-    median_ns: Estimate
-    p90_ns: Estimate
-    p99_ns: Estimate
-    throughput_per_s: Estimate
-    load_ns: Estimate
-    first_ns: Estimate
-    peak_rss_bytes: int | None
-    launches: int
-    samples: int
 
 
 def estimate(per_launch: Sequence[float]) -> Estimate:
@@ -76,10 +37,10 @@ def estimate(per_launch: Sequence[float]) -> Estimate:
         raise ValueError("no launch to estimate from")
     mean = math.fsum(per_launch) / count
     if count == 1:
-        return Estimate(mean, None, None)
+        return Estimate(value=mean)
     variance = math.fsum((value - mean) ** 2 for value in per_launch) / (count - 1)
     half = student_quantile(count - 1) * math.sqrt(variance / count)
-    return Estimate(mean, mean - half, mean + half)
+    return Estimate(value=mean, low=mean - half, high=mean + half)
 
 
 @cache
@@ -114,8 +75,8 @@ def _student_mass(t: float, degrees: int) -> float:
     return math.sin(angle) * total
 
 
-def summarize(measurement: Measurement) -> Summary:
-    """The numbers of a measurement.
+def summarize(measurement: Measurement, findings: Sequence[str] = ()) -> Summary:
+    """The numbers of a measurement, with what `edgekit.measure.stability` found against them.
 
     Raises:
         ValueError: a launch has no samples.
@@ -131,12 +92,12 @@ def summarize(measurement: Measurement) -> Summary:
         median_ns=estimate([float(q[0]) for q in quantiles]),
         p90_ns=estimate([float(q[1]) for q in quantiles]),
         p99_ns=estimate([float(q[2]) for q in quantiles]),
-        throughput_per_s=estimate(rates),
+        throughput_per_second=estimate(rates),
         load_ns=estimate([float(launch.load_ns) for launch in launches]),
         first_ns=estimate([float(launch.first_ns) for launch in launches]),
         peak_rss_bytes=max(peaks, default=None),
-        launches=len(launches),
         samples=sum(len(launch.samples_ns) for launch in launches),
+        findings=tuple(findings),
     )
 
 

@@ -13,7 +13,9 @@ HEAVY = FRAMEWORKS | {"numpy", "pydantic", "rich", "paramiko", "scipy", "jinja2"
 
 def modules_after(code: str) -> set[str]:
     """Top-level modules that are loaded after `code` ran in a fresh interpreter."""
-    script = f"{code}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}}, sep='\\n')"
+    script = (
+        f"{code}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}}, sep='\\n')"
+    )
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

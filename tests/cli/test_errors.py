@@ -1,0 +1,77 @@
+"""Wrong words on the command line: one or two lines, the right exit code, nothing written."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+def make(desk: Path) -> None:
+    (desk / "text.keras").write_text("not a model")
+    (desk / "empty.h5").write_bytes(b"")
+    with zipfile.ZipFile(desk / "zip.keras", "w") as archive:
+        archive.writestr("hello", "a zip, but not Keras'")
+    (desk / "folder").mkdir()
+    (desk / "notes.txt").write_text("kept")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["convert", "text.keras", "--for", "rasbery-pi-5"], 2, "did you mean raspberry-pi-5"),
+        (["convert", "text.keras"], 2, "--for"),
+        (["convert", "text.keras", "--for", "host", "--variant", "int7"], 2, "int8"),
+        (["convert", "text.keras", "--for", "host", "--variant", "float32"], 3, "text.keras"),
+        (["convert", "empty.h5", "--for", "host", "--variant", "float32"], 3, "empty.h5"),
+        (["convert", "zip.keras", "--for", "host", "--variant", "float32"], 3, "zip.keras"),
+        (["convert", "no.keras", "--for", "host"], 3, "no.keras"),
+        (["convert", "folder", "--for", "host"], 3, "folder"),
+        (["convert", "no.such.module:f", "--for", "host", "--variant", "float32"], 2, "no module"),
+        (["convert", "text.keras", "--for", "host", "--shape", "image"], 2, "NAME=SIZES"),
+        (["convert", "text.keras", "--for", "host", "--max-drop", "-1"], 2, "max-drop"),
+        (["convert", "text.keras", "--for", "host", "--preprocess", "resise=1x1"], 2, "resize"),
+        (["convert", "text.keras", "--for", "host", "--labels", "no.txt"], 2, "no.txt"),
+        (["profile", "folder", "--on", "local"], 3, "is not a build"),
+        (["profile", "folder"], 2, "--on"),
+        (["report", "notes.txt"], 3, "is not a build"),
+        (["bundle", "folder", "-o", "out"], 3, "is not a build"),
+        (["verify", "folder"], 8, "folder"),
+        (["verify", "nowhere"], 3, "nowhere"),
+        (["devices", "show", "pi"], 2, "no device profile"),
+        (["clean", "--keep", "-1"], 2, "keep"),
+        (["covnert"], 2, "did you mean convert"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_it_says_what_is_wrong_and_what_to_do(
+    edgekit: Run, desk: Path, arguments: list[str], code: int, says: str
+) -> None:
+    make(desk)
+    before = sorted(desk.rglob("*"))
+    answer = edgekit(*arguments)
+    assert answer.code == code, answer.err
+    assert says in answer.err
+    assert "Traceback" not in answer.err
+    complaint = answer.err[answer.err.index("error:") :].strip().splitlines()
+    assert 1 <= len(complaint) <= 3
+    assert sorted(desk.rglob("*")) == before
+
+
+def test_a_folder_that_is_no_build_is_never_replaced(edgekit: Run, desk: Path) -> None:
+    make(desk)
+    (desk / "folder" / "precious").write_text("precious")
+    answer = edgekit(
+        "convert", "zip.keras", "--for", "host", "--variant", "float32", "-o", "folder"
+    )
+    assert answer.code in (3, 9)
+    assert (desk / "folder" / "precious").read_text() == "precious"
+
+
+def test_help_without_a_command_is_no_error(edgekit: Run) -> None:
+    answer = edgekit()
+    assert answer.code == 0
+    assert "convert" in answer.out + answer.err
