@@ -166,7 +166,8 @@ class LocalDevice:
 
     def remove(self, remote: str) -> None:
         path = Path(remote)
-        if path.parent not in (self._objects, self._scratch):
+        inside = path.parent in (self._objects, self._scratch) and path.name not in ("", "..")
+        if not inside:
             raise UsageError(f"{remote!r} is not a file in the store {str(self._root)!r}")
         try:
             path.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ from edgekit.devices.ssh_errors import translate, translated
 
 # OpenSSH's sftp-server takes messages of 256 KiB, header included.
 _CHUNK = 255 * 1024
-_RECONNECTS = 3
+_RECONNECT_PAUSES_SECONDS = (0.2, 2, 5)  # a Wi-Fi link is back within seconds, or not soon
 _STALL_SECONDS = 120  # a server that says nothing for so long is gone
 _KILL_SECONDS = 10
 
@@ -272,8 +272,9 @@ class SSHDevice:
             self._commit(source, part, target, sha256, why)
         except BaseException:
             # Over a broken link it stays, counts for nothing, and goes when it is stale.
-            with contextlib.suppress(TransientDeviceError):
-                self.remove(part)
+            if self._connection is not None and self._connection.alive:
+                with contextlib.suppress(TransientDeviceError):
+                    self.remove(part)
             raise
         self.trim()
         return target
@@ -284,9 +285,13 @@ class SSHDevice:
         Returns:
             What the server said if it took less than all of it.
         """
-        offset, tries_left = 0, _RECONNECTS
+        offset, pauses = 0, list(_RECONNECT_PAUSES_SECONDS)
         while True:
             try:
+                if self._connection is None:
+                    self._connect()
+                    _, text = self._script(scripts.SIZE, part)
+                    offset = min(int(text), size)
                 with open(source, "rb") as reader:
                     reader.seek(offset)
                     sftp = self._open_sftp()
@@ -294,12 +299,10 @@ class SSHDevice:
                         return self._send_by_cat(reader, part)
                     return self._send_by_sftp(sftp, reader, part, offset)
             except TransientDeviceError:
-                if not tries_left:
+                self._disconnect()
+                if not pauses:
                     raise
-                tries_left -= 1
-                self._connect()
-                _, text = self._script(scripts.SIZE, part)
-                offset = min(int(text), size)
+                time.sleep(pauses.pop(0))
 
     def _send_by_sftp(self, sftp: Any, reader: IO[bytes], part: str, offset: int) -> str:
         import paramiko

@@ -72,7 +72,8 @@ def parse_address(address: str) -> Address:
     Raises:
         UsageError: it is not of that form.
     """
-    form = UsageError(f"{address!r} is not of the form ssh://[user@]host[:port]")
+    shown = re.sub(r":[^/@]*@", ":…@", address)  # what may be a password is not repeated
+    form = UsageError(f"{shown!r} is not of the form ssh://[user@]host[:port]")
     text = address if "://" in address else f"ssh://{address}"
     try:
         parts = urlsplit(text)

@@ -1,0 +1,56 @@
+"""Servers for the tests of devices."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("tests.contracts.device")
+
+from tests.sshd import SSHServer  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SSHServer]:
+    """One server for tests that leave it as it was."""
+    server = SSHServer(tmp_path_factory.mktemp("sshd") / "with space")
+    server.trust()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def board(shared_server: SSHServer, monkeypatch: pytest.MonkeyPatch) -> SSHServer:
+    """The shared server, trusted, with an empty store."""
+    shutil.rmtree(shared_server.cache, ignore_errors=True)
+    shared_server.configure(monkeypatch)
+    return shared_server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SSHServer]:
+    """A server for this test alone; nobody trusts it yet."""
+    server = SSHServer(tmp_path / "sshd")
+    server.configure(monkeypatch)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 4 MiB."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root (unshare -Urm gives enough of it)")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0777", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
