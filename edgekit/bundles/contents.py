@@ -193,9 +193,11 @@ def _bundled(
 def _measured(result: Result) -> Measured:
     taken = result.measurement
     runtime = [taken.hello.get("runtime"), taken.hello.get("runtime_version")]
+    # A device that does not say what it is goes by its address, which is not for everyone.
+    named = taken.device_name if taken.device_name != taken.device else "unnamed"
     return Measured(
         created=taken.created,
-        device=taken.device_name,
+        device=named,
         runtime=" ".join(str(part) for part in runtime if part),
         emulated=taken.emulated,
         settings=taken.settings,

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgekit.core.errors import EdgekitError, IntegrityError
+from edgekit.core.errors import EdgekitError, InputError, IntegrityError
 from edgekit.core.files import is_safe_relative
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.noun import Noun
@@ -134,8 +134,19 @@ class Manifest(Noun):
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The bytes of ``manifest.json``; the same for an equal manifest."""
-    return (json.dumps(manifest.to_json(), indent=2, ensure_ascii=False) + "\n").encode()
+    """The bytes of ``manifest.json``; the same for an equal manifest.
+
+    Raises:
+        InputError: a number in it is not finite, which JSON cannot hold.
+    """
+    try:
+        text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as exc:
+        raise InputError(
+            "a verdict or a measurement has a number that is not finite, so it cannot be bundled",
+            hint="edgekit report BUILD shows which; bundle the other variants",
+        ) from exc
+    return (text + "\n").encode()
 
 
 def sidecar(manifest: bytes) -> bytes:
@@ -156,7 +167,7 @@ def decode(data: bytes) -> Manifest:
         content = json.loads(
             data.decode(), object_pairs_hook=_no_repeats, parse_constant=_no_constant
         )
-        # JSON can spell half a character ("\\ud800"), which nothing can print or write.
+        # JSON can spell half a character ("\ud800"), which nothing can print or write.
         json.dumps(content, ensure_ascii=False).encode()
         manifest = Manifest.from_json(content, where=MANIFEST)
     except EdgekitError as exc:

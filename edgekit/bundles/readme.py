@@ -142,7 +142,7 @@ def _interfaces(artifacts: tuple[BundledArtifact, ...]) -> Iterable[str]:
         yield f"### {', '.join(code(a.variant) for a in group)}"
         yield _specs(group[0].signature)
         yield "Preprocessing:"
-        yield "\n".join(steps(group[0].preprocessing, group[0].signature.inputs[0]))
+        yield "\n".join(steps(group[0].preprocessing, group[0].signature.inputs))
         quantized = [spec for spec in group[0].signature.outputs if spec.quantization]
         if quantized:
             yield "\n".join(f"- {_dequantization(spec)}" for spec in quantized)
@@ -185,11 +185,13 @@ def _dequantization(spec: TensorSpec) -> str:
     )
 
 
-def steps(preprocessing: Preprocessing, spec: TensorSpec) -> list[str]:
+def steps(preprocessing: Preprocessing, inputs: tuple[TensorSpec, ...]) -> list[str]:
     """The operations as a numbered list, with what is done to get the first input's type."""
     words = [_operation(operation) for operation in preprocessing.operations]
     last = preprocessing.operations[-1] if preprocessing.operations else None
-    if spec.quantization is not None and not isinstance(last, Quantize):
+    for spec in inputs[:1]:
+        if spec.quantization is None or isinstance(last, Quantize):
+            continue
         scale, zero_point = spec.quantization.scale[0], spec.quantization.zero_point[0]
         words.append(
             f"Unless it is {escape(spec.dtype)} already: {_quantize(scale, zero_point, spec.dtype)}"

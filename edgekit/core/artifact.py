@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from edgekit.core.noun import Noun
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.tensor import Signature
@@ -28,7 +30,7 @@ class Artifact(Noun):
 
     variant: str
     format: str
-    files: tuple[File, ...]
+    files: tuple[File, ...] = Field(min_length=1)
     signature: Signature
     preprocessing: Preprocessing
     recipe_digest: str

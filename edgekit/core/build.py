@@ -161,7 +161,9 @@ def load_build(folder: Path) -> Build:
     path = folder / BUILD_FILE if folder.is_dir() else folder
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+        # JSON can spell half a character ("\ud800"), which nothing can print or write.
+        json.dumps(data, ensure_ascii=False).encode()
+    except (OSError, ValueError, RecursionError) as exc:
         raise InputError(
             f"{str(folder)!r} is not a build: no readable {BUILD_FILE} in it",
             hint="edgekit convert MODEL --for PROFILE -o DIR makes one",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from edgekit.core.noun import Noun
 
 Layout = Literal["NHWC", "NCHW"]
@@ -15,8 +17,8 @@ class Quantization(Noun):
     One scale for a whole tensor, or one per slice along `axis`.
     """
 
-    scale: tuple[float, ...]
-    zero_point: tuple[int, ...]
+    scale: tuple[float, ...] = Field(min_length=1)
+    zero_point: tuple[int, ...] = Field(min_length=1)
     axis: int | None = None
 
 

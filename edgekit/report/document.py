@@ -14,12 +14,13 @@
                     with value, low and high of its 95 % interval), and launches[] (raw samples in
                     ns) if they were asked for
 
-What was not measured or does not apply is null, never 0.
+What was not measured, does not apply or is not finite is null, never 0.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ SCHEMA = 1
 
 def report_json(build: Build, results: Sequence[Result] = (), *, raw: bool = False) -> str:
     """The document as text; `raw` adds every sample of every launch."""
-    return json.dumps(report_document(build, results, raw=raw), indent=2, ensure_ascii=False) + "\n"
+    document = report_document(build, results, raw=raw)
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def report_document(
@@ -40,7 +42,7 @@ def report_document(
 ) -> dict[str, Any]:
     """The document in plain JSON types."""
     base = float32_bytes(build)
-    return {
+    document = {
         "schema": SCHEMA,
         "build": {
             "name": build.name,
@@ -66,6 +68,17 @@ def report_document(
         "variants": [_variant(variant, base) for variant in build.variants],
         "measurements": [_measurement(result, raw) for result in results],
     }
+    finite: dict[str, Any] = _finite(document)
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    """`value` with null for infinities and NaN, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
 def _variant(variant: Variant, base: int | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from edgekit.report.axis import Axis, axis, tick_text
 from edgekit.report.words import duration, plain, time_unit
 
 WIDTH = 480
-CHARACTER = 6.6  # mean width of a character at 12 px, with room to spare
+CHARACTER = 7.0  # mean width of a character at 13 px, which narrow screens get
 LINE = 14
 LABEL_LENGTH = 26
 SHOWN_RUNS = 400
@@ -263,10 +263,10 @@ def _legend() -> str:
         + _text(20, y + 4, "median", "start", "small")
         + f'<path class="interval" d="M78 {y}h20"/>'
         + _text(104, y + 4, "its 95 % interval", "start", "small")
-        + f'<path class="mark" d="M216 {y - 6}v12"/>'
-        + _text(223, y + 4, "p90", "start", "small")
-        + f'<path class="mark" d="M264 {y - 6}v12m-3 -12h3m-3 12h3"/>'
-        + _text(271, y + 4, "p99", "start", "small")
+        + f'<path class="mark" d="M228 {y - 6}v12"/>'
+        + _text(235, y + 4, "p90", "start", "small")
+        + f'<path class="mark" d="M278 {y - 6}v12m-3 -12h3m-3 12h3"/>'
+        + _text(285, y + 4, "p99", "start", "small")
     )
 
 

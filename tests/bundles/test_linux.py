@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from edgekit.bundles import bundle_linux, verify_bundle
 from edgekit.bundles.readme import code, escape
 from edgekit.core.build import Build, load_build, save_build
 from edgekit.core.errors import (
+    EdgekitError,
     InputError,
     OutputError,
     RejectedError,
@@ -226,6 +229,48 @@ def test_the_manifest_can_be_checked_with_what_every_linux_has(build: Build, out
     listed = json.loads((out / "manifest.json").read_text())["files"]
     lines = "".join(f"{file['sha256']}  {file['path']}\n" for file in listed)
     subprocess.run(["sha256sum", "-c", "--strict"], input=lines, text=True, cwd=out, check=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda b: b.update(name="\ud800"), "not a build"),
+        (lambda b: b.update(labels=["\ud800"]), "not a build"),
+        (lambda b: b["variants"][3]["artifact"].update(files=[]), "files"),
+        (
+            lambda b: b["variants"][3]["artifact"]["signature"]["inputs"][0].update(
+                quantization={"scale": [], "zero_point": []}
+            ),
+            "quantization",
+        ),
+        (
+            lambda b: b["variants"][3]["verdict"]["parity"][0].update(max_abs_error=float("nan")),
+            "not finite",
+        ),
+    ],
+    ids=["half-a-character", "in-a-label", "no-file", "no-scale", "nan"],
+)
+def test_builds_that_anybody_may_have_written(
+    build: Build, out: Path, change: Callable[[dict[str, Any]], Any], words: str
+) -> None:
+    content = json.loads((build.folder / "build.json").read_text())
+    change(content)
+    (build.folder / "build.json").write_text(json.dumps(content))
+    with pytest.raises(EdgekitError, match=words):
+        bundle_linux(load_build(build.folder), out)
+    assert not out.exists()
+
+
+def test_a_device_without_a_name_does_not_give_its_address_away(build: Build, out: Path) -> None:
+    unnamed = result(build)
+    taken = unnamed.measurement.model_copy(update={"device_name": unnamed.measurement.device})
+    bundle_linux(build, out, results=[unnamed.model_copy(update={"measurement": taken})])
+    assert "10.0.0.7" not in (out / "manifest.json").read_text()
+
+
+def test_names_and_all_exclude_each_other(build: Build, out: Path) -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        bundle_linux(build, out, variants=["int8"], every=True)
 
 
 @pytest.mark.parametrize(

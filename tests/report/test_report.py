@@ -321,6 +321,20 @@ class TestDocument:
         assert "launches" not in measured
         assert document["measurements"][2]["summary"]["peak_rss_bytes"] is None
 
+    def test_it_is_json_for_every_reader(self, build: Build) -> None:
+        variant = build.variants[0]
+        parity = variant.verdict.parity[0].model_copy(update={"max_abs_error": float("nan")})
+        verdict = variant.verdict.model_copy(update={"parity": (parity,)})
+        odd = build.model_copy(
+            update={"variants": (variant.model_copy(update={"verdict": verdict}),)}
+        )
+
+        def refuse(name: str) -> None:
+            raise AssertionError(name)
+
+        document = json.loads(report_json(odd), parse_constant=refuse)
+        assert document["variants"][0]["parity"][0]["max_abs_error"] is None
+
     def test_raw_samples_on_request(self, build: Build, results: list[Result]) -> None:
         document = report_document(build, results, raw=True)
         taken = results[0].measurement
