@@ -6,8 +6,10 @@ file that unpacks to terabytes takes neither memory nor disk.
 
 from __future__ import annotations
 
+import lzma
 import math
 import shutil
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -33,6 +35,19 @@ LABEL_KEYS = ("labels", "label", "y")
 NAMELESS_KEYS = ("x", "X", "data", "images")
 CHUNK_BYTES = 4 << 20
 MAX_LABEL_BYTES = 1 << 30
+# What zipfile, its decompressors and numpy raise for a file that is cut off, encrypted or made up.
+BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 def read(out: Path, path: str, origin: str, preprocessing: Any, choice: Any) -> dict[str, Any]:
@@ -62,7 +77,7 @@ def read(out: Path, path: str, origin: str, preprocessing: Any, choice: Any) -> 
         ):
             chosen = None if classes is None else classes[start : start + rows]
             writer.add(list(chunk), chosen)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as exc:
+    except BROKEN as exc:
         raise _broken(origin, exc) from exc
     return writer.finish(choice=words)
 
@@ -134,7 +149,7 @@ def _npy(path: Path, origin: str) -> _Column:
         with open(path, "rb") as stream:
             shape, fortran, dtype = _header(stream)
             size = path.stat().st_size - stream.tell()
-    except (OSError, ValueError) as exc:
+    except BROKEN as exc:
         raise _broken(origin, exc) from exc
     if size != math.prod(shape) * dtype.itemsize:
         raise _broken(origin, ValueError("its size is not what its header says"))
@@ -155,8 +170,8 @@ def _npz(path: Path, origin: str) -> list[_Column]:
                         raise ValueError(f"the size of {key} is not what its header says")
                 shape = _sampled(shape, f"{origin}: {key}")
                 columns.append(_Column(key, path, info.filename, shape, fortran, dtype))
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as exc:
-        raise _broken(origin, exc) from exc  # RuntimeError: an encrypted archive
+    except BROKEN as exc:
+        raise _broken(origin, exc) from exc
     if len({column.name for column in columns}) != len(columns):
         raise DataError(f"{origin}: a key is in it twice")
     return columns

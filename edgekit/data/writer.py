@@ -73,6 +73,11 @@ class Writer:
                 for name, array in zip(self.names, batch, strict=True)
             )
             raise DataError(f"{self.origin}: the inputs differ in their number of samples: {sizes}")
+        if self.preprocessing.operations and batch[0].dtype.kind == "f" and not self.notes:
+            self.notes.append(
+                f"{self.origin}: the stated preprocessing was applied to these {batch[0].dtype} "
+                "values; if they were prepared already, state none"
+            )
         if self.preprocessing.operations:
             batch = (
                 [np.stack([self._prepared(sample) for sample in batch[0]])]
@@ -135,7 +140,7 @@ class Writer:
             facts=facts,
             label_range=(int(labels.min()), int(labels.max())) if self._labels else None,
             preprocessing=self.preprocessing,
-            notes=(*notes, *converted),
+            notes=(*notes, *self.notes, *converted),
         )
         return {"dataset": dataset.to_json()}
 

@@ -102,7 +102,7 @@ class Sums:
             return None
         if self.reference == 0:
             return SNR_FLOOR_DB
-        return max(SNR_FLOOR_DB, 10 * math.log10(self.reference / self.error))
+        return max(SNR_FLOOR_DB, 10 * (math.log10(self.reference) - math.log10(self.error)))
 
     @property
     def cosine(self) -> float:
@@ -110,7 +110,9 @@ class Sums:
         if self.reference == 0 or self.artifact == 0:
             return 1.0 if self.reference == self.artifact else 0.0
         # Rounding may carry equal vectors a hair above 1.
-        return max(-1.0, min(1.0, self.product / math.sqrt(self.reference * self.artifact)))
+        return max(
+            -1.0, min(1.0, self.product / math.sqrt(self.reference) / math.sqrt(self.artifact))
+        )
 
 
 @dataclass

@@ -6,6 +6,7 @@ the Python form that ai-edge-litert ships.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +42,12 @@ class Graph:
         if content[4:8] != IDENTIFIER:
             raise ConversionError(f"{path.name} is not a TFLite file")
         self._schema = schema
-        self._model: Any = schema.ModelT.InitFromPackedBuf(content, 0)
-        self._inline(content)
-        self._graph = self._model.subgraphs[0]
+        try:
+            self._model: Any = schema.ModelT.InitFromPackedBuf(content, 0)
+            self._inline(content)
+            self._graph = self._model.subgraphs[0]
+        except (struct.error, ValueError, TypeError, IndexError) as exc:  # by where it is cut off
+            raise ConversionError(f"{path.name} is not a whole TFLite file") from exc
         self._codes = [
             max(code.builtinCode, code.deprecatedBuiltinCode) for code in self._model.operatorCodes
         ]

@@ -19,6 +19,9 @@ from edgekit.work.environments import clean_environment, runtime_python
 PROTOCOL = 1  # of runtime_bench/edgekit_bench.py
 TIMEOUT_SECONDS = 300.0
 REFUSALS = ("model_refused", "run_failed")
+# Signals by which a process ends itself. The others come from outside (no memory, a time limit):
+# they say nothing of the artifact, and a refusal would be remembered.
+OWN_FAULTS = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 
 
 def run(out: Path, runtime: str, version: str, runner: str, artifact: str) -> dict[str, Any]:
@@ -51,20 +54,22 @@ def load(path: Path, runtime: str, version: str, python: Path, runner: Path) -> 
             timeout=TIMEOUT_SECONDS + 60,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        return _refused(runtime, version, f"still running after {TIMEOUT_SECONDS:.0f} s")
+    except subprocess.TimeoutExpired as exc:
+        raise _inconclusive(runtime, version, f"took longer than {exc.timeout:.0f} s") from exc
     except OSError as exc:
         raise WorkerError(f"cannot start {str(python)!r}: {exc.strerror}") from exc
     events = _events(done.stdout)
     if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        return _refused(runtime, version, f"its process was killed by {name}")
+        ended = signal.Signals(-done.returncode)
+        if ended in OWN_FAULTS:
+            return _refused(runtime, version, f"its process was killed by {ended.name}")
+        raise _inconclusive(runtime, version, f"was killed by {ended.name}")
     error = events.get("error")
     if error is not None and error["code"] in REFUSALS:
         return _refused(runtime, version, error["message"])
     if error is not None or done.returncode != 0 or "first" not in events:
         said = error["message"] if error else _last_line(done.stderr)
-        raise WorkerError(f"the runner did not run under {runtime} {version}: {said}")
+        raise _inconclusive(runtime, version, f"did not run: {said}")
     hello = events["hello"]
     if (hello["runtime"], hello["runtime_version"]) != (runtime, version):
         raise WorkerError(
@@ -76,6 +81,13 @@ def load(path: Path, runtime: str, version: str, python: Path, runner: Path) -> 
         names = ", ".join(each["name"] for each in events["first"]["not_finite"])
         return _refused(runtime, version, f"gives NaN or infinity in {names}")
     return LoadCheck(runtime=runtime, version=version, ok=True)
+
+
+def _inconclusive(runtime: str, version: str, what: str) -> WorkerError:
+    return WorkerError(
+        f"the load check with {runtime} {version} {what}",
+        hint="nothing is known of the artifact; run the command again",
+    )
 
 
 def _refused(runtime: str, version: str, error: str) -> LoadCheck:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.dataset import DataSet
-from edgekit.core.errors import ModelError
+from edgekit.core.errors import EdgekitError, ModelError
 from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
 from edgekit.core.registry import resolve
@@ -28,7 +30,8 @@ def run(out: Path, model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any
     signature = loaded.signature
     files: list[NDArray[np.generic]] = []
     for start, stop in chunks(samples, [*signature.inputs, *signature.outputs]):
-        answers = loaded.run(samples.rows(signature, start, stop))
+        with _translated(handle.reference):
+            answers = loaded.run(samples.rows(signature, start, stop))
         for index, spec in enumerate(signature.outputs):
             answer = np.asarray(answers[spec.name])
             _check(answer, spec.name, start, stop, handle.reference)
@@ -40,10 +43,25 @@ def run(out: Path, model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any
                     )
                 )
             files[index][start:stop] = answer
-    return {
-        "signature": signature.to_json(),
-        "layers": _layers(out / LAYERS_FOLDER, loaded, samples),
-    }
+    with _translated(handle.reference):
+        layers = _layers(out / LAYERS_FOLDER, loaded, samples)
+    return {"signature": signature.to_json(), "layers": layers}
+
+
+@contextlib.contextmanager
+def _translated(reference: str) -> Iterator[None]:
+    """Whatever a framework raises while the model runs becomes a ModelError."""
+    try:
+        yield
+    except (EdgekitError, MemoryError):
+        raise
+    except Exception as exc:
+        lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+        said = " ".join(lines)[:300]
+        raise ModelError(
+            f"{reference!r} fails to run on the data: {type(exc).__name__}: {said}",
+            hint="check that the data is what the model was trained on",
+        ) from exc
 
 
 def _check(answer: Any, name: str, start: int, stop: int, reference: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def do(step: Step, folder: Path) -> DataSet:
 @pytest.fixture
 def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     root = tmp_path_factory.mktemp("read")
-    count = iter(range(1000))
+    count = itertools.count()
 
     def reader(reference: Any, prepare: str = "none", **choice: Any) -> DataSet:
         step = open_data(

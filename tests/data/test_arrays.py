@@ -158,6 +158,11 @@ def test_preprocessing_of_several_inputs_is_refused(tmp_path: Path, read: Read) 
         read(npz(tmp_path / "a.npz", a=X, b=X), "cast=float32")
 
 
+def test_preprocessing_of_fractions_is_pointed_out(tmp_path: Path, read: Read) -> None:
+    data = read(npz(tmp_path / "a.npz", x=X), "normalize=1/2")
+    assert "was applied to these float32 values; if they were prepared" in data.notes[0]
+
+
 def test_an_operation_that_does_not_fit_is_named(tmp_path: Path, read: Read) -> None:
     with pytest.raises(DataError, match="resize=2x2:bilinear: needs an image"):
         read(npz(tmp_path / "a.npz", x=X), "resize=2x2")
@@ -246,7 +251,7 @@ def test_a_file_cut_off_anywhere_is_a_data_error(tmp_path: Path, read: Read, nam
 
 @given(position=st.integers(0, 10**6), value=st.integers(0, 255), npy=st.booleans())
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_changed_byte_is_read_or_a_data_error(
     tmp_path: Path, read: Read, position: int, value: int, npy: bool

@@ -87,7 +87,7 @@ def load(model: Model) -> NumpyModel:
 
 
 class NumpyModel:
-    """A `LoadedModel`; `last` is "softmax", "sigmoid", "none" or "nan"."""
+    """A `LoadedModel`; `last` is "softmax", "sigmoid", "none", "nan" or "raise"."""
 
     def __init__(self, layers: Sequence[Dense], last: str) -> None:
         self._layers, self._last = layers, last
@@ -116,6 +116,8 @@ class NumpyModel:
             return (grown / grown.sum(axis=1, keepdims=True)).astype(np.float32)
         if self._last == "sigmoid":
             return (1 / (1 + np.exp(-value))).astype(np.float32)
+        if self._last == "raise":
+            raise ZeroDivisionError("by zero")
         return np.full_like(value, np.nan) if self._last == "nan" else value
 
 

@@ -127,6 +127,21 @@ def test_a_source_that_gives_nan_is_the_models_fault(bench: Bench, features: Any
         bench.source(NET, bench.data(features), "nan")
 
 
+def test_what_the_framework_raises_is_a_model_error(bench: Bench, features: Any) -> None:
+    with pytest.raises(ModelError, match=r"fails to run on the data: ZeroDivisionError: by zero"):
+        bench.source(NET, bench.data(features), "raise")
+
+
+def test_a_file_cut_off_anywhere_is_a_clear_error(bench: Bench, features: Any) -> None:
+    data = bench.data(features)
+    source, artifact = bench.source(NET, data), bench.artifact(NET)
+    content = (artifact / "model.tflite").read_bytes()
+    for length in range(0, len(content) - 200, 97):
+        (artifact / "model.tflite").write_bytes(content[:length])
+        with pytest.raises(ConversionError, match=r"TFLite file|does not load"):
+            bench.figures(artifact, source, data)
+
+
 def test_another_artifact_is_refused(bench: Bench, features: Any) -> None:
     data = bench.data(features)
     source = bench.source(NET, data)
@@ -199,6 +214,15 @@ def test_equal_vectors_have_no_noise(vector: Any) -> None:
     sums.add(vector, vector)
     assert (sums.snr_db, sums.worst) == (None, 0)
     assert sums.cosine == pytest.approx(1)
+
+
+def test_tiny_and_huge_numbers_neither_vanish_nor_overflow() -> None:
+    sums = Sums()
+    sums.add(np.array([1e-170, 1e150]), np.array([2e-170, 1e150]))
+    assert sums.snr_db is None or math.isfinite(sums.snr_db)
+    tiny = Sums()
+    tiny.add(np.array([1e-160]), np.array([1e-160]))
+    assert math.isfinite(tiny.cosine)
 
 
 def test_noise_without_signal_has_a_floor() -> None:

@@ -132,7 +132,7 @@ def test_a_runtime_that_crashes_refuses_the_file(tmp_path: Path) -> None:
         ("raise SystemExit('no such thing')", "no such thing"),
         ("", "it said nothing"),
         ("import sys; print('{\"event\": \"error\", \"code\": \"bad_job\", \"message\": \"m\"}')",
-         "the runner did not run under ai-edge-litert"),
+         "load check with ai-edge-litert .* did not run: m"),
     ],
 )  # fmt: skip
 def test_a_runner_that_fails_says_nothing_of_the_file(
@@ -157,9 +157,18 @@ def test_another_version_than_asked_for(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-def test_a_file_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def late(*args: Any, **kwargs: Any) -> Any:
-        raise subprocess.TimeoutExpired(args[0], 1)
+        raise subprocess.TimeoutExpired(args[0], 360)
 
     monkeypatch.setattr("subprocess.run", late)
-    assert "still running" in check(tmp_path / "a.tflite").error
+    with pytest.raises(WorkerError, match="took longer than 360 s"):
+        check(tmp_path / "a.tflite")
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGALRM"])
+def test_a_process_ended_from_outside_is_no_refusal(tmp_path: Path, name: str) -> None:
+    runner = tmp_path / "killed.py"
+    runner.write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})\n")
+    with pytest.raises(WorkerError, match=f"was killed by {name}\nnothing is known"):
+        check(tmp_path / "a.tflite", runner=runner)
