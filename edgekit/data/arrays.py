@@ -13,7 +13,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from edgekit.core.files import readable_bytes
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
 from edgekit.data.choose import choose
-from edgekit.data.writer import Writer, class_labels
+from edgekit.data.writer import Writer, check_finite, class_labels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +72,9 @@ def read(out: Path, path: str, origin: str, preprocessing: Any, choice: Any) -> 
     row_bytes = sum(column.row_bytes for column in inputs)
     rows = max(1, min(len(indices), CHUNK_BYTES // max(1, row_bytes)))
     try:
+        if len(indices) < count:  # those that are not chosen are no better for it
+            for column in inputs:
+                _check_finite(column, origin)
         for start, *chunk in zip(
             range(0, len(indices), rows), *(c.rows(indices, rows) for c in inputs), strict=True
         ):
@@ -100,7 +103,7 @@ class _Column:
     def row_bytes(self) -> int:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
-    def rows(self, indices: list[int], size: int) -> Iterator[Array]:
+    def rows(self, indices: Sequence[int], size: int) -> Iterator[Array]:
         """The rows at the ascending `indices`, `size` at a time."""
         import numpy as np
 
@@ -245,6 +248,15 @@ def _check_columns(inputs: list[_Column], labels: list[_Column], origin: str) ->
             f"{origin}: the arrays differ in their number of samples: {everything}",
             hint="keep one array an input (its name as key, or x) and one of labels",
         )
+
+
+def _check_finite(column: _Column, origin: str) -> None:
+    if column.dtype.kind != "f":
+        return
+    size = max(1, CHUNK_BYTES // max(1, column.row_bytes))
+    what = f"{origin}: {column.name}" if column.name else origin
+    for number, chunk in enumerate(column.rows(range(column.shape[0]), size)):
+        check_finite(chunk, number * size, what)
 
 
 def _labels(column: _Column, origin: str) -> Array:

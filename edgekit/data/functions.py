@@ -23,7 +23,7 @@ from edgekit.core.recipe import Calibration
 from edgekit.core.registry import resolve
 from edgekit.data.arrays import LABEL_KEYS, NAMELESS_KEYS
 from edgekit.data.choose import choose
-from edgekit.data.writer import Writer, class_labels
+from edgekit.data.writer import Writer, check_finite, class_labels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +71,8 @@ def _chosen(batches: Iterator[Batch], writer: Writer, choice: Calibration) -> di
     """Keep all samples in memory, as the choice depends on how many there are."""
     samples: list[tuple[list[Array], Array | None]] = []
     for _, arrays, labels in batches:
+        for array in arrays:
+            check_finite(array, len(samples), writer.origin)
         for index in range(len(arrays[0])):
             row = slice(index, index + 1)
             samples.append(([a[row] for a in arrays], None if labels is None else labels[row]))

@@ -172,8 +172,7 @@ class _Column:
         self._same_kind(array, first)
         if array.size == 0 and array.shape[0] > 0:
             raise DataError(f"{self.what}: its samples are empty ({_sizes(array.shape[1:])})")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise self._not_finite(array, first)
+        check_finite(array, first, self.what)
         if array.size:
             self._low = min(self._low, float(array.min()))
             self._high = max(self._high, float(array.max()))
@@ -193,8 +192,7 @@ class _Column:
     def _narrowed(self, array: Array, first: int) -> Array:
         import numpy as np
 
-        if not np.isfinite(array).all():
-            raise self._not_finite(array, first)
+        check_finite(array, first, self.what)
         with np.errstate(over="ignore"):  # infinity is what is looked for next
             narrow: Array = array.astype(np.float32)
         if not np.isfinite(narrow).all():
@@ -237,16 +235,6 @@ class _Column:
                 f"those before it are {self._dtype}"
             )
 
-    def _not_finite(self, array: Array, first: int) -> DataError:
-        import numpy as np
-
-        bad = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
-        kind = "NaN" if np.isnan(array[bad]).any() else "infinity"
-        return DataError(
-            f"{self.what}: sample {first + bad} holds {kind}; only finite numbers are allowed",
-            hint="take that sample out, or repair what made it",
-        )
-
     def close(self) -> None:
         assert self._file is not None
         expected = self._header_bytes
@@ -271,6 +259,20 @@ def _plain(array: Array, what: str) -> Array:
             hint="use float32, uint8 or another plain number type",
         )
     return np.asarray(array, dtype=array.dtype.newbyteorder("="))
+
+
+def check_finite(array: Array, first: int, what: str) -> None:
+    """Raise DataError if `array` (samples, …), whose first sample is `first`, is not finite."""
+    import numpy as np
+
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    bad = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+    kind = "NaN" if np.isnan(array[bad]).any() else "infinity"
+    raise DataError(
+        f"{what}: sample {first + bad} holds {kind}; only finite numbers are allowed",
+        hint="take that sample out, or repair what made it",
+    )
 
 
 def class_labels(labels: Array, what: str) -> Array:

@@ -46,6 +46,11 @@ def endless() -> Iterator[Any]:
         yield IMAGES
 
 
+def spoiled() -> Iterator[Any]:
+    yield IMAGES[:4]
+    yield np.where(IMAGES[4:] == IMAGES[5, 1, 1], np.nan, IMAGES[4:])
+
+
 def raises() -> Any:
     raise ZeroDivisionError("division by zero in the user's code")
 

@@ -168,6 +168,16 @@ def test_an_operation_that_does_not_fit_is_named(tmp_path: Path, read: Read) -> 
         read(npz(tmp_path / "a.npz", x=X), "resize=2x2")
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_nan_in_a_sample_that_is_not_chosen_is_found_too(
+    tmp_path: Path, read: Read, name: str
+) -> None:
+    spoiled = np.where(X == 25, np.nan, X)
+    np.save(tmp_path / name, spoiled) if name == "a.npy" else npz(tmp_path / name, x=spoiled)
+    with pytest.raises(DataError, match="sample 4 holds NaN"):
+        read(tmp_path / name, samples=2)
+
+
 class Bomb:
     def __reduce__(self) -> Any:
         return (Path("exploded").touch, ())

@@ -38,6 +38,11 @@ def test_the_choice_of_samples(read: Read, name: str) -> None:
     assert first.choice == "the first 3"
 
 
+def test_nan_is_found_in_what_is_not_chosen_too(read: Read) -> None:
+    with pytest.raises(DataError, match="sample 5 holds NaN"):
+        read(f"{HERE}:spoiled", samples=2)
+
+
 def test_an_endless_generator_can_be_taken_from(read: Read) -> None:
     assert read(f"{HERE}:endless", samples=7, choice="first").count == 7
 
