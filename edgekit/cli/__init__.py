@@ -28,6 +28,10 @@ COMMANDS = {
 }
 
 
+# Packages that not everybody needs, and the extra of edgekit that brings them.
+EXTRA_OF = {"paramiko": "ssh", "PIL": "images", "h5py": "keras", "ai_edge_litert": "keras"}
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported on use, so that `--help` costs next to nothing."""
 
@@ -89,6 +93,12 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("\ninterrupted; nothing half-done was kept", err=True)
         sys.exit(130)
+    except ModuleNotFoundError as exc:
+        package = (exc.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        _complain(f"{package} is not installed", f"pip install 'edgekit[{EXTRA_OF[package]}]'")
+        sys.exit(2)
     except BrokenPipeError:
         # the reader (head, less) has gone; nothing left to say, and nowhere to say it
         sys.stderr.close()
