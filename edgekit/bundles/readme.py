@@ -109,7 +109,8 @@ def _quality(artifact: BundledArtifact) -> str:
     if verdict.accuracy is not None:
         text = f"top-1 {100 * verdict.accuracy.top1:.2f} %"
         if verdict.drop_points is not None:
-            text += f" ({-verdict.drop_points:+.2f} points)"
+            change = -verdict.drop_points
+            text += f" ({change:+.2f} points)" if abs(change) >= 0.005 else " (no drop)"
         return text
     if verdict.worst_snr_db is not None:
         return f"signal-to-noise {verdict.worst_snr_db:.1f} dB"
@@ -255,21 +256,24 @@ def _measurements(artifacts: Iterable[BundledArtifact]) -> Iterable[str]:
                 (
                     code(artifact.variant),
                     escape(device),
-                    _ms(taken.summary.median_ns),
-                    _ms(taken.summary.p99_ns),
+                    _time(taken.summary.median_ns),
+                    _time(taken.summary.p99_ns),
                     settings,
                     "stable" if taken.summary.stable else "unstable",
                 )
             )
     yield "## Measured"
-    yield table(("Variant", "Device", "Median", "p99", "Settings", ""), rows)
+    yield table(("Variant", "Device", "Median (95 % interval)", "p99", "Settings", ""), rows)
 
 
-def _ms(estimate: Estimate) -> str:
-    text = f"{estimate.value / 1e6:.3g}"
+def _time(estimate: Estimate) -> str:
+    """The value and its 95 % interval in the unit that suits the value."""
+    units = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
+    size, unit = next((u for u in units if estimate.value >= u[0]), units[-1])
+    text = f"{estimate.value / size:.3g}"
     if estimate.low is not None and estimate.high is not None:
-        text += f" ({estimate.low / 1e6:.3g} to {estimate.high / 1e6:.3g})"
-    return f"{text} ms"
+        text += f" ({estimate.low / size:.3g} to {estimate.high / size:.3g})"
+    return f"{text} {unit}"
 
 
 def _where_from(manifest: Manifest) -> Iterable[str]:

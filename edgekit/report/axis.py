@@ -59,7 +59,7 @@ def axis(
     if from_zero and low >= 0:
         low = 0.0
     if high - low < 1e-9 * max(abs(high), abs(low), 1e-9):
-        room = abs(high) * 0.1 or 1.0
+        room = abs(high) * 0.02 or 1.0
         low, high = (0.0 if from_zero and low == 0.0 else low - room), high + room
     step = _round_step((high - low) / max(1, ticks))
     low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step

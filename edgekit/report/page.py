@@ -22,6 +22,7 @@ from edgekit.report import plot
 from edgekit.report.view import (
     VariantRow,
     headline,
+    in_plan_order,
     setting_words,
     variant_rows,
 )
@@ -30,6 +31,7 @@ from edgekit.report.words import (
     digits,
     duration,
     interval,
+    moment,
     plain,
     rate,
 )
@@ -77,6 +79,7 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
     )
     environment.filters |= {
         "bytes": readable_bytes,
+        "moment": moment,
         "plain": plain,
         "duration": duration,
         "interval": interval,
@@ -84,7 +87,10 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
         "digits": digits,
     }
     rows = variant_rows(build)
+    results = in_plan_order(build, results)
     newest = latest(results)
+    best = next((row.name for row in rows if row.best), None)
+    opened = next((r for r in newest if r.measurement.variant == best), next(iter(newest), None))
     return environment.get_template(TEMPLATE).render(
         build=build,
         rows=rows,
@@ -93,6 +99,7 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
         results=results,
         settings=setting_words,
         shown=[_shown(result) for result in newest[:MAX_DETAILED]],
+        opened=opened,
         hidden=len(newest) - len(newest[:MAX_DETAILED]),
         quality_plot=_quality_plot(build, rows),
         left_out=[row.name for row in rows if not _plottable(row)],
@@ -243,7 +250,7 @@ def _check(result: Result) -> str:
     return (
         f"The outputs there {verb} those of this computer: largest difference "
         f"{digits(check.max_abs_error)} of {digits(check.tolerance)} allowed, "
-        f"{check.samples} samples. {check.detail}"
+        f"{check.samples} samples.{'' if check.ok else ' ' + check.detail}"
     )
 
 

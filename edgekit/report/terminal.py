@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
-from edgekit.report.view import VariantRow, headline, variant_rows
+from edgekit.report.view import VariantRow, headline, in_plan_order, variant_rows
 from edgekit.report.words import NOT_COMPARED, NOT_MEASURED, duration, interval, plain
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def print_report(
     console.print(_verdicts(rows))
     console.print()
     _explain(console, rows)
+    results = in_plan_order(build, results)
     devices = list(dict.fromkeys(result.measurement.device for result in results))
     for device in devices:
         mine = [r for r in latest(results) if r.measurement.device == device]
@@ -95,9 +96,13 @@ def _explain(console: Console, rows: Sequence[VariantRow]) -> None:
         console.print("* what profile, run and bundle take unless told otherwise")
     if not all(row.compared for row in rows):
         console.print(f"– {NOT_COMPARED}")
+    said: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for reason in row.reasons:
-            console.print(plain(f"{row.name} {row.status}: {reason}"))
+            said.setdefault((row.status, reason), []).append(row.name)
+    for (status, reason), names in said.items():
+        console.print(plain(f"{', '.join(names)} {status}: {reason}"))
+    for row in rows:
         if row.divergence:
             console.print(plain(f"{row.name} first diverges at {row.divergence}"))
 

@@ -156,6 +156,12 @@ def warnings(build: Build, results: Sequence[Result]) -> list[str]:
     return found
 
 
+def in_plan_order(build: Build, results: Sequence[Result]) -> list[Result]:
+    """By variant as in the build; within a variant the order stays."""
+    places = {variant.recipe.name: place for place, variant in enumerate(build.variants)}
+    return sorted(results, key=lambda r: places.get(r.measurement.variant, len(places)))
+
+
 def setting_words(result: Result) -> str:
     settings = result.measurement.settings
     threads = f"{settings.threads} thread{'s' if settings.threads != 1 else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 from edgekit.core.result import Estimate
 
@@ -75,6 +76,16 @@ def decibel(snr_db: float | None, *, compared: bool) -> str:
 
 def rate(estimate: Estimate) -> str:
     return f"{digits(estimate.value)} /s"
+
+
+def moment(created: str) -> str:
+    """An ISO 8601 time in UTC, to the second; what is no time as it is."""
+    try:
+        when = datetime.fromisoformat(created)
+        utc = when.astimezone(UTC) if when.tzinfo else when
+    except (ValueError, OverflowError):  # anybody may have written it: shown, not trusted
+        return plain(created)
+    return utc.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def plain(text: str) -> str:

@@ -17,7 +17,7 @@ from edgekit.core.errors import OutputError
 from edgekit.core.result import Result, latest
 from edgekit.core.verdict import Verdict
 from edgekit.report import print_report, report_document, report_html, report_json, write_html
-from edgekit.report.view import headline
+from edgekit.report.view import headline, in_plan_order
 from tests.samples import result, write_build
 
 HOSTILE = "a; rm -rf ~ <script>alert(1)</script> \" onload='x' {{ 7*7 }} [bold]\x1b[31m\u202e"
@@ -300,6 +300,17 @@ class TestTerminal:
         assert "\u202e" not in text
         assert "[bold]" in text
 
+    def test_a_reason_that_variants_share_is_said_once(self, build: Build) -> None:
+        same = tuple(
+            v.model_copy(
+                update={"verdict": v.verdict.model_copy(update={"reasons": ("no drop seen",)})}
+            )
+            for v in build.variants[:3]
+        )
+        text = self.printed(build.model_copy(update={"variants": same}), [])
+        assert text.count("no drop seen") == 1
+        assert "float32, float16, dynamic accepted: no drop seen" in text
+
     def test_nothing_measured(self, build: Build) -> None:
         assert "Nothing was measured on a device yet." in self.printed(build, [])
 
@@ -349,6 +360,10 @@ class TestSentences:
         elsewhere = result(build, device="local")
         assert latest([new, old, elsewhere]) == [new, elsewhere]
         assert latest([old, elsewhere, new]) == [elsewhere, new]
+
+    def test_results_stand_in_the_order_of_the_plan(self, build: Build) -> None:
+        mixed = [result(build, "int8"), result(build, "float32"), result(build, "int8", seed=2)]
+        assert in_plan_order(build, mixed) == [mixed[1], mixed[0], mixed[2]]
 
     def test_what_a_reader_must_know(self, build: Build) -> None:
         shared = build.model_copy(update={"data": build.data.model_copy(update={"overlap": 12})})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.result import Estimate
-from edgekit.report.words import decibel, digits, duration, interval, percent, plain, points
+from edgekit.report.words import decibel, digits, duration, interval, moment, percent, plain, points
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,20 @@ def test_what_is_missing_is_never_zero() -> None:
     assert points(-5.28) == "−5.28"
     assert decibel(None, compared=True) == "equal"
     assert decibel(None, compared=False) == "not compared"
+
+
+@pytest.mark.parametrize(
+    ("created", "text"),
+    [
+        ("2026-03-14T09:26:53.123456+00:00", "2026-03-14 09:26:53"),
+        ("2026-03-14T09:26:53Z", "2026-03-14 09:26:53"),
+        ("2026-03-14T01:26:53+02:00", "2026-03-13 23:26:53"),
+        ("0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00+23:59"),
+        ("yester\x1bday", "yester\\x1bday"),
+    ],
+)
+def test_moments_are_in_utc(created: str, text: str) -> None:
+    assert moment(created) == text
 
 
 @given(st.text())
