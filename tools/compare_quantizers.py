@@ -47,6 +47,8 @@ for path in sys.argv[1:]:
     try:
         run = Interpreter(model_path=path, num_threads=2)
         run.allocate_tensors()
+        for detail in run.get_input_details():
+            run.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
         run.invoke()
         good = all(np.isfinite(run.get_tensor(o["index"])).all() for o in run.get_output_details())
         print("yes" if good else "NaN")
