@@ -1,11 +1,12 @@
 """The decision: what was found about an artifact, held against its recipe's budget.
 
 With labels the drop of accuracy decides. Without, the signal-to-noise ratio of every output does,
-taken before a final softmax where there is one.
+taken before a final softmax where there is one. Both do where the source model itself only guesses.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,16 @@ def judge(
     if broken:
         fine, reasons = False, broken
     elif accuracy is not None and source is not None:
-        fine, reasons = _by_accuracy(accuracy, source, samples, figures["classes"], budget)
+        fine, reasons = _by_accuracy(accuracy, source, samples, budget)
+        if _guesses(source, samples, figures["classes"]):
+            quiet, more = _by_noise(parity, budget)
+            fine = fine and quiet
+            reasons += [
+                f"the source model itself ({100 * source.top1:.1f} %) is not better than guessing "
+                f"({100 / figures['classes']:.1f} %), so noise decides as well: check the order "
+                "of the labels and --preprocess",
+                *more,
+            ]
     else:
         fine, reasons = _by_noise(parity, budget)
     reasons += [
@@ -70,7 +80,7 @@ def _broken(output: dict[str, Any], samples: int) -> str:
 
 
 def _by_accuracy(
-    accuracy: Accuracy, source: Accuracy, samples: int, classes: int, budget: Budget
+    accuracy: Accuracy, source: Accuracy, samples: int, budget: Budget
 ) -> tuple[bool, list[str]]:
     lost = round((source.top1 - accuracy.top1) * samples)  # a whole number of samples
     drop, step = 100 * lost / samples, 100 / samples
@@ -87,19 +97,25 @@ def _by_accuracy(
             f"the budget of {budget.max_drop:.2f} points is finer than one sample "
             f"({step:.2f} points): give more evaluation samples"
         )
-    if source.top1 * classes <= 1.5 and samples >= 10 * classes:
-        reasons.append(
-            f"the source model itself is hardly better than chance ({100 / classes:.1f} %): "
-            "check the labels' order and --preprocess"
-        )
     # Not `drop <= budget`: 1 of 100 samples is 1.0000000000000009 points in floating point.
     return lost * 100 <= budget.max_drop * samples * (1 + 1e-9), reasons
+
+
+def _guesses(source: Accuracy, samples: int, classes: int) -> bool:
+    """Whether the source's accuracy could be luck: within two standard deviations of chance.
+
+    A drop against such a source proves nothing; any artifact would pass.
+    """
+    chance = 1 / classes
+    deviation = math.sqrt(chance * (1 - chance) / samples)
+    return source.top1 <= chance + 2 * deviation
 
 
 def _by_noise(parity: Sequence[OutputParity], budget: Budget) -> tuple[bool, list[str]]:
     noisy = [each for each in parity if each.snr_db is not None]
     if not noisy:
-        return True, ["every output equals the source's"]
+        exactly = all(each.max_abs_error == 0 for each in parity)
+        return True, [f"every output equals the source's{'' if exactly else ' to rounding'}"]
     worst = min(noisy, key=lambda each: each.snr_db or 0.0)
     assert worst.snr_db is not None
     fine = worst.snr_db >= budget.min_snr_db

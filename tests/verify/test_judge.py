@@ -62,9 +62,23 @@ def test_a_budget_finer_than_one_sample_is_pointed_out() -> None:
     assert "finer than one sample (2.00 points)" in verdict.reasons[1]
 
 
-def test_a_source_that_guesses_is_pointed_out() -> None:
-    verdict = decide(output(accuracy=accuracy(0.11, 0.11)))
-    assert "hardly better than chance (10.0 %)" in verdict.reasons[1]
+@pytest.mark.parametrize(("snr_db", "status"), [(30, "accepted"), (-3, "rejected")])
+def test_where_the_source_only_guesses_noise_decides_too(snr_db: float, status: str) -> None:
+    """Otherwise any artifact would pass: there is no accuracy that it could lose."""
+    verdict = decide(output(snr_db, accuracy=accuracy(0.11, 0.11)))
+    assert verdict.status == status
+    assert "(11.0 %) is not better than guessing (10.0 %)" in verdict.reasons[1]
+    assert f"{snr_db}.0 dB" in verdict.reasons[2]
+
+
+@pytest.mark.parametrize(
+    ("samples", "top1", "guesses"), [(100, 0.15, True), (100, 0.17, False), (5000, 0.12, False)]
+)
+def test_guessing_is_told_by_the_number_of_samples(
+    samples: int, top1: float, guesses: bool
+) -> None:
+    verdict = decide(output(-3, accuracy=accuracy(top1, top1)), samples=samples)
+    assert (verdict.status == "rejected") == guesses
 
 
 @pytest.mark.parametrize(
@@ -72,7 +86,7 @@ def test_a_source_that_guesses_is_pointed_out() -> None:
     [
         (10.0, "accepted", "scores before its softmax: 10.0 dB, at least 10.0 dB are needed"),
         (9.9, "rejected", "scores before its softmax: 9.9 dB, less than the 10.0 dB needed"),
-        (None, "accepted", "every output equals the source's"),
+        (None, "accepted", "every output equals the source's to rounding"),
     ],
 )
 def test_without_labels_noise_decides(snr_db: float | None, status: str, said: str) -> None:
