@@ -47,12 +47,6 @@ _ASK = (
 )
 
 
-class ModelRefusedError(RejectedError):
-    """The runtime `hello` speaks of does not load the model."""
-
-    hello: Mapping[str, Any]
-
-
 @dataclass(frozen=True)
 class Events:
     """What the runner printed in one launch, in order; the last one is "done"."""
@@ -142,7 +136,7 @@ def run_job(device: Device, python: str, runner: str, job: Mapping[str, Any]) ->
 
     Raises:
         RuntimeMissingError: the runtime is not there or does not start; says what to install.
-        ModelRefusedError: the runtime does not load the model.
+        RejectedError: the runtime does not load the model.
         DeviceError: anything else that went wrong there.
     """
     budget = float(job.get("time_budget_seconds", 600))
@@ -194,11 +188,9 @@ def _translated(device: Device, events: list[dict[str, Any]]) -> Exception:
             f"{where}: {message}", hint=f"on the device: {hint}" if hint else ""
         )
     if error.get("code") == "model_refused":
-        refused = ModelRefusedError(
+        return RejectedError(
             f"{where}: {message}", hint=hint or "choose another variant, or another runtime there"
         )
-        refused.hello = first
-        return refused
     return DeviceError(f"{where}: {message}", hint=hint)
 
 

@@ -15,9 +15,8 @@ from edgekit.core.files import sha256_file
 from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck
 from edgekit.core.protocols import Device
 from edgekit.core.recipe import QuantizationKind
-from edgekit.core.verdict import LoadCheck
 from edgekit.measure.check import compare, load_outputs
-from edgekit.measure.runner import RUNNER, Events, ModelRefusedError, find_python, run_job
+from edgekit.measure.runner import RUNNER, Events, find_python, run_job
 
 RUNTIMES = ("ai-edge-litert", "tflite-runtime", "tensorflow")
 
@@ -104,41 +103,6 @@ def measure(
         check=check,
         emulated="emulated" in hello,
         edgekit_version=__version__,
-    )
-
-
-def check_load(
-    device: Device,
-    artifact: Path,
-    sha256: str,
-    *,
-    python: str | None = None,
-    runtime: str | None = None,
-    check: Path | None = None,
-) -> LoadCheck:
-    """Whether the runtime there opens the artifact, runs it, and gives finite outputs.
-
-    `check` is an .npz as in `Subject`, for inputs that mean something; otherwise floats are drawn
-    from [0, 1).
-
-    Raises:
-        RuntimeMissingError, DeviceError: it could not be tried.
-    """
-    deployed = _deploy(device, artifact, sha256, python, runtime, lambda *_: None)
-    job: dict[str, Any] = {"runs": 1, "sha256": sha256}
-    if check is not None:
-        job["inputs"] = device.push(check, sha256_file(check))
-    try:
-        events = deployed.run(job)
-    except ModelRefusedError as exc:
-        name, version = exc.hello["runtime"], exc.hello["runtime_version"]
-        return LoadCheck(runtime=name, version=version, ok=False, error=exc.message)
-    bad = events["first"]["not_finite"]
-    return LoadCheck(
-        runtime=events.hello["runtime"],
-        version=events.hello["runtime_version"],
-        ok=not bad,
-        error=_describe_not_finite(bad) if bad else "",
     )
 
 
@@ -240,13 +204,6 @@ def _launch(events: Events) -> Launch:
         peak_rss_bytes=memory.get("peak_bytes"),
         rss_before_load_bytes=memory.get("before_load_bytes"),
         stopped=events["done"]["stopped"],
-    )
-
-
-def _describe_not_finite(bad: list[dict[str, Any]]) -> str:
-    return "; ".join(
-        f"{b['not_finite']} of {b['of']} values of output {b['name']!r} are NaN or infinite"
-        for b in bad
     )
 
 

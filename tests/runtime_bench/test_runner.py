@@ -1,0 +1,513 @@
+"""The runner as a program: what it prints for a job, and what it refuses."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.core.locate import shipped
+from tests.tiny_tflite import dense_model
+
+RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
+BARE_PYTHONS = ("3.8", "3.9")
+
+
+@pytest.fixture(scope="module")
+def runner() -> Any:
+    spec = importlib.util.spec_from_file_location("edgekit_bench", RUNNER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return dense_model(tmp_path / "モデル $(x).tflite")
+
+
+def run(
+    job: Any, python: str = sys.executable, env: dict[str, str] | None = None
+) -> tuple[int, list[dict[str, Any]]]:
+    done = subprocess.run(
+        [python, str(RUNNER), "-"],
+        input=job if isinstance(job, bytes) else json.dumps(job).encode(),
+        capture_output=True,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def good(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    code, events = run({"protocol": 1, **job})
+    assert code == 0, events[-1]
+    assert events[-1]["event"] == "done"
+    return {event["event"]: event for event in events}
+
+
+def error(job: Any) -> tuple[int, dict[str, Any]]:
+    code, events = run({"protocol": 1, **job} if isinstance(job, dict) else job)
+    assert events[-1]["event"] == "error"
+    return code, events[-1]
+
+
+def interpreter(path: Path) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    made = Interpreter(str(path), num_threads=1)
+    made.allocate_tensors()
+    return made
+
+
+def expected(path: Path, rows: np.ndarray) -> np.ndarray:
+    model = interpreter(path)
+    results = []
+    for row in rows:
+        model.set_tensor(0, row[None])
+        model.invoke()
+        results.append(model.get_tensor(3)[0].copy())
+    return np.stack(results)
+
+
+def test_the_events_in_order(model: Path) -> None:
+    _, events = run({"protocol": 1, "model": str(model), "runs": 7, "warmup_runs": 3})
+    assert [event["event"] for event in events] == [
+        "hello",
+        "environment",
+        "load",
+        "first",
+        "warmup",
+        "samples",
+        "memory",
+        "environment",
+        "done",
+    ]
+    hello, load = events[0], events[2]
+    assert hello["protocol"] == 1
+    assert hello["runtime"] == "ai-edge-litert"
+    assert hello["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert hello["cores"] == os.cpu_count()
+    assert load["inputs"] == [
+        {
+            "name": "x",
+            "tensor": "x:0",
+            "shape": [1, 4],
+            "dtype": "float32",
+            "scales": [],
+            "zero_points": [],
+        }
+    ]
+    assert len(events[4]["ns"]) == 3
+    assert len(events[5]["ns"]) == 7
+    assert all(ns > 0 for ns in events[5]["ns"])
+    assert events[6]["peak_bytes"] >= events[6]["before_load_bytes"] > 0
+
+
+def test_count_and_time_must_both_be_reached(model: Path) -> None:
+    times = {"min_seconds": 0.2, "warmup_seconds": 0.1}
+    events = good({"model": str(model), "runs": 1, "max_runs": 10**8, **times})
+    assert len(events["samples"]["ns"]) > 1
+    assert len(events["warmup"]["ns"]) > 1
+    assert events["done"]["stopped"] == "enough"
+
+
+def test_max_runs_ends_it(model: Path) -> None:
+    code, events = run(
+        {"protocol": 1, "model": str(model), "runs": 5, "min_seconds": 60, "max_runs": 25_000}
+    )
+    assert code == 0
+    samples = [event["ns"] for event in events if event["event"] == "samples"]
+    assert [len(ns) for ns in samples] == [10_000, 10_000, 5_000]
+    assert events[-1]["stopped"] == "max_runs"
+
+
+def test_the_time_budget_ends_it(model: Path) -> None:
+    job = {"model": str(model), "runs": 10**9, "max_runs": 10**9, "time_budget_seconds": 0.5}
+    assert good(job)["done"]["stopped"] == "time_budget"
+
+
+def test_the_check_writes_all_outputs(model: Path, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    inputs, outputs = tmp_path / "in.npz", tmp_path / "out.npz"
+    np.savez(inputs, **{"in:x": rows, "out:y": np.zeros((7, 3))})
+    events = good({"model": str(model), "inputs": str(inputs), "outputs": str(outputs), "runs": 0})
+    assert events["check"]["samples"] == 7
+    assert events["check"]["finite"] is True
+    with np.load(outputs) as file:
+        np.testing.assert_array_equal(file["out:y"], expected(model, rows))
+
+
+@pytest.mark.parametrize("batch", [2, 3, 7, 8])
+def test_a_batch_gives_the_same(model: Path, tmp_path: Path, batch: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    inputs, outputs = tmp_path / "in.npz", tmp_path / "out.npz"
+    np.savez(inputs, x=rows)  # the bare name will do
+    job = {"model": str(model), "inputs": str(inputs), "outputs": str(outputs), "batch": batch}
+    events = good(job)
+    assert events["load"]["inputs"][0]["shape"] == [batch, 4]
+    with np.load(outputs) as file:
+        assert file["out:y"].shape == (7, 3)
+        np.testing.assert_allclose(file["out:y"], expected(model, rows), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("key", ["x:0", "anything"])
+def test_the_only_input_needs_no_exact_name(model: Path, tmp_path: Path, key: str) -> None:
+    np.savez(tmp_path / "in.npz", **{key: np.zeros((1, 1, 4), np.float32)})
+    good({"model": str(model), "inputs": str(tmp_path / "in.npz")})
+
+
+def test_integers(tmp_path: Path) -> None:
+    path = dense_model(tmp_path / "int8.tflite", quantized=True)
+    rows = np.random.default_rng(0).integers(-128, 128, (5, 4)).astype(np.int8)
+    np.savez(tmp_path / "in.npz", **{"in:x": rows})
+    job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
+    events = good({"model": str(path), **job})
+    assert events["load"]["inputs"][0]["scales"] == [1 / 32]
+    with np.load(tmp_path / "out.npz") as file:
+        np.testing.assert_array_equal(file["out:y"], expected(path, rows))
+
+
+def test_outputs_that_are_not_finite_are_said(tmp_path: Path) -> None:
+    path = dense_model(tmp_path / "model.tflite", weight=3e38)
+    np.savez(tmp_path / "in.npz", **{"in:x": np.ones((2, 4), np.float32)})
+    job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
+    events = good({"model": str(path), **job})
+    assert events["first"]["finite"] is False
+    assert events["first"]["not_finite"] == [{"name": "y", "not_finite": 3, "of": 3}]
+    assert events["check"]["not_finite"] == [{"name": "y", "not_finite": 6, "of": 6}]
+
+
+def test_a_model_that_this_runtime_does_not_know(tmp_path: Path) -> None:
+    path = dense_model(tmp_path / "model.tflite", version=99)
+    code, event = error({"model": str(path)})
+    assert (code, event["code"]) == (4, "model_refused")
+    assert "version '99'" in event["message"]
+
+
+def test_no_model_at_all(tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"nothing of the kind")
+    code, event = error({"model": str(tmp_path / "model.tflite")})
+    assert (code, event["code"]) == (4, "model_refused")
+
+
+def test_a_batch_that_the_model_cannot_take(tmp_path: Path) -> None:
+    path = dense_model(tmp_path / "model.tflite")
+    assert error({"model": str(path), "batch": 10**9})[1]["code"] == "model_refused"
+
+
+def test_the_digest(model: Path) -> None:
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    good({"model": str(model), "sha256": digest})
+    code, event = error({"model": str(model), "sha256": "0" * 64})
+    assert (code, event["code"]) == (4, "model_changed")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"protocol": 2}, "protocol 2"),
+        ({"model": None}, "model"),
+        ({"model": 5}, "model"),
+        ({"model": "/no/such/file"}, "/no/such/file"),
+        ({"runtime": "onnx"}, "'onnx'"),
+        ({"threads": 0}, "threads"),
+        ({"threads": True}, "threads"),
+        ({"threads": "2"}, "threads"),
+        ({"batch": 0}, "batch"),
+        ({"runs": -1}, "runs"),
+        ({"runs": 1.5}, "runs"),
+        ({"runs": 10**6}, "max_runs"),
+        ({"min_seconds": -1}, "min_seconds"),
+        ({"min_seconds": "1"}, "min_seconds"),
+        ({"warmup_seconds": True}, "warmup_seconds"),
+        ({"time_budget_seconds": 0}, "time_budget_seconds"),
+        ({"outputs": "x.npz"}, "outputs"),
+        ({"inputs": "/no/such.npz"}, "/no/such.npz"),
+    ],
+)
+def test_jobs_that_are_refused(model: Path, change: dict[str, Any], named: str) -> None:
+    code, event = error({"model": str(model), **change})
+    assert code == 2
+    assert event["code"] in ("bad_job", "bad_inputs")
+    assert named in event["message"]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b'{"protocol": NaN}', b"\xff\xfe"])
+def test_what_is_no_job(text: bytes) -> None:
+    code, event = error(text)
+    assert (code, event["code"]) == (2, "bad_job")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "named"),
+    [
+        ({"x": np.zeros((2, 5), np.float32)}, "shape (4,)"),
+        ({"x": np.zeros((2, 4), np.float64)}, "takes float32"),
+        ({"x": np.zeros((0, 4), np.float32)}, "empty"),
+        ({"a": np.zeros((1, 4), np.float32), "b": np.zeros(1)}, "'x'"),
+    ],
+)
+def test_inputs_that_do_not_fit(
+    model: Path, tmp_path: Path, arrays: dict[str, np.ndarray], named: str
+) -> None:
+    np.savez(tmp_path / "in.npz", **arrays)
+    code, event = error({"model": str(model), "inputs": str(tmp_path / "in.npz")})
+    assert (code, event["code"]) == (2, "bad_inputs")
+    assert named in event["message"]
+
+
+def test_a_job_in_a_file(model: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"protocol": 1, "model": str(model)}))
+    done = subprocess.run(
+        [sys.executable, str(RUNNER), str(job)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1])["event"] == "done"
+
+
+def test_a_hanging_runtime_is_ended_by_the_kernel(model: Path, tmp_path: Path) -> None:
+    """Nobody may be there any more to do it: a runner left behind ends by itself."""
+    program = tmp_path / "hang.py"
+    program.write_text(
+        "import runpy, sys, time\n"
+        f"runner = runpy.run_path({str(RUNNER)!r})\n"
+        "def hang(job): time.sleep(1000)\n"
+        "main = runner['main']\n"
+        "main.__globals__['find_runtime'] = hang\n"
+        "main.__globals__['ALARM_GRACE_SECONDS'] = 0\n"
+        "main(sys.argv[1:])\n"
+    )
+    job = json.dumps({"protocol": 1, "model": str(model), "time_budget_seconds": 0.5}).encode()
+    done = subprocess.run([sys.executable, str(program), "-"], input=job, check=False)
+    assert done.returncode == -14
+
+
+def bare_python(version: str) -> str:
+    """A Python of that version without any runtime."""
+    candidates = [shutil.which(f"python{version}")]
+    home = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    candidates += [str(p / "bin" / "python") for p in sorted(home.glob(f"{version}.*"))]
+    for python in candidates:
+        if python is None:
+            continue
+        probe = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(probe, capture_output=True, text=True, check=False)
+        if done.stdout.strip() == version:
+            return python
+    pytest.skip(f"needs python{version}")
+
+
+@pytest.mark.parametrize("version", BARE_PYTHONS)
+def test_under_an_old_python_without_a_runtime(version: str, model: Path) -> None:
+    python = bare_python(version)
+    code, events = run({"protocol": 1, "model": str(model)}, python)
+    assert code == 3
+    assert events[0]["code"] == "runtime_missing"
+    assert "-m pip install " in events[0]["hint"]
+    code, events = run({"protocol": 1, "model": str(model), "surprise": 1}, python)
+    assert (code, events[0]["code"]) == (2, "bad_job")
+
+
+def test_its_syntax_is_that_of_python_3_8() -> None:
+    ast.parse(RUNNER.read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+def test_a_runtime_that_does_not_start(model: Path, tmp_path: Path) -> None:
+    package = tmp_path / "tflite_runtime"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "interpreter.py").write_text(
+        "raise ImportError('libc.so.6: version `GLIBC_2.34` not found')"
+    )
+    code, events = run(
+        {"protocol": 1, "model": str(model), "runtime": "tflite-runtime"},
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+    assert (code, events[0]["code"]) == (3, "runtime_broken")
+    assert "GLIBC_2.34" in events[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("python", "libc", "machine", "wanted", "line"),
+    [
+        ((3, 11), ("glibc", "2.36"), "aarch64", None, "py -m pip install ai-edge-litert==2.3.0"),
+        ((3, 14), ("glibc", "2.41"), "x86_64", None, "py -m pip install ai-edge-litert==2.3.0"),
+        ((3, 9), ("glibc", "2.31"), "aarch64", None, "py -m pip install ai-edge-litert==2.0.3"),
+        ((3, 10), ("glibc", "2.31"), "aarch64", None, "py -m pip install ai-edge-litert==2.0.3"),
+        (
+            (3, 8),
+            ("glibc", "2.31"),
+            "aarch64",
+            None,
+            "py -m pip install tflite-runtime==2.14.0 'numpy<2'",
+        ),
+        (
+            (3, 11),
+            ("glibc", "2.36"),
+            "aarch64",
+            "tflite-runtime",
+            "py -m pip install tflite-runtime==2.14.0 'numpy<2'",
+        ),
+        ((3, 11), ("glibc", "2.36"), "aarch64", "tensorflow", "py -m pip install tensorflow"),
+    ],
+)
+def test_what_to_install(
+    runner: Any,
+    python: tuple[int, int],
+    libc: tuple[str, str],
+    machine: str,
+    wanted: str | None,
+    line: str,
+) -> None:
+    assert runner.install_line("py", python, libc, machine, wanted) == line
+
+
+@pytest.mark.parametrize(
+    ("python", "libc", "machine", "wanted"),
+    [
+        ((3, 13), ("glibc", "2.36"), "aarch64", "tflite-runtime"),
+        ((3, 11), ("glibc", "2.24"), "aarch64", None),
+        ((3, 11), ("", ""), "aarch64", None),  # musl
+        ((3, 11), ("glibc", "2.36"), "riscv64", None),
+    ],
+)
+def test_where_nothing_fits_it_says_so(
+    runner: Any, python: tuple[int, int], libc: tuple[str, str], machine: str, wanted: str | None
+) -> None:
+    line = runner.install_line("py", python, libc, machine, wanted)
+    assert line.startswith("no wheel of ")
+    assert machine in line
+
+
+def fill(root: Path, files: dict[str, str]) -> str:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return str(root)
+
+
+def test_the_environment_of_a_board(runner: Any, tmp_path: Path) -> None:
+    sysfs = fill(
+        tmp_path,
+        {
+            "devices/system/cpu/cpufreq/policy0/scaling_governor": "ondemand\n",
+            "devices/system/cpu/cpufreq/policy0/scaling_cur_freq": "1500000\n",
+            "devices/system/cpu/cpufreq/policy0/scaling_max_freq": "2400000\n",
+            "class/thermal/thermal_zone0/type": "cpu-thermal\n",
+            "class/thermal/thermal_zone0/temp": "51121\n",
+            "class/thermal/thermal_zone1/type": "GPU-therm\n",
+            "class/thermal/thermal_zone1/temp": "-256000\n",
+            "devices/platform/soc/soc:firmware/get_throttled": "50005\n",
+            "loadavg": "0.50 0.40 0.30 1/100 5\n",
+        },
+    )
+    found = runner.environment(sysfs, sysfs)
+    assert found == {
+        "governors": {"policy0": "ondemand"},
+        "cpu_khz": {"policy0": 1500000},
+        "cpu_max_khz": {"policy0": 2400000},
+        "temperatures_c": {"thermal_zone0:cpu-thermal": 51.121},
+        "load_average": [0.5, 0.4, 0.3],
+        "throttled": "0x50005",
+        "unavailable": {},
+    }
+
+
+def test_what_cannot_be_read_is_absent_with_a_reason(
+    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = runner.environment(str(tmp_path), str(tmp_path))
+    reasons = found.pop("unavailable")
+    assert found == {}
+    assert set(reasons) == {
+        "governors",
+        "cpu_khz",
+        "cpu_max_khz",
+        "temperatures_c",
+        "load_average",
+        "throttled",
+    }
+    assert all(reasons.values())
+
+
+@pytest.mark.parametrize(
+    ("script", "value"),
+    [
+        ("echo throttled=0x50000", "0x50000"),
+        ("echo throttled=0x0", "0x0"),
+        ("echo VCHI initialization failed; exit 255", None),
+        ("echo nonsense", None),
+    ],
+)
+def test_vcgencmd(
+    runner: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    value: str | None,
+) -> None:
+    program = tmp_path / "vcgencmd"
+    program.write_text(f'#!/bin/sh\n[ "$1" = get_throttled ] || exit 9\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found, why = runner.read_throttled(str(tmp_path))
+    assert found == value
+    assert bool(why) == (value is None)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "machine", "emulated"),
+    [
+        ("vendor_id\t: GenuineIntel\n", "aarch64", True),
+        ("CPU implementer\t: 0x41\n", "aarch64", False),
+        ("vendor_id\t: AuthenticAMD\n", "x86_64", False),
+        ("CPU implementer\t: 0x41\n", "x86_64", True),
+        ("", "aarch64", False),
+    ],
+)
+def test_emulation_by_cpuinfo(
+    runner: Any, tmp_path: Path, cpuinfo: str, machine: str, emulated: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert (runner.emulation(str(tmp_path), machine) is not None) == emulated
+
+
+def test_emulation_by_the_program_that_really_runs(runner: Any, tmp_path: Path) -> None:
+    task = tmp_path / "self" / "task" / str(os.getpid())
+    task.mkdir(parents=True)
+    (task / "exe").symlink_to("/usr/bin/qemu-aarch64-static")
+    why = runner.emulation(str(tmp_path), "aarch64")
+    assert why == "this process runs inside qemu-aarch64-static"
+
+
+def test_this_machine_is_not_taken_for_emulated(runner: Any) -> None:
+    assert runner.emulation() is None
+
+
+def test_cpu_names(runner: Any, tmp_path: Path) -> None:
+    def name(text: str) -> str | None:
+        (tmp_path / "cpuinfo").write_text(text)
+        found: str | None = runner.cpu_model(str(tmp_path))
+        return found
+
+    assert name("processor\t: 0\nmodel name\t: AMD EPYC\n") == "AMD EPYC"
+    assert name("processor\t: 0\nModel\t\t: Raspberry Pi 5\n") == "Raspberry Pi 5"
+    assert name("CPU implementer\t: 0x41\nCPU part\t: 0xd0b\n") == "implementer 0x41 part 0xd0b"
+    assert name("") is None

@@ -1,0 +1,117 @@
+"""What measuring costs: edgekit's median against a bare loop over the same runtime.
+
+    python tools/bench_runner.py [--rounds 20] [--inputs 768] [--outputs 768]
+
+In each round the same small model is measured twice, each time in a process of its own: by
+`edgekit.measure` on this computer as `edgekit profile --on local` does, and by a loop that does
+nothing but call the runtime, 100 calls between two looks at the clock. The order changes from round
+to round, so that what else the machine does hits both alike. Prints the ratio of the medians with
+its 95 % interval (Student's t over the rounds' log ratios); exits with 1 unless the ratio is within
+5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from edgekit.core.files import sha256_file
+from edgekit.core.measurement import MeasureSettings
+from edgekit.core.result import Estimate
+from edgekit.devices.local import LocalDevice
+from edgekit.measure.session import Subject, measure
+from edgekit.measure.stats import estimate, summarize
+from tests.tiny_tflite import dense_model
+
+ALLOWED = 0.05
+SECONDS = 0.5
+
+# Prints the median time of one call in ns. Inputs as the runner makes them.
+BARE = """
+import gc, statistics, sys, time
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+model = Interpreter(sys.argv[1], num_threads=1)
+model.allocate_tensors()
+detail = model.get_input_details()[0]
+data = np.random.RandomState(0).uniform(0, 1, detail["shape"]).astype(detail["dtype"])
+model.set_tensor(detail["index"], data)
+invoke, clock, seconds = model.invoke, time.perf_counter_ns, float(sys.argv[2])
+gc.disable()
+blocks = []
+for phase in range(2):
+    end = clock() + int(seconds * 1e9)
+    blocks.clear()
+    while clock() < end:
+        start = clock()
+        for _ in range(100):
+            invoke()
+        blocks.append((clock() - start) / 100)
+print(statistics.median(blocks))
+"""
+
+
+def by_edgekit(device: LocalDevice, model: Path) -> float:
+    settings = MeasureSettings(launches=1, warmup_seconds=SECONDS, min_seconds=SECONDS)
+    subject = Subject(model, sha256_file(model), "none", "bench", "float32")
+    return summarize(measure(device, subject, settings)).median_ns.value
+
+
+def by_bare_loop(model: Path) -> float:
+    command = [sys.executable, "-c", BARE, str(model), str(SECONDS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def ratio(ours: list[float], bare: list[float]) -> Estimate:
+    logs = estimate([math.log(a / b) for a, b in zip(ours, bare, strict=True)])
+    assert logs.low is not None
+    assert logs.high is not None
+    return Estimate(value=math.exp(logs.value), low=math.exp(logs.low), high=math.exp(logs.high))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="the cost of measuring")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--inputs", type=int, default=768)
+    parser.add_argument("--outputs", type=int, default=768)
+    options = parser.parse_args()
+    ours, bare = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        model = dense_model(
+            Path(folder) / "model.tflite", inputs=options.inputs, outputs=options.outputs
+        )
+        with LocalDevice(root=Path(folder) / "store") as device:
+            for index in range(options.rounds):
+                if index % 2:
+                    ours.append(by_edgekit(device, model))
+                    bare.append(by_bare_loop(model))
+                else:
+                    bare.append(by_bare_loop(model))
+                    ours.append(by_edgekit(device, model))
+                print(f"edgekit {ours[-1] / 1e3:8.2f} µs   bare {bare[-1] / 1e3:8.2f} µs")
+    found = ratio(ours, bare)
+    print(
+        json.dumps(
+            {
+                "edgekit_us": round(statistics.mean(ours) / 1e3, 2),
+                "bare_us": round(statistics.mean(bare) / 1e3, 2),
+                "ratio": round(found.value, 4),
+                "interval_95": [round(found.low or 0, 4), round(found.high or 0, 4)],
+                "rounds": options.rounds,
+            }
+        )
+    )
+    return 0 if abs(found.value - 1) <= ALLOWED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
