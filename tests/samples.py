@@ -111,7 +111,7 @@ def verdict(name: str, *, labelled: bool = True) -> Verdict:
         )
         if rejected
         else None,
-        loads=(LoadCheck(runtime="ai-edge-litert", version="2.3.0", ok=True),),
+        loads=(LoadCheck(runtime="ai-edge-litert", version="2.3.0", loads=True, ok=True),),
     )
 
 
@@ -215,6 +215,7 @@ def _unloadable(folder: Path, name: str) -> Variant:
                 LoadCheck(
                     runtime="ai-edge-litert",
                     version="2.3.0",
+                    loads=False,
                     ok=False,
                     error="AllocateTensors failed at node 3",
                 ),

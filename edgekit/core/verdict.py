@@ -44,10 +44,18 @@ class Divergence(Noun):
 
 
 class LoadCheck(Noun):
-    """The artifact opened and run once by a board's own runtime, in an environment of its own."""
+    """The artifact opened and run by a board's own runtime, in an environment of its own.
+
+    Attributes:
+        loads: it opens, allocates, and gives finite outputs.
+        ok: it also answers the check set as it should. Old runtimes have been seen to load a newer
+            file and compute nonsense from it without a word.
+        error: what is wrong, if it is not ok.
+    """
 
     runtime: str
     version: str
+    loads: bool
     ok: bool
     error: str = ""
 
@@ -55,7 +63,8 @@ class LoadCheck(Noun):
 class Verdict(Noun):
     """Whether an artifact may be used, and on what grounds.
 
-    `rejected`: it runs but is over its budget. `unloadable`: the board's runtime refuses it.
+    `rejected`: it runs but is over its budget, or the board's runtime computes something else.
+    `unloadable`: the board's runtime refuses it.
     `failed`: it could not be made or checked at all.
     """
 

@@ -175,11 +175,12 @@ def _make_variants(
         except EdgekitError as exc:  # this one cannot be made; the others can
             refused[name] = exc
             continue
+        check = check_set_step(export, reference, data, samples=CHECK_SAMPLES, title=name)
         steps[name] = {
             "export": export,
             "compare": compare_step(export, reference, data, recipe, floats[recipe.format]),
-            "load": load_step(export, plan.runtime, title=name),
-            "check": check_set_step(export, reference, data, samples=CHECK_SAMPLES, title=name),
+            "check": check,
+            "load": load_step(export, check, plan.runtime, recipe),
         }
     wanted = [step for each in steps.values() for step in each.values()]
     outcomes = run_steps(wanted, pool=pool, cache=cache, progress=progress)
@@ -219,22 +220,18 @@ def _failed(recipe: Recipe, plan: Plan, error: EdgekitError) -> Variant:
 
 
 def _verdict(compared: Outcome, loaded: Outcome) -> Verdict:
-    """One verdict of the comparison on this computer and the board's runtime's word.
-
-    Raises:
-        EdgekitError: the load check itself could not be done (no such environment here).
-    """
+    """One verdict of the comparison on this computer and the board's runtime's word."""
+    for outcome in (compared, loaded):
+        if isinstance(outcome, EdgekitError):
+            return Verdict(status="failed", reasons=(_reason(outcome),))
+    verdict = Verdict.from_json(_done(compared).result["verdict"])
     load = LoadCheck.from_json(_done(loaded).result["load"])
-    if isinstance(compared, EdgekitError):
-        verdict = Verdict(status="failed", reasons=(_reason(compared),))
-    else:
-        verdict = Verdict.from_json(compared.result["verdict"])
-    if not load.ok:
-        reason = f"{load.runtime} {load.version} does not load it: {load.error}"
-        return verdict.model_copy(
-            update={"status": "unloadable", "reasons": (reason, *verdict.reasons), "loads": (load,)}
-        )
-    return verdict.model_copy(update={"loads": (load,)})
+    verdict = verdict.model_copy(update={"loads": (load,)})
+    if load.ok:
+        return verdict
+    reason = load.error if load.loads else f"{load.runtime} {load.version}: {load.error}"
+    status = "rejected" if load.loads else "unloadable"
+    return verdict.model_copy(update={"status": status, "reasons": (reason, *verdict.reasons)})
 
 
 def _artifact(export: Done, recipe: Recipe, plan: Plan) -> Artifact:
@@ -275,8 +272,10 @@ def _write(build: Build, made: list[_Made], output: Path) -> None:
                 for name, file in zip(names, each.variant.artifact.files, strict=True):
                     shutil.copyfile(each.export.folder / name, scratch / file.path)
                 if each.check is not None:
-                    target = scratch / "check" / f"{each.variant.recipe.name}.npz"
-                    shutil.copyfile(each.check.folder / "check.npz", target)
+                    checks = scratch / "check"
+                    name = f"{each.variant.recipe.name}.npz"
+                    shutil.copyfile(each.check.folder / "check.npz", checks / name)
+                    shutil.copyfile(each.check.folder / "inputs.npz", checks / "inputs.npz")
         except OSError as exc:
             raise unwritable(output, exc) from exc
         save_build(build, scratch)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import __version__
+from edgekit.core.agreement import compare, load_outputs
 from edgekit.core.errors import UnknownNameError
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck
 from edgekit.core.protocols import Device
 from edgekit.core.recipe import QuantizationKind
-from edgekit.measure.check import compare, load_outputs
 from edgekit.measure.runner import RUNNER, Events, find_python, run_job
 
 RUNTIMES = ("ai-edge-litert", "tflite-runtime", "tensorflow")

@@ -95,8 +95,8 @@ def compare_step(
     )
 
 
-def load_step(artifact: Step, runtime: Runtime, *, title: str) -> Step:
-    """Whether the board's `runtime` opens the artifact and gives finite outputs.
+def load_step(artifact: Step, check: Step, runtime: Runtime, recipe: Recipe) -> Step:
+    """Whether the board's `runtime` opens the artifact and answers `check` as this computer does.
 
     Done with the wheel of the same version for this computer, in an environment of its own, by the
     runner that boards use. The result holds ``load``, a `LoadCheck` as JSON.
@@ -104,17 +104,18 @@ def load_step(artifact: Step, runtime: Runtime, *, title: str) -> Step:
     The step raises PlanError if there is no such environment and none can be made.
     """
     runner = shipped("runtime_bench") / RUNNER
+    said = {
+        "runtime": runtime.name,
+        "version": runtime.version,
+        "quantization": recipe.quantization,
+    }
     return Step(
-        title=f"{title}: load with {runtime.name} {runtime.version}",
+        title=f"{recipe.name}: load with {runtime.name} {runtime.version}",
         function="edgekit.verify.load:run",
         worker="plain",
-        arguments={"runtime": runtime.name, "version": runtime.version, "runner": str(runner)},
-        identity={
-            "runtime": runtime.name,
-            "version": runtime.version,
-            "runner": sha256_file(runner),
-        },
-        needs={"artifact": artifact},
+        arguments={**said, "runner": str(runner)},
+        identity={**said, "runner": sha256_file(runner)},
+        needs={"artifact": artifact, "check": check},
     )
 
 

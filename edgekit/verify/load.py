@@ -11,11 +11,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.errors import WorkerError
+from edgekit.core.agreement import compare, load_outputs
+from edgekit.core.errors import DeviceError, MismatchError, WorkerError
+from edgekit.core.recipe import QuantizationKind
 from edgekit.core.verdict import LoadCheck
 from edgekit.verify.folders import artifact_file
 from edgekit.work.environments import clean_environment, runtime_python
 
+CHECK_FILE = "check.npz"
 PROTOCOL = 1  # of runtime_bench/edgekit_bench.py
 TIMEOUT_SECONDS = 300.0
 REFUSALS = ("model_refused", "run_failed")
@@ -24,14 +27,56 @@ REFUSALS = ("model_refused", "run_failed")
 OWN_FAULTS = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 
 
-def run(out: Path, runtime: str, version: str, runner: str, artifact: str) -> dict[str, Any]:
+def run(
+    out: Path,
+    *,
+    runtime: str,
+    version: str,
+    quantization: QuantizationKind,
+    runner: str,
+    artifact: str,
+    check: str,
+) -> dict[str, Any]:
     """See `edgekit.verify.load_step`."""
     python = runtime_python(runtime, version)
-    return {"load": load(artifact_file(artifact), runtime, version, python, Path(runner)).to_json()}
+    path, samples = artifact_file(artifact), Path(check) / CHECK_FILE
+    answers = out / "answers.npz"
+    found = load(path, runtime, version, python, Path(runner), inputs=samples, outputs=answers)
+    if found.ok:
+        found = _agrees(found, samples, answers, quantization)
+    return {"load": found.to_json()}
 
 
-def load(path: Path, runtime: str, version: str, python: Path, runner: Path) -> LoadCheck:
-    """Open, allocate and run `path` once with the runner under `python`.
+def _agrees(
+    found: LoadCheck, samples: Path, answers: Path, quantization: QuantizationKind
+) -> LoadCheck:
+    try:
+        compare(
+            load_outputs(samples),
+            load_outputs(answers),
+            quantization,
+            where=f"{found.runtime} {found.version}",
+        )
+    except (MismatchError, DeviceError) as exc:
+        return found.model_copy(update={"ok": False, "error": exc.message})
+    return found
+
+
+def load(
+    path: Path,
+    runtime: str,
+    version: str,
+    python: Path,
+    runner: Path,
+    *,
+    inputs: Path | None = None,
+    outputs: Path | None = None,
+) -> LoadCheck:
+    """Open, allocate and run `path` with the runner under `python`.
+
+    Args:
+        inputs: an .npz with ``in:<name>``; else floats are drawn from [0, 1).
+        outputs: where to write what it gives for them, as ``out:<name>``.
 
     Raises:
         WorkerError: the runner itself fails, so nothing is known of the artifact.
@@ -40,6 +85,8 @@ def load(path: Path, runtime: str, version: str, python: Path, runner: Path) -> 
         "protocol": PROTOCOL,
         "model": str(path),
         "runtime": runtime,
+        "inputs": str(inputs) if inputs else None,
+        "outputs": str(outputs) if outputs else None,
         "runs": 0,
         "time_budget_seconds": TIMEOUT_SECONDS,
     }
@@ -80,7 +127,7 @@ def load(path: Path, runtime: str, version: str, python: Path, runner: Path) -> 
     if not events["first"]["finite"]:
         names = ", ".join(each["name"] for each in events["first"]["not_finite"])
         return _refused(runtime, version, f"gives NaN or infinity in {names}")
-    return LoadCheck(runtime=runtime, version=version, ok=True)
+    return LoadCheck(runtime=runtime, version=version, loads=True, ok=True)
 
 
 def _inconclusive(runtime: str, version: str, what: str) -> WorkerError:
@@ -91,7 +138,7 @@ def _inconclusive(runtime: str, version: str, what: str) -> WorkerError:
 
 
 def _refused(runtime: str, version: str, error: str) -> LoadCheck:
-    return LoadCheck(runtime=runtime, version=version, ok=False, error=error)
+    return LoadCheck(runtime=runtime, version=version, loads=False, ok=False, error=error)
 
 
 def _events(text: str) -> dict[str, dict[str, Any]]:

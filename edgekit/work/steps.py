@@ -18,12 +18,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import edgekit.core
 from edgekit import __version__
 from edgekit.core.errors import EdgekitError, WorkerError
 from edgekit.core.files import sha256_file
 from edgekit.core.noun import json_digest
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
+
+_CORE = Path(edgekit.core.__file__).parent
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +97,12 @@ def _version(package: str) -> str:
 
 @cache
 def _code_digest(module: str) -> str:
+    """Over the module's neighbours, too: a change in a helper of the step's is another step."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(f"no module called {module}")
-    return sha256_file(Path(spec.origin))
+    files = {*Path(spec.origin).parent.glob("*.py"), *_CORE.glob("*.py")}
+    return json_digest(sorted([path.name, sha256_file(path)] for path in files))
 
 
 def run_steps(

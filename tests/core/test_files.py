@@ -19,9 +19,14 @@ from edgekit.core.files import (
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt), replaced_folder(target) as scratch:
-        (scratch / "half").write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with replaced_folder(target) as scratch:
+            (scratch / "half").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,7 +59,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 def test_the_digest_of_a_folder_sees_names_and_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     first = sha256_path(tmp_path)
-    os.rename(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "a").rename(tmp_path / "b")
     second = sha256_path(tmp_path)
     (tmp_path / "b").write_text("2")
     assert len({first, second, sha256_path(tmp_path)}) == 3

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.core.agreement import compare, load_outputs, tolerance
 from edgekit.core.errors import DeviceError, InputError, MismatchError
 from edgekit.core.recipe import QuantizationKind
-from edgekit.measure.check import compare, load_outputs, tolerance
 
 
 def check(want: Any, have: Any, quantization: QuantizationKind = "none") -> Any:

@@ -1,0 +1,45 @@
+"""Artifacts meet the board's own runtime before the board does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.build import load_build
+from edgekit.core.locate import shipped
+from tests.cli.conftest import Run
+
+
+def test_what_a_runtime_is_known_not_to_run_stops_the_plan(
+    edgekit: Run, desk: Path, tmp_path: Path
+) -> None:
+    answer = edgekit(
+        "convert", "any.keras", "--for", "raspberry-pi-4", "--runtime", "tflite-runtime",
+        "--variant", "dynamic",
+    )  # fmt: skip
+    assert answer.code == 4
+    assert "tflite-runtime 2.14.0 on raspberry-pi-4 does not run dynamic" in answer.err
+    assert "--runtime ai-edge-litert does" in answer.err
+
+
+@pytest.mark.slow
+def test_what_it_turns_out_to_compute_wrongly_is_rejected(
+    edgekit: Run, desk: Path, keras3: Path, data: Path
+) -> None:
+    """tflite-runtime 2.14 opens a dynamic-range file of today and computes nonsense from it."""
+    text = (shipped("device_profiles") / "raspberry-pi-4.toml").read_text()
+    hopeful = text.replace('"float32", "float16", "int8",', '"float32", "dynamic", "int8",')
+    (desk / "hopeful.toml").write_text(hopeful)
+    answer = edgekit(
+        "convert", keras3 / "cnn.keras", "--for", "hopeful.toml", "--runtime", "tflite-runtime",
+        "--variant", "dynamic", "--variant", "float32", "--calibration", data / "calibration.npz",
+        "-o", "b",
+    )  # fmt: skip
+    assert answer.code == 6, answer.err
+    verdicts = {v.recipe.name: v.verdict for v in load_build(desk / "b").variants}
+    assert verdicts["float32"].status == "accepted"
+    assert verdicts["float32"].loads[0].version == "2.14.0"
+    assert verdicts["dynamic"].status == "rejected"
+    assert verdicts["dynamic"].loads[0].loads
+    assert "tflite-runtime 2.14.0: output 'scores' differs" in verdicts["dynamic"].reasons[0]
