@@ -48,8 +48,8 @@ class LoadCheck(Noun):
 
     Attributes:
         loads: it opens, allocates, and gives finite outputs.
-        ok: it also answers the check set as it should. Old runtimes have been seen to load a newer
-            file and compute nonsense from it without a word.
+        ok: it also answers the check set as it should. Old runtimes were seen to open a newer file
+            and compute nonsense from it without a word.
         error: what is wrong, if it is not ok.
     """
 

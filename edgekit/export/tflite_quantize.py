@@ -92,7 +92,8 @@ def quantize(
         raise ConversionError(f"ai-edge-quantizer failed: {_line(exc)}") from exc
     (out / FILE).write_bytes(made)
     tree = flatbuffer.read(out / FILE)
-    if _settle_unread_outputs(tree) + tflite_bias.fit(source, tree):
+    changed = _settle_unread_outputs(tree) + tflite_bias.fit(source, tree)
+    if changed + _state_dense_version(tree):
         flatbuffer.write(tree, out / FILE)
     check(tree, wish)
     _open(out / FILE, wish)
@@ -104,6 +105,46 @@ def quantize(
         "tools": ["ai-edge-quantizer", "ai-edge-litert"],
         "sha256": sha256_file(out / FILE),
     }
+
+
+# A dense layer with a float input and 8-bit weights that have a scale for each output channel came
+# with this version of the operator (tflite/tools/versioning/op_version.cc). ai-edge-quantizer
+# leaves the number as it was; older runtimes then take one scale for all channels and compute
+# nonsense. With the right number they refuse the file.
+PER_CHANNEL_DYNAMIC_DENSE = 12
+
+
+def _state_dense_version(tree: Any) -> int:
+    """Say in the file that it needs that version, if it does; how many entries were changed."""
+    needy = {
+        operator.opcodeIndex
+        for graph in tree.subgraphs
+        for operator in graph.operators
+        if _is_per_channel_dynamic_dense(tree, graph, operator)
+    }
+    codes = [tree.operatorCodes[index] for index in needy]
+    behind = [code for code in codes if code.version < PER_CHANNEL_DYNAMIC_DENSE]
+    for code in behind:
+        code.version = PER_CHANNEL_DYNAMIC_DENSE
+    return len(behind)
+
+
+def _is_per_channel_dynamic_dense(tree: Any, graph: Any, operator: Any) -> bool:
+    from ai_edge_litert import schema_py_generated as schema
+
+    if (
+        tree.operatorCodes[operator.opcodeIndex].builtinCode
+        != schema.BuiltinOperator.FULLY_CONNECTED
+    ):
+        return False
+    data, weights = (graph.tensors[index] for index in operator.inputs[:2])
+    scales = weights.quantization.scale if weights.quantization is not None else None
+    return (
+        flatbuffer.dtype(data) == "float32"
+        and flatbuffer.dtype(weights) == "int8"
+        and scales is not None
+        and len(scales) > 1
+    )
 
 
 # --------------------------------------------------------------------------- calibration

@@ -231,7 +231,8 @@ def _verdict(compared: Outcome, loaded: Outcome) -> Verdict:
         return verdict
     reason = load.error if load.loads else f"{load.runtime} {load.version}: {load.error}"
     status = "rejected" if load.loads else "unloadable"
-    return verdict.model_copy(update={"status": status, "reasons": (reason, *verdict.reasons)})
+    more = () if verdict.status == "accepted" else verdict.reasons
+    return verdict.model_copy(update={"status": status, "reasons": (reason, *more)})
 
 
 def _artifact(export: Done, recipe: Recipe, plan: Plan) -> Artifact:

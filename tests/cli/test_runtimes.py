@@ -24,10 +24,10 @@ def test_what_a_runtime_is_known_not_to_run_stops_the_plan(
 
 
 @pytest.mark.slow
-def test_what_it_turns_out_to_compute_wrongly_is_rejected(
+def test_what_it_turns_out_not_to_load_is_marked(
     edgekit: Run, desk: Path, keras3: Path, data: Path
 ) -> None:
-    """tflite-runtime 2.14 opens a dynamic-range file of today and computes nonsense from it."""
+    """A dense layer with a scale for each channel is too new for tflite-runtime 2.14."""
     text = (shipped("device_profiles") / "raspberry-pi-4.toml").read_text()
     hopeful = text.replace('"float32", "float16", "int8",', '"float32", "dynamic", "int8",')
     (desk / "hopeful.toml").write_text(hopeful)
@@ -40,6 +40,5 @@ def test_what_it_turns_out_to_compute_wrongly_is_rejected(
     verdicts = {v.recipe.name: v.verdict for v in load_build(desk / "b").variants}
     assert verdicts["float32"].status == "accepted"
     assert verdicts["float32"].loads[0].version == "2.14.0"
-    assert verdicts["dynamic"].status == "rejected"
-    assert verdicts["dynamic"].loads[0].loads
-    assert "tflite-runtime 2.14.0: output 'scores' differs" in verdicts["dynamic"].reasons[0]
+    assert verdicts["dynamic"].status == "unloadable"
+    assert "FULLY_CONNECTED' version '12'" in verdicts["dynamic"].reasons[0]

@@ -54,6 +54,7 @@ def test_from_artifact_to_verdict(
         "good": compare_step(good, reference, data, BUILTIN["float32"], good),
         "bad": compare_step(bad, reference, data, BUILTIN["int8"], good),
         "load": load_step(good, check, runtime, BUILTIN["float32"]),
+        "other": load_step(bad, check, runtime, BUILTIN["int8"]),
         "check": check,
     }
     with Pool() as pool:
@@ -73,6 +74,9 @@ def test_from_artifact_to_verdict(
     assert rejected.divergence is not None
     assert rejected.divergence.layer == "dense_0"
     assert LoadCheck.from_json(results["load"].result["load"]).ok
+    other = LoadCheck.from_json(results["other"].result["load"])
+    assert (other.loads, other.ok) == (True, False)
+    assert "output 'scores' differs by up to" in other.error
     _check_set(results["check"].folder, features)
 
 
