@@ -93,6 +93,9 @@ class LocalDevice:
             except FileNotFoundError:  # what a shell on a board answers
                 return CommandResult(exit_code=127, stdout="", stderr=f"{words[0]}: not found")
             except OSError as exc:
+                if exc.errno == errno.EACCES and "/" not in words[0] and not shutil.which(words[0]):
+                    # Only a folder of PATH was closed to us; the program is nowhere.
+                    return CommandResult(exit_code=127, stdout="", stderr=f"{words[0]}: not found")
                 if exc.errno in (errno.EACCES, errno.ENOEXEC, errno.EISDIR):
                     text = f"{words[0]}: {exc.strerror}"
                     return CommandResult(exit_code=126, stdout="", stderr=text)

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -112,6 +113,26 @@ class DeviceContract:
         note = tmp_path / "pid"
         with pytest.raises(DeviceError, match=r"printed more than 1.0 MB and was stopped"):
             device.run(["sh", "-c", f"echo $$ >'{note}'; exec yes"], timeout_seconds=60)
+        assert ends(int(note.read_text()))
+
+    def test_ctrl_c_stops_it_there(self, device: Device, tmp_path: Path) -> None:
+        note = tmp_path / "pid"
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        def press() -> None:
+            while not (note.exists() and note.read_text().endswith("\n")):
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+        before = signal.signal(signal.SIGUSR1, interrupt)
+        try:
+            threading.Thread(target=press, daemon=True).start()
+            with pytest.raises(KeyboardInterrupt):
+                device.run(["sh", "-c", f"echo $$ >'{note}'; sleep 1000"], timeout_seconds=60)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
         assert ends(int(note.read_text()))
 
     def test_it_works_after_a_command_was_stopped(self, device: Device) -> None:

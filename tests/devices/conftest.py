@@ -47,7 +47,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small disk"
     folder.mkdir()
     if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root (unshare -Urm gives enough of it)")
+        pytest.skip("mounting a small disk needs root")
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0777", "tmpfs", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -37,12 +37,25 @@ def test_a_program_that_is_none(tmp_path: Path) -> None:
         assert device.run([str(file)]).exit_code == 126
 
 
+def test_a_closed_folder_in_path_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may look into every folder")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    monkeypatch.setenv("PATH", f"{closed}:{os.environ['PATH']}")
+    with LocalDevice(root=tmp_path / "store") as device:
+        assert device.run(["no such program"]).exit_code == 127
+        assert device.run(["true"]).exit_code == 0
+
+
 def test_a_command_that_is_too_long(tmp_path: Path) -> None:
     with (
         LocalDevice(root=tmp_path / "store") as device,
         pytest.raises(DeviceError, match="cannot run"),
     ):
-        device.run(["true", "x" * 10**7])
+        device.run(["/bin/true", "x" * 10**7])
 
 
 def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:

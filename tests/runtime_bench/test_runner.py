@@ -206,7 +206,7 @@ def test_no_model_at_all(tmp_path: Path) -> None:
 
 def test_a_batch_that_the_model_cannot_take(tmp_path: Path) -> None:
     path = dense_model(tmp_path / "model.tflite")
-    assert error({"model": str(path), "batch": 10**9})[1]["code"] == "model_refused"
+    assert error({"model": str(path), "batch": 2**40})[1]["code"] == "model_refused"
 
 
 def test_the_digest(model: Path) -> None:
