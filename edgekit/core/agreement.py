@@ -15,8 +15,8 @@ Integers that are no quantized values (class indices, counts) must be equal.
 
 Measured on MobileNetV2 and a small CNN, XNNPACK on x86 against XNNPACK on an emulated Cortex-A76
 (LiteRT 2.3 and tflite-runtime 2.14) and against the plain kernels: INT8 at most 2 of 255 steps,
-dynamic range 0.8, 16x8 0.005, float 0.001. Kernels that are wrong are off by 18 to 255 steps. Inputs
-far outside the trained range amplify rounding (up to 44 steps): check with real samples.
+dynamic range 0.8, 16x8 0.005, float 0.001. Kernels that are wrong are off by 18 to 255 steps.
+Inputs far outside the trained range amplify rounding (up to 44 steps): check with real samples.
 """
 
 from __future__ import annotations
