@@ -14,6 +14,7 @@ refused. What happens is printed as one JSON object a line:
     check         outputs for the given inputs were written to the file the job names
     warmup        ns of each warm-up inference
     samples       ns of each inference; may come in several lines
+    interference  how many cores other work kept busy on average while samples were taken, or null
     memory        bytes of resident memory before the load, after it, and at the peak
     done          why sampling stopped: "enough", "max_runs" or "time_budget"
     error         code, message and perhaps hint; the exit status is then 2 to 6
@@ -402,6 +403,40 @@ def environment(sysfs="/sys", proc="/proc"):
     return found
 
 
+class OtherWork:
+    """Watches how much the cores work for others than this process, from now on."""
+
+    # The kernel counts in ticks, of 10 ms as a rule: less than this says nothing.
+    LEAST_SECONDS = 0.2
+
+    def __init__(self, proc="/proc"):
+        self.proc = proc
+        self.busy, self.own, self.began_ns = self._busy(), self._own(), _clock()
+
+    def cores(self):
+        """Cores that others kept busy on average since then; None if that is not known."""
+        busy, seconds = self._busy(), (_clock() - self.began_ns) / 1e9
+        if busy is None or self.busy is None or seconds < self.LEAST_SECONDS:
+            return None
+        return round(max(0.0, busy - self.busy - (self._own() - self.own)) / seconds, 3)
+
+    def _busy(self):
+        """Seconds of work on all cores since the start, those stolen by a hypervisor included.
+
+        The line "cpu": user nice system idle iowait irq softirq steal, in ticks (proc_stat(5)).
+        """
+        text, _ = read_text(self.proc + "/stat")
+        fields = text.split("\n", 1)[0].split() if text else []
+        if len(fields) < 9 or fields[0] != "cpu":
+            return None
+        user, nice, system, _, _, irq, softirq, steal = (int(field) for field in fields[1:9])
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+    def _own(self):
+        times = os.times()
+        return times.user + times.system
+
+
 def read_throttled(sysfs="/sys"):
     """Raspberry Pi's throttling bits as "0x…", or None and why not.
 
@@ -760,9 +795,11 @@ def measure(loaded, job, deadline_ns):
         warmup, _ = sample(
             invoke, job["warmup_runs"], job["warmup_seconds"], job["max_runs"], deadline_ns
         )
+        others = OtherWork()
         samples, stopped = sample(
             invoke, job["runs"], job["min_seconds"], job["max_runs"], deadline_ns
         )
+        other_cores = others.cores()
     except Exception as exc:
         raise Failure(5, "run_failed", "the model fails when it runs: " + _one_line(exc))
     finally:
@@ -770,6 +807,7 @@ def measure(loaded, job, deadline_ns):
     for event, times in (("warmup", warmup), ("samples", samples)):
         for start in range(0, len(times), SAMPLES_A_LINE):
             emit(event, ns=times[start : start + SAMPLES_A_LINE])
+    emit("interference", other_cores=other_cores)
     return stopped
 
 

@@ -19,6 +19,8 @@ class Launch(Noun):
         first_ns: of the first inference; it is in neither of the two lists.
         peak_rss_bytes: resident memory of the whole process at its peak.
         rss_before_load_bytes: the same when runtime and Python were there and the model was not.
+        other_cores: how many cores other work kept busy on average while samples were taken; None
+            where the device does not tell, or for windows too short to tell.
         stopped: why sampling ended: "enough", "max_runs" or "time_budget".
     """
 
@@ -28,6 +30,7 @@ class Launch(Noun):
     samples_ns: tuple[int, ...]
     peak_rss_bytes: int | None
     rss_before_load_bytes: int | None = None
+    other_cores: float | None = None
     stopped: Literal["enough", "max_runs", "time_budget"] = "enough"
 
 

@@ -339,19 +339,18 @@ class SSHDevice:
             DeviceError: the disk is full, or something else arrived than was sent.
             InputError: the file here does not have that digest.
         """
-        _, text = self._script(scripts.SIZE, part)
-        size, arrived = source.stat().st_size, int(text)
-        if arrived != size:
+        size = source.stat().st_size
+        code, text = self._script(scripts.COMMIT, part, target, sha256, str(size), allow=(0, 3, 4))
+        if code == 4:
             self.remove(part)
             _, df = self._script(scripts.FREE, self._store)
             free = scripts.free_bytes(df)
             if free is not None and free < size:
                 raise full_disk(self.address, free, size, self._store)
             raise DeviceError(
-                f"{self.address} took {arrived} of {size} bytes of {str(source)!r}"
+                f"{self.address} took {int(text)} of {size} bytes of {str(source)!r}"
                 + (f": {why}" if why else "")
             )
-        code, _ = self._script(scripts.COMMIT, part, target, sha256, allow=(0, 3))
         if code == 3:
             if sha256_file(source) != sha256:
                 raise InputError(

@@ -43,8 +43,11 @@ APPEND = """cat >>"$1" """
 READ = """cat <"$1" """
 REMOVE = """rm -f -- "$1" """
 
-# $1: part, $2: object, $3: SHA-256 in hex. Exits with 3 if the part has another digest.
+# $1: part, $2: object, $3: SHA-256 in hex, $4: size in bytes. Exits with 3 if the part has another
+# digest, with 4 if it has another size, which is printed.
 COMMIT = """
+have=0; if [ -f "$1" ]; then have=$(stat -c %s "$1" 2>/dev/null || wc -c <"$1"); fi
+if [ "$have" -ne "$4" ]; then echo "$have"; exit 4; fi
 if command -v sha256sum >/dev/null; then sum=$(sha256sum <"$1")
 elif command -v openssl >/dev/null; then sum=$(openssl dgst -sha256 -r <"$1")
 else sum=$(python3 -c 'import hashlib, sys

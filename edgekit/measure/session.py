@@ -203,6 +203,7 @@ def _launch(events: Events) -> Launch:
         samples_ns=events.times("samples"),
         peak_rss_bytes=memory.get("peak_bytes"),
         rss_before_load_bytes=memory.get("before_load_bytes"),
+        other_cores=events["interference"]["other_cores"],
         stopped=events["done"]["stopped"],
     )
 

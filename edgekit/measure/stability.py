@@ -12,6 +12,7 @@ from edgekit.measure.stats import summarize, trend, two_speeds
 
 # Half the 95 % interval of the median, or a trend, above this share of the median.
 TOLERATED_SHARE = 0.05
+TOLERATED_OTHER_CORES = 0.25
 HOT_C = 80.0
 WARMED_C = 10.0
 
@@ -163,13 +164,14 @@ def _temperature(m: Measurement) -> Iterator[Finding]:
         )
 
 
-def _load(m: Measurement) -> Iterator[Finding]:
-    load = m.environment_before.get("load_average")
-    cores = m.hello.get("usable_cores") or m.hello.get("cores")
-    if load and cores and load[0] > 0.5 * cores:
+def _other_work(m: Measurement) -> Iterator[Finding]:
+    seen = [x.other_cores for x in m.launches if x.other_cores is not None]
+    if seen and statistics.median(seen) > TOLERATED_OTHER_CORES:
+        cores = m.hello.get("usable_cores") or m.hello.get("cores")
+        of = f" of {cores}" if cores else ""
         yield Finding(
-            f"other work ran there just before (load {load[0]:.1f} on {cores} cores)",
-            "stop it, wait a minute, and repeat",
+            f"other work kept {statistics.median(seen):.1f}{of} cores busy meanwhile",
+            "stop it and repeat",
         )
 
 
@@ -183,5 +185,5 @@ _LOOKS: tuple[Callable[[Measurement], Iterator[Finding]], ...] = (
     _drift_across,
     _temperature,
     _governor,
-    _load,
+    _other_work,
 )

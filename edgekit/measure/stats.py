@@ -27,7 +27,9 @@ CONFIDENCE = 0.95
 
 
 def estimate(per_launch: Sequence[float]) -> Estimate:
-    """Mean of one value a launch and Student's t interval around it.
+    """Mean of one value a launch and Student's t interval around it, cut off at zero.
+
+    The values are times or rates, so what the interval says below zero is no news.
 
     Raises:
         ValueError: there is no launch.
@@ -40,7 +42,7 @@ def estimate(per_launch: Sequence[float]) -> Estimate:
         return Estimate(value=mean)
     variance = math.fsum((value - mean) ** 2 for value in per_launch) / (count - 1)
     half = student_quantile(count - 1) * math.sqrt(variance / count)
-    return Estimate(value=mean, low=mean - half, high=mean + half)
+    return Estimate(value=mean, low=max(0.0, mean - half), high=mean + half)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,19 @@ from edgekit.core.locate import shipped
 from tests.cli.conftest import Run
 
 
-def test_what_a_runtime_is_known_not_to_run_stops_the_plan(
-    edgekit: Run, desk: Path, tmp_path: Path
-) -> None:
+def profile(desk: Path, variants: str) -> str:
+    """A Raspberry Pi whose tflite-runtime is said to run `variants` only."""
+    text = (shipped("device_profiles") / "raspberry-pi-4.toml").read_text()
+    before, _, after = text.partition('name = "tflite-runtime"')
+    after = re.sub(r"variants = .*", f"variants = [{variants}]", after, count=1)
+    (desk / "own.toml").write_text(f'{before}name = "tflite-runtime"{after}')
+    return "own.toml"
+
+
+def test_what_a_runtime_is_known_not_to_run_stops_the_plan(edgekit: Run, desk: Path) -> None:
+    own = profile(desk, '"float32"')
     answer = edgekit(
-        "convert", "any.keras", "--for", "raspberry-pi-4", "--runtime", "tflite-runtime",
+        "convert", "any.keras", "--for", own, "--runtime", "tflite-runtime",
         "--variant", "dynamic",
     )  # fmt: skip
     assert answer.code == 4
@@ -28,11 +37,8 @@ def test_what_it_turns_out_not_to_load_is_marked(
     edgekit: Run, desk: Path, keras3: Path, data: Path
 ) -> None:
     """A dense layer with a scale for each channel is too new for tflite-runtime 2.14."""
-    text = (shipped("device_profiles") / "raspberry-pi-4.toml").read_text()
-    hopeful = text.replace('"float32", "float16", "int8",', '"float32", "dynamic", "int8",')
-    (desk / "hopeful.toml").write_text(hopeful)
     answer = edgekit(
-        "convert", keras3 / "cnn.keras", "--for", "hopeful.toml", "--runtime", "tflite-runtime",
+        "convert", keras3 / "cnn.keras", "--for", "raspberry-pi-4", "--runtime", "tflite-runtime",
         "--variant", "dynamic", "--variant", "float32", "--calibration", data / "calibration.npz",
         "-o", "b",
     )  # fmt: skip

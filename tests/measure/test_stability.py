@@ -115,12 +115,17 @@ def test_heat() -> None:
     assert seen(STEADY, before=zones[0], after=zones[2]) == ["z:cpu is at 82 °C"]
 
 
-def test_load() -> None:
-    before = {"load_average": [3.0, 1.0, 1.0]}
-    assert seen(STEADY, before=before, hello={"usable_cores": 4}) == [
-        "other work ran there just before (load 3.0 on 4 cores)"
+def test_other_work() -> None:
+    def with_others(*cores: float | None) -> list[Launch]:
+        return [
+            x.model_copy(update={"other_cores": c}) for x, c in zip(STEADY, cores, strict=False)
+        ]
+
+    assert seen(with_others(1.5, 1.2, 0.1, 1.3, 1.1), hello={"usable_cores": 4}) == [
+        "other work kept 1.2 of 4 cores busy meanwhile"
     ]
-    assert seen(STEADY, before=before, hello={"usable_cores": 16}) == []
+    assert seen(with_others(0.0, 0.1, 3.0, 0.1, 0.0)) == []  # one launch is what medians are for
+    assert seen(with_others(None, None, None, None, None)) == []
 
 
 def test_emulation_comes_first() -> None:

@@ -92,6 +92,7 @@ def test_the_events_in_order(model: Path) -> None:
         "first",
         "warmup",
         "samples",
+        "interference",
         "memory",
         "environment",
         "done",
@@ -114,7 +115,8 @@ def test_the_events_in_order(model: Path) -> None:
     assert len(events[4]["ns"]) == 3
     assert len(events[5]["ns"]) == 7
     assert all(ns > 0 for ns in events[5]["ns"])
-    assert events[6]["peak_bytes"] >= events[6]["before_load_bytes"] > 0
+    assert events[6] == {"event": "interference", "other_cores": None}  # too short to tell
+    assert events[7]["peak_bytes"] >= events[7]["before_load_bytes"] > 0
 
 
 def test_count_and_time_must_both_be_reached(model: Path) -> None:
@@ -511,3 +513,20 @@ def test_cpu_names(runner: Any, tmp_path: Path) -> None:
     assert name("processor\t: 0\nModel\t\t: Raspberry Pi 5\n") == "Raspberry Pi 5"
     assert name("CPU implementer\t: 0x41\nCPU part\t: 0xd0b\n") == "implementer 0x41 part 0xd0b"
     assert name("") is None
+
+
+def test_work_of_others_is_told_from_ones_own(runner: Any, tmp_path: Path) -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+
+    def stat(seconds: float) -> None:
+        (tmp_path / "stat").write_text(f"cpu  {int(seconds * ticks)} 0 0 999 9 0 0 0 0 0\ncpu0 …\n")
+
+    stat(10)
+    watch = runner.OtherWork(proc=str(tmp_path))
+    watch.began_ns -= 2_000_000_000  # two seconds ago
+    stat(13)
+    assert watch.cores() == pytest.approx(1.5, abs=0.05)
+    watch.own -= 3.0  # all of it was this process
+    assert watch.cores() == pytest.approx(0, abs=0.05)
+    assert runner.OtherWork(proc=str(tmp_path)).cores() is None  # too short to tell
+    assert runner.OtherWork(proc=str(tmp_path / "none")).cores() is None
