@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.keras_zoo import zoo_for
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -48,11 +46,6 @@ def edgekit(desk: Path) -> Run:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def keras3(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo_for(tmp_path_factory, "keras3")
 
 
 @pytest.fixture(scope="session")

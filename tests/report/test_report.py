@@ -378,7 +378,7 @@ def test_a_browser_shows_it_light_and_dark(
 ) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
-        pytest.skip("chromium")
+        pytest.skip("needs a browser: Debian package chromium")
     image = pytest.importorskip("PIL.Image")
     write_html(build, tmp_path / "report.html", results)
     grounds = []
