@@ -129,7 +129,7 @@ def test_a_cut_during_a_command_is_said(
         pytest.raises(TransientDeviceError, match="was lost while running sh -c"),
     ):
         # the shell's parent is the server's process for this connection
-        device.run(["sh", "-c", "kill -KILL $PPID; sleep 1000"], timeout_seconds=60)
+        device.run(["sh", "-c", "kill -KILL $PPID; sleep 5"], timeout_seconds=60)
 
 
 def test_a_server_that_is_gone_before_a_command(own_server: SSHServer) -> None:
