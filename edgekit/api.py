@@ -145,7 +145,7 @@ def report(build: Build | str | Path, html: str | Path | None = None) -> dict[st
         html: also write the page there.
     """
     from edgekit.jobs.results import results_of
-    from edgekit.report import report_document, write_html
+    from edgekit.reports import report_document, write_html
 
     opened = _opened(build)
     results = results_of(opened)

@@ -28,7 +28,7 @@ def command(build: Path, as_json: bool, raw: bool, html: Path | None) -> None:
     from edgekit.core.build import load_build
     from edgekit.core.errors import UsageError
     from edgekit.jobs.results import results_of
-    from edgekit.report import print_report, report_json, write_html
+    from edgekit.reports import print_report, report_json, write_html
 
     if raw and not as_json:
         raise UsageError("--raw goes with --json")
@@ -45,6 +45,6 @@ def command(build: Path, as_json: bool, raw: bool, html: Path | None) -> None:
 
 def show(build: Build, results: Sequence[Result] = ()) -> None:
     """The terminal's report, for the other commands."""
-    from edgekit.report import print_report
+    from edgekit.reports import print_report
 
     print_report(build, results)

@@ -9,7 +9,7 @@ from edgekit.core.measurement import Measurement
 from edgekit.core.result import Result
 from edgekit.measure.stability import stability
 from edgekit.measure.stats import summarize
-from edgekit.report import write_html
+from edgekit.reports import write_html
 from edgekit.store import Store
 
 PAGE = "report.html"

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.core.result import Estimate
-from edgekit.report.axis import axis, tick_text
-from edgekit.report.plot import (
+from edgekit.reports.axis import axis, tick_text
+from edgekit.reports.plot import (
     CHARACTER,
     SHOWN_RUNS,
     WIDTH,

@@ -5,8 +5,8 @@ The three say the same; `view` has the rows and sentences they share.
 
 from __future__ import annotations
 
-from edgekit.report.document import report_document, report_json
-from edgekit.report.page import report_html, write_html
-from edgekit.report.terminal import print_report
+from edgekit.reports.document import report_document, report_json
+from edgekit.reports.page import report_html, write_html
+from edgekit.reports.terminal import print_report
 
 __all__ = ["print_report", "report_document", "report_html", "report_json", "write_html"]

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.result import Estimate
-from edgekit.report.words import decibel, digits, duration, interval, moment, percent, plain, points
+from edgekit.reports.words import (
+    decibel,
+    digits,
+    duration,
+    interval,
+    moment,
+    percent,
+    plain,
+    points,
+)
 
 
 @pytest.mark.parametrize(

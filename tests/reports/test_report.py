@@ -16,8 +16,8 @@ from edgekit.core.build import Build
 from edgekit.core.errors import OutputError
 from edgekit.core.result import Result, latest
 from edgekit.core.verdict import Verdict
-from edgekit.report import print_report, report_document, report_html, report_json, write_html
-from edgekit.report.view import headline, in_plan_order
+from edgekit.reports import print_report, report_document, report_html, report_json, write_html
+from edgekit.reports.view import headline, in_plan_order
 from tests.samples import result, write_build
 
 HOSTILE = "a; rm -rf ~ <script>alert(1)</script> \" onload='x' {{ 7*7 }} [bold]\x1b[31m\u202e"

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgekit.core.result import Estimate
-from edgekit.report.axis import Axis, axis, tick_text
-from edgekit.report.words import duration, plain, time_unit
+from edgekit.reports.axis import Axis, axis, tick_text
+from edgekit.reports.words import duration, plain, time_unit
 
 WIDTH = 480
 CHARACTER = 7.0  # mean width of a character at 13 px, which narrow screens get

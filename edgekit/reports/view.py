@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgekit.core.build import Build, Variant
 from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
-from edgekit.report.words import (
+from edgekit.reports.words import (
     NO_LABELS,
     NOT_COMPARED,
     decibel,

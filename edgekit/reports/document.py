@@ -26,7 +26,7 @@ from typing import Any
 
 from edgekit.core.build import Build, Variant
 from edgekit.core.result import Result
-from edgekit.report.view import best_name, float32_bytes
+from edgekit.reports.view import best_name, float32_bytes
 
 SCHEMA = 1
 

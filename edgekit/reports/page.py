@@ -18,15 +18,15 @@ from edgekit.core.files import readable_bytes, write_text
 from edgekit.core.preprocess_text import format_operation
 from edgekit.core.result import Result, latest
 from edgekit.core.tensor import Quantization, Signature
-from edgekit.report import plot
-from edgekit.report.view import (
+from edgekit.reports import plot
+from edgekit.reports.view import (
     VariantRow,
     headline,
     in_plan_order,
     setting_words,
     variant_rows,
 )
-from edgekit.report.words import (
+from edgekit.reports.words import (
     NOT_MEASURED,
     digits,
     duration,

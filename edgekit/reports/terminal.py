@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
-from edgekit.report.view import VariantRow, headline, in_plan_order, variant_rows
-from edgekit.report.words import NOT_COMPARED, NOT_MEASURED, duration, interval, plain
+from edgekit.reports.view import VariantRow, headline, in_plan_order, variant_rows
+from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, duration, interval, plain
 
 if TYPE_CHECKING:
     from rich.console import Console

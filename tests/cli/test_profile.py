@@ -1,0 +1,133 @@
+"""From a build to numbers, on this computer and over SSH, and on into a bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.build import load_build
+from tests.cli.conftest import Answer, Run
+from tests.sshd import SSHServer
+
+pytestmark = pytest.mark.slow
+QUICK = ["--launches", "2", "--runs", "5", "--min-seconds", "0", "--warmup-seconds", "0"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, keras3: Path, data: Path) -> Path:
+    """A build with a float and an INT8 variant."""
+    folder = tmp_path_factory.mktemp("made") / "build"
+    subprocess.run(
+        [sys.executable, "-m", "edgekit", "convert", keras3 / "cnn.keras", "--for", "host",
+         "--variant", "float32", "--variant", "int8", "--calibration", data / "calibration.npz",
+         "-o", folder],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def build(made: Path, desk: Path) -> Path:
+    shutil.copytree(made, desk / "build")
+    return desk / "build"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SSHServer]:
+    """A board on loopback that nobody trusts yet."""
+    server = SSHServer(tmp_path / "sshd")
+    server.configure(monkeypatch)
+    yield server
+    server.stop()
+
+
+def on_board(edgekit: Run, *more: str) -> Answer:
+    return edgekit(
+        "profile", "build", "--on", "ssh://board", "--python", sys.executable, *QUICK, *more
+    )
+
+
+def test_measured_here_reported_and_bundled(edgekit: Run, build: Path, desk: Path) -> None:
+    answer = edgekit("profile", "build", "--on", "local", "--all", *QUICK)
+    assert answer.code == 0, answer.err
+    assert "Median" in answer.out
+    document = json.loads(edgekit("report", "build", "--json").out)
+    assert {m["variant"] for m in document["measurements"]} == {"float32", "int8"}
+    assert edgekit("report", "build", "--html", "page.html").code == 0
+    assert "int8" in (desk / "page.html").read_text()
+
+    bundled = edgekit("bundle", "build", "-o", "out")
+    assert bundled.code == 0, bundled.err
+    digest = bundled.out.split("--digest ")[1].strip()
+    assert edgekit("verify", "out", "--digest", digest).code == 0
+    manifest = json.loads((desk / "out" / "manifest.json").read_text())
+    assert manifest["artifacts"][0]["variant"] == "int8"
+    (desk / "out" / "extra").write_text("")
+    refused = edgekit("verify", "out")
+    assert refused.code == 8
+    assert "extra" in refused.err
+
+
+def test_measured_over_ssh(edgekit: Run, build: Path, server: SSHServer) -> None:
+    server.trust()
+    first = on_board(edgekit)
+    assert first.code == 0, first.err
+    assert "ssh://board" in first.out
+    held = edgekit("clean", "--on", "ssh://board", "--dry-run")
+    assert held.code == 0, held.err
+    assert "0 entries" not in held.out
+    assert edgekit("clean", "--on", "ssh://board").code == 0
+    assert " 0 entries" in edgekit("clean", "--on", "ssh://board", "--dry-run").out
+
+
+def test_an_unknown_board_is_not_talked_to(edgekit: Run, build: Path, server: SSHServer) -> None:
+    answer = on_board(edgekit)
+    assert answer.code == 7
+    assert "host key" in answer.err
+    assert "SHA256:" in answer.err
+
+
+def test_a_board_that_computes_something_else_is_found_out(
+    edgekit: Run, build: Path, server: SSHServer
+) -> None:
+    """This computer's answers are swapped for another variant's, as if the board were wrong."""
+    server.trust()
+    import numpy as np
+
+    path = build / "check" / "int8.npz"
+    with np.load(path) as found:
+        arrays = {name: found[name] for name in found.files}
+    arrays["out:scores"] = arrays["out:scores"][::-1].copy()
+    np.savez(path, **arrays)
+    answer = on_board(edgekit)
+    assert answer.code == 7
+    assert "differs by up to" in answer.err
+
+
+def test_a_board_without_a_runtime_says_what_to_install(
+    edgekit: Run, build: Path, server: SSHServer
+) -> None:
+    server.trust()
+    bare = "/usr/bin/python3"
+    if not Path(bare).exists():
+        pytest.skip("needs another Python: Debian package python3")
+    answer = edgekit("profile", "build", "--on", "ssh://board", "--python", bare, *QUICK)
+    assert answer.code == 7
+    assert "pip install ai-edge-litert" in answer.err
+
+
+def test_a_build_that_was_changed_is_not_measured(edgekit: Run, build: Path) -> None:
+    artifact = load_build(build).variant("int8").artifact
+    assert artifact is not None
+    with open(build / artifact.files[0].path, "ab") as file:
+        file.write(b"x")
+    answer = edgekit("profile", "build", "--on", "local")
+    assert answer.code == 3
+    assert "was changed after the build" in answer.err
