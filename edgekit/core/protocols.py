@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
+from edgekit.core.eviction import StoreUsage
 from edgekit.core.noun import Noun
 from edgekit.core.tensor import Signature
 
@@ -36,13 +37,6 @@ class CommandResult(Noun):
     exit_code: int
     stdout: str
     stderr: str
-
-
-class StoreUsage(Noun):
-    """What a device's store holds, or what was removed from it."""
-
-    entries: int
-    size_bytes: int
 
 
 class Device(Protocol):

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Self
 
 from edgekit.core.errors import DeviceError, InputError, UsageError
+from edgekit.core.eviction import StoreUsage, evict, usage_of
 from edgekit.core.locate import cache_dir
-from edgekit.core.protocols import CommandResult, StoreUsage
+from edgekit.core.protocols import CommandResult
 from edgekit.devices.files import Write, write_whole
 from edgekit.devices.limits import (
     STALE_MINUTES,
@@ -178,22 +179,16 @@ class LocalDevice:
             raise DeviceError(f"cannot remove {remote!r}: {exc.strerror}") from exc
 
     def usage(self) -> StoreUsage:
-        files = self._files()
-        return StoreUsage(entries=len(files), size_bytes=sum(size for _, size, _ in files))
+        return usage_of(self._files())
 
     def trim(self, limit_bytes: int | None = None) -> StoreUsage:
         limit = self._limit_bytes if limit_bytes is None else limit_bytes
-        files = sorted(self._files())
-        total = sum(size for _, size, _ in files)
-        removed = freed = 0
-        for _, size, path in files:
-            if total - freed <= limit:
-                break
-            if path in self._in_use:
-                continue
-            self.remove(str(path))
-            removed, freed = removed + 1, freed + size
-        return StoreUsage(entries=removed, size_bytes=freed)
+        return evict(
+            self._files(),
+            limit,
+            in_use=self._in_use.__contains__,
+            remove=lambda path: self.remove(str(path)),
+        )
 
     def _files(self) -> list[tuple[float, int, Path]]:
         """Time of last use, size in bytes and path of each file in the store."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from edgekit.core.protocols import StoreUsage
+from edgekit.core.eviction import StoreUsage
 from edgekit.devices import open_device
 from edgekit.work import environments as managed
 from edgekit.work.cache import Cache

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import UsageError
+from edgekit.core.eviction import StoreUsage, evict, usage_of
 from edgekit.core.files import unwritable
 from edgekit.core.locate import cache_dir
 
@@ -26,14 +27,6 @@ class Entry:
     key: str
     folder: Path
     result: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What the cache holds."""
-
-    entries: int
-    size_bytes: int
 
 
 class Cache:
@@ -106,24 +99,17 @@ class Cache:
         self._in_use.add(key)
         return Entry(key, folder, result), True
 
-    def usage(self) -> Usage:
-        entries = self._entries()
-        return Usage(len(entries), sum(size for _, size, _ in entries))
+    def usage(self) -> StoreUsage:
+        return usage_of(self._entries())
 
-    def trim(self, limit_bytes: int | None = None) -> Usage:
+    def trim(self, limit_bytes: int | None = None) -> StoreUsage:
         """Remove what was used longest ago until the rest is under the limit; what was removed."""
-        limit = self.limit_bytes if limit_bytes is None else limit_bytes
-        entries = sorted(self._entries())
-        total = sum(size for _, size, _ in entries)
-        removed = freed = 0
-        for _, size, folder in entries:
-            if total - freed <= limit:
-                break
-            if folder.name in self._in_use:
-                continue
-            shutil.rmtree(folder, ignore_errors=True)
-            removed, freed = removed + 1, freed + size
-        return Usage(removed, freed)
+        return evict(
+            self._entries(),
+            self.limit_bytes if limit_bytes is None else limit_bytes,
+            in_use=lambda folder: folder.name in self._in_use,
+            remove=lambda folder: shutil.rmtree(folder, ignore_errors=True),
+        )
 
     def _entries(self) -> list[tuple[float, int, Path]]:
         """Time of last use, size in bytes and folder of each entry."""
