@@ -10,7 +10,7 @@ from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
 from edgekit.reports.view import VariantRow, headline, in_plan_order, variant_rows
-from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, duration, interval, plain
+from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, duration, interval, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,7 +120,7 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
     table.add_column("Variant", overflow="fold")
     if mixed > 1:
         table.add_column("T×B", justify="right", no_wrap=True)
-    for head in ("Median", "95 % interval", "p90", "p99", "Load", "Memory"):
+    for head in ("Median", "p90", "p99", "Per s", "Load", "Memory"):
         table.add_column(head, justify="right", no_wrap=True)
     for result in results:
         summary, settings = result.summary, result.measurement.settings
@@ -128,17 +128,19 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
         cells = [plain(result.measurement.variant) + ("" if summary.stable else " !")]
         if mixed > 1:
             cells.append(f"{settings.threads}×{settings.batch}")
+        estimates = (summary.median_ns, summary.p90_ns, summary.p99_ns)
+        cells += [duration(estimate.value) for estimate in estimates]
         cells += [
-            duration(summary.median_ns.value),
-            interval(summary.median_ns),
-            duration(summary.p90_ns.value),
-            duration(summary.p99_ns.value),
+            digits(summary.throughput_per_second.value),
             duration(summary.load_ns.value),
             NOT_MEASURED if peak is None else readable_bytes(peak),
         ]
         table.add_row(*(Text(cell) for cell in cells))
+        below = [""] * (2 if mixed > 1 else 1) + [interval(estimate) for estimate in estimates]
+        table.add_row(*(Text(cell, style="dim") for cell in below))
     console.print(table)
     console.print()
+    console.print("per s: throughput in samples; below each time: its 95 % interval")
     if mixed > 1:
         console.print("T×B: threads × batch")
     for result in results:
