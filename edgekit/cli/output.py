@@ -107,10 +107,17 @@ class DeviceProgress(_Live):
     def __init__(self) -> None:
         super().__init__()
         self._current = "connecting"
+        self._variant = ""
+        self._started = 0.0
 
     def __call__(self, variant: str, what: str, done: int, of: int) -> None:
         with self._lock:
+            if variant != self._variant:
+                self._variant, self._started = variant, time.monotonic()
             self._current = f"{variant}: {what} {done} of {of}"
+            if what == "measure" and done == of:
+                took = time.monotonic() - self._started
+                self._say(f"  {took:5.1f} s  {variant}: {of} launches")
 
     def _now(self) -> str:
         return self._current
