@@ -64,7 +64,7 @@ class CheckSet(Noun):
 class DataNote(Noun):
     """What data was used for what, and what was done to it that the user may not expect.
 
-    `overlap` counts samples that are in both sets.
+    `judged_on` says what the verdicts rest on; `overlap` counts samples that are in both sets.
     """
 
     calibration: str = ""
@@ -73,6 +73,7 @@ class DataNote(Noun):
     evaluation: str = ""
     evaluation_digest: str = ""
     evaluation_samples: int = 0
+    judged_on: Literal["evaluation", "calibration", "random"] = "evaluation"
     overlap: int = 0
     notes: tuple[str, ...] = ()
 

@@ -149,6 +149,7 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
         evaluation=f"{evaluation.origin}: {evaluation.choice}",
         evaluation_digest=evaluation.digest,
         evaluation_samples=evaluation.count,
+        judged_on="evaluation" if "evaluation" in sets else "calibration" if sets else "random",
         overlap=shared,
         notes=tuple(notes),
     )

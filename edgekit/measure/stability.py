@@ -81,7 +81,7 @@ def _drift_inside(m: Measurement) -> Iterator[Finding]:
     if typical > TOLERATED_SHARE:
         yield Finding(
             f"inferences get {typical:.0%} slower within a launch",
-            "it heats up: cool the board, or measure for as long as it will work (--min-seconds)",
+            "heat, as a rule: cool the board, or measure as long as it will work (--min-seconds)",
         )
     elif typical < -TOLERATED_SHARE:
         yield Finding(

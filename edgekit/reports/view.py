@@ -117,7 +117,7 @@ def headline(build: Build, results: Sequence[Result]) -> list[str]:
     lines = [f"{accepted} of {total} variant{'s' if total != 1 else ''} accepted."]
     best = next((row for row in variant_rows(build) if row.best), None)
     if best is None:
-        lines.append("None can be used as it is; the reasons are in the table.")
+        lines.append("None can be used as it is; the reasons are below.")
         return lines
     facts = [best.size]
     if best.of_float32 and best.ratio != 1:
@@ -141,18 +141,43 @@ def headline(build: Build, results: Sequence[Result]) -> list[str]:
 def warnings(build: Build, results: Sequence[Result]) -> list[str]:
     """What a reader must know before trusting the numbers."""
     found = []
-    if build.data.overlap:
+    data, board = build.data, build.profile
+    if data.judged_on == "random":
         found.append(
-            f"{build.data.overlap} samples are in both the calibration and the evaluation data, "
-            "so the accuracy is flattered."
+            f"No data was given: judged on {data.evaluation_samples} random inputs, which shows "
+            "that the files compute the same, not how well (--evaluate)."
         )
-    if build.profile.transport != "local" and any(r.measurement.device == "local" for r in results):
-        found.append(f"Times on “local” are of this computer, not of a {build.profile.title}.")
+    if data.judged_on == "calibration":
+        found.append(
+            f"Judged on the {data.evaluation_samples} calibration samples themselves: the verdict "
+            "is flattered (--evaluate)."
+        )
+    if data.overlap:
+        found.append(
+            f"{data.overlap} samples are in both the calibration and the evaluation data: the "
+            "verdict is flattered."
+        )
+    found += [f"{note[:1].upper()}{note[1:]}." for note in data.notes]
+    if board.transport != "local" and any(r.measurement.device == "local" for r in results):
+        found.append(f"Times on “local” are of this computer, not of a {board.title}.")
+    others = {
+        r.measurement.device: machine
+        for r in results
+        if (machine := r.measurement.hello.get("machine")) not in (None, board.arch)
+        and r.measurement.device != "local"
+    }
+    for device, machine in others.items():
+        found.append(
+            f"“{device}” is {machine}, a {board.title} is {board.arch}: these are not its times."
+        )
     if any(r.measurement.emulated for r in results):
         found.append("Times on an emulated processor say nothing about a real one.")
     unstable = sum(not r.summary.stable for r in results)
     if unstable:
-        found.append(f"{unstable} of {len(results)} measurements are unstable; see each for why.")
+        verb = "is" if unstable == 1 else "are"
+        found.append(
+            f"{unstable} of {len(results)} measurements {verb} unstable; see each for why."
+        )
     return found
 
 
