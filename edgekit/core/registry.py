@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import UnknownNameError, UsageError
+
+
+def refuse_file(reference: str) -> None:
+    """Raise UsageError if `reference` names a function by its file, ``folder/mk.py:function``.
+
+    Importing ``mk.py`` would run mk, and only then find that it is no package with a ``py`` in it.
+    """
+    file, _, attribute = reference.rpartition(":")
+    if not file.endswith(".py") or "://" in reference:
+        return
+    folder, _, name = file.replace("\\", "/").rpartition("/")
+    where = f", in the folder {folder!r}" if folder else ""
+    raise UsageError(
+        f"{reference!r} names a file; a function is named by its module, without .py",
+        hint=f"write {name.removesuffix('.py')}:{attribute or 'function'}{where}",
+    )
 
 
 def resolve(reference: str) -> Any:
@@ -16,6 +34,7 @@ def resolve(reference: str) -> Any:
     Raises:
         UsageError: not of that form, no such module, or no such attribute in it.
     """
+    refuse_file(reference)
     module_name, colon, attribute = reference.partition(":")
     if not colon or not module_name or not attribute:
         raise UsageError(f"{reference!r} is not of the form package.module:name")
@@ -35,6 +54,18 @@ def resolve(reference: str) -> Any:
         except AttributeError as exc:
             raise UsageError(f"{reference!r}: {module_name} has no {attribute!r}") from exc
     return found
+
+
+def resolve_own(reference: str) -> Any:
+    """`resolve` for a function that the user named: its module may lie in the current folder.
+
+    Only now does that folder join the places that modules come from, at their end. Libraries look
+    for packages that they can do without, and a pandas.py beside a model is none of the user's.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    return resolve(reference)
 
 
 class Registry:

@@ -23,6 +23,7 @@ from edgekit.core.errors import DataError
 from edgekit.core.files import sha256_file
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
+from edgekit.core.registry import refuse_file
 from edgekit.core.tensor import Signature
 from edgekit.data.check import check_data
 from edgekit.work.steps import Done, Step
@@ -47,6 +48,7 @@ def open_data(
         choice: which samples; all of them if not given.
 
     Raises:
+        UsageError: a function is named by its file.
         DataError: nothing there, or nothing of those forms.
     """
     common = {
@@ -59,6 +61,7 @@ def open_data(
         return _images(path, common, choice)
     if path.is_file():
         return _arrays(path, common)
+    refuse_file(reference)
     if ":" in reference and not reference.endswith((".npy", ".npz")):
         return _function(reference, common)
     what = "is not a regular file" if path.exists() else "does not exist"

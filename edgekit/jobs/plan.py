@@ -11,6 +11,7 @@ from edgekit.core.model import Model
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.profile import DeviceProfile, Runtime, load_profile
 from edgekit.core.recipe import Calibration, Recipe, load_recipe
+from edgekit.core.registry import refuse_file
 from edgekit.data import open_data
 from edgekit.sources import SOURCES
 from edgekit.work.protocols import Source
@@ -112,8 +113,11 @@ def open_model(
     """The source that reads `reference`, and the model's handle.
 
     Raises:
+        UsageError: a function is named by its file.
         ModelError: there is nothing there, or no source knows that kind of file.
     """
+    if not Path(reference).exists():
+        refuse_file(reference)
     for name in SOURCES:
         source: Source = SOURCES[name]()
         if source.accepts(reference):

@@ -31,8 +31,12 @@ def make(desk: Path) -> None:
         (["convert", "no.keras", "--for", "host"], 3, "no.keras"),
         (["convert", "folder", "--for", "host"], 3, "folder"),
         (["convert", "no.such.module:f", "--for", "host", "--variant", "float32"], 2, "no module"),
+        (["convert", "mk.py:f", "--for", "host", "--variant", "float32"], 2, "write mk:f"),
+        (["convert", "a/mk.py:f", "--for", "host", "--variant", "float32"], 2, "write mk:f"),
+        (["convert", "os:f", "--for", "host", "--calibration", "mk.py:f"], 2, "write mk:f"),
         (["convert", "text.keras", "--for", "host", "--shape", "image"], 2, "NAME=SIZES"),
         (["convert", "text.keras", "--for", "host", "--max-drop", "-1"], 2, "max-drop"),
+        (["convert", "text.keras", "--for", "host", "--max-drop", "nan"], 2, "max_drop = nan"),
         (["convert", "text.keras", "--for", "host", "--preprocess", "resise=1x1"], 2, "resize"),
         (["convert", "text.keras", "--for", "host", "--labels", "no.txt"], 2, "no.txt"),
         (["profile", "folder", "--on", "local"], 3, "is not a build"),
@@ -59,6 +63,15 @@ def test_it_says_what_is_wrong_and_what_to_do(
     complaint = answer.err[answer.err.index("error:") :].strip().splitlines()
     assert 1 <= len(complaint) <= 3
     assert sorted(desk.rglob("*")) == before
+
+
+def test_the_plan_alone_finds_an_unwritable_place(edgekit: Run, desk: Path, keras3: Path) -> None:
+    command = ["convert", keras3 / "cnn.keras", "--for", "host", "--variant", "float32", "--plan"]
+    assert edgekit(*command).code == 0
+    refused = edgekit(*command, "-o", "/proc/build")
+    assert refused.code == 9
+    assert "/proc/build" in refused.err
+    assert list(desk.iterdir()) == []
 
 
 def test_a_folder_that_is_no_build_is_never_replaced(edgekit: Run, desk: Path) -> None:
