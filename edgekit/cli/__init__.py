@@ -91,7 +91,7 @@ def main() -> None:
         _complain(exc.format_message(), hint, "")
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted; nothing half-done was kept", err=True)
+        click.echo("interrupted; nothing half-done was kept", err=True)
         sys.exit(130)
     except ModuleNotFoundError as exc:
         package = (exc.name or "").partition(".")[0]

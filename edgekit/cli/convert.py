@@ -97,7 +97,7 @@ def command(
     from edgekit.cli.output import StepProgress
     from edgekit.core.preprocess_text import read_preprocessing
     from edgekit.core.preprocessing import Preprocessing
-    from edgekit.jobs.convert import convert, require_usable
+    from edgekit.jobs.convert import check_output, convert, require_usable
     from edgekit.jobs.plan import Wish, make_plan
 
     chosen = {"samples": samples, "choice": choice, "seed": seed}
@@ -124,6 +124,7 @@ def command(
         err=True,
     )
     if plan_only:
+        check_output(target)
         return
     with StepProgress() as progress:
         build = convert(plan, target, progress=progress)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -48,13 +50,15 @@ def command(output: Path) -> None:
         "model and data": output,
         "build": build.folder,
         "report": build.folder / PAGE,
-        "bundle": made.folder,
+        "bundle": output / made.folder.name,
     }
     for name, place in places.items():
         click.echo(f"{name:<16}{place}")
+    # make demo runs it from an environment that is not on PATH.
+    program = "edgekit" if shutil.which("edgekit") else Path(sys.argv[0])
     click.echo(
         f"\nThe times above are this computer's, not a Raspberry Pi's. For a Pi's own:\n"
-        f"  edgekit profile {build.folder} --all --on ssh://pi@raspberrypi.local"
+        f"  {program} profile {build.folder} --all --on ssh://pi@raspberrypi.local"
     )
 
 

@@ -81,7 +81,8 @@ class StepProgress(_Live):
         super().__exit__(*exc)
         took = time.monotonic() - self._started
         if self._done or self._cached:
-            self._say(f"  {self._done} steps done, {self._cached} known already, {took:.1f} s")
+            steps = "step" if self._done == 1 else "steps"
+            self._say(f"  {self._done} {steps} done, {self._cached} known already, {took:.1f} s")
 
     def __call__(self, step: Step, event: str) -> None:
         with self._lock:

@@ -57,11 +57,11 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def unwritable(path: Path, exc: OSError) -> OutputError:
+def unwritable(path: Path, exc: OSError, *, hint: str = "") -> OutputError:
     """The error for a place that cannot be written."""
     return OutputError(
         f"cannot write {str(path)!r}: {exc.strerror or exc}",
-        hint="choose another place with -o, or free some space",
+        hint=hint or "choose another place with -o, or free some space",
     )
 
 

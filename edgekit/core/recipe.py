@@ -8,6 +8,8 @@ The built-in recipes are the named variants. A recipe file is the same thing in 
     io = "integer"
     [budget]
     max_drop = 0.5
+
+The README's section "Recipes" tells all keys.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ class Budget(Noun):
         min_snr_db: signal-to-noise ratio of every output, 10·log10(Σ signal² / Σ error²), in dB.
     """
 
-    max_drop: float = Field(default=1.0, ge=0)
-    min_snr_db: float = 10.0
+    max_drop: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    min_snr_db: float = Field(default=10.0, allow_inf_nan=False)
 
 
 class Calibration(Noun):
@@ -78,6 +80,12 @@ class Recipe(Noun):
         return self.quantization
 
 
+class _RecipeFile(Recipe):
+    """A recipe as written by a person, who says which schema it is."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+
+
 # Budgets: float files must reproduce the source nearly to rounding. 8-bit weights alone leave 20 to
 # 40 dB on healthy networks, 8-bit activations with them some less; below 10 dB a tenth of the
 # output's power is error.
@@ -99,7 +107,7 @@ def load_recipe(reference: str) -> Recipe:
 
     Raises:
         UnknownNameError: no built-in recipe has that name.
-        UsageError: the file is missing or not a valid recipe.
+        UsageError: the file is missing or not a valid recipe, or takes a built-in one's name.
     """
     if not reference.endswith(".toml"):
         if reference not in BUILTIN:
@@ -112,6 +120,16 @@ def load_recipe(reference: str) -> Recipe:
         raise UsageError(f"cannot read the recipe {reference!r}: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise UsageError(f"{reference}: not valid TOML: {exc}") from exc
-    if "schema" not in data:
-        raise UsageError(f"{reference}: key 'schema' is missing; write schema = 1")
-    return Recipe.from_json(data, where=reference)
+    try:
+        written = _RecipeFile.from_json(data, where=reference)
+    except UsageError as exc:
+        if "schema" not in data:
+            exc.hint = "write schema = 1 in its first line"
+        raise
+    recipe = Recipe.from_json(written.to_json(), where=reference)
+    if recipe != BUILTIN.get(recipe.name, recipe):
+        raise UsageError(
+            f"{reference}: name = {recipe.name!r} is a built-in variant's, and that is another "
+            "recipe; choose another name"
+        )
+    return recipe

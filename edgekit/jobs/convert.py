@@ -18,7 +18,7 @@ from edgekit import __version__
 from edgekit.core.artifact import Artifact, File
 from edgekit.core.build import BUILD_FILE, Build, CheckSet, DataNote, Variant, save_build
 from edgekit.core.dataset import DataSet
-from edgekit.core.errors import EdgekitError, OutputError, RejectedError
+from edgekit.core.errors import ConversionError, EdgekitError, OutputError, RejectedError
 from edgekit.core.files import replaced_folder, sha256_file, unwritable
 from edgekit.core.model import Model
 from edgekit.core.recipe import BUILTIN, Recipe
@@ -28,7 +28,13 @@ from edgekit.data import check_data, overlap, random_data, read_data
 from edgekit.export import EXPORTERS
 from edgekit.jobs.plan import Plan
 from edgekit.jobs.results import write_page
-from edgekit.verify import check_set_step, compare_step, load_step, reference_step
+from edgekit.verify import (
+    check_set_step,
+    compare_step,
+    environment_step,
+    load_step,
+    reference_step,
+)
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
 from edgekit.work.steps import Done, Outcome, Progress, Step, run_steps, tool_versions
@@ -67,7 +73,7 @@ def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -
         EdgekitError: the model and the data do not go together, or a place cannot be written;
             nothing is written then.
     """
-    _check_output(output)
+    check_output(output)
     wish = plan.wish
     cache = Cache()
     with Pool() as pool:
@@ -93,7 +99,8 @@ def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -
     return build
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
+    """Raise OutputError if a build cannot be written there, or something else is there."""
     if (
         output.exists()
         and not (output / BUILD_FILE).is_file()
@@ -123,11 +130,15 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
         model = Model.from_json(saved.result["model"])
         model = model.model_copy(update={"path": str(saved.folder / model.path)})
     steps: dict[str, Step] = {"inspect": plan.source.inspect(model)}
+    if (environment := environment_step(plan.runtime)) is not None:
+        steps["environment"] = environment
     if plan.calibration is not None:
         steps["calibration"] = plan.calibration
     if plan.evaluation is not None:
         steps["evaluation"] = plan.evaluation
     outcomes = run_steps(steps.values(), pool=pool, cache=cache, progress=progress)
+    if environment is not None:
+        _done(outcomes[environment])
     signature = Signature.from_json(_done(outcomes[steps["inspect"]]).result["signature"])
     sets = {
         name: read_data(_done(outcomes[steps[name]]))
@@ -285,14 +296,20 @@ def _write(build: Build, made: list[_Made], output: Path) -> None:
 
 
 def require_usable(build: Build) -> None:
-    """Raise RejectedError if a variant that was named, or every variant, cannot be used."""
+    """Check that every variant that was named, or one of the plan, can be used.
+
+    Raises:
+        RejectedError: one is over its budget, or the board's runtime refuses it.
+        ConversionError: one could not be made or checked at all.
+    """
     bad = [v for v in build.variants if v.verdict.status != "accepted"]
     named = [v for v in bad if v.named]
     if not named and len(bad) < len(build.variants):
         return
     worst = (named or bad)[0]
     count = f" (and {len(named or bad) - 1} more)" if len(named or bad) > 1 else ""
-    raise RejectedError(
+    kind = ConversionError if worst.verdict.status == "failed" else RejectedError
+    raise kind(
         f"{worst.recipe.name} is {worst.verdict.status}: {'; '.join(worst.verdict.reasons)}{count}",
         hint=f"the build is kept: edgekit report {build.folder}",
     )
@@ -305,4 +322,4 @@ def _done(outcome: Outcome) -> Done:
 
 
 def _reason(error: EdgekitError) -> str:
-    return " ".join(part for part in (error.message, error.hint) if part)
+    return "; ".join(part for part in (error.message, error.hint) if part)

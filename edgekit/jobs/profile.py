@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from edgekit.core.build import Build, Variant
+from edgekit.core.errors import InputError
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.profile import probe_host
 from edgekit.core.result import Result
@@ -77,11 +78,16 @@ def _subject(build: Build, variant: Variant) -> Subject:
     assert variant.artifact is not None
     file = variant.artifact.files[0]
     check = build.folder / "check" / f"{variant.recipe.name}.npz"
+    if not check.is_file():
+        raise InputError(
+            f"{str(check)!r} is missing: without it a board that computes wrong is not found out",
+            hint="run edgekit convert again; what did not change comes from the cache",
+        )
     return Subject(
         path=build.folder / Path(file.path),
         sha256=file.sha256,
         quantization=variant.recipe.quantization,
         build_name=build.name,
         variant=variant.recipe.name,
-        check=check if check.is_file() else None,
+        check=check,
     )

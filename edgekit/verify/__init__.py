@@ -13,15 +13,18 @@ Every function here gives a step and does nothing itself.
 
 from __future__ import annotations
 
+import uuid
+
 from edgekit.core.dataset import DataSet
 from edgekit.core.files import sha256_file
 from edgekit.core.locate import shipped
 from edgekit.core.model import Model
 from edgekit.core.profile import Runtime
 from edgekit.core.recipe import Recipe
+from edgekit.work.environments import ready_python
 from edgekit.work.steps import Step
 
-__all__ = ["check_set_step", "compare_step", "load_step", "reference_step"]
+__all__ = ["check_set_step", "compare_step", "environment_step", "load_step", "reference_step"]
 
 RUNNER = "edgekit_bench.py"
 TOOLS = {"tensorflow": ("tensorflow", "keras", "tf-keras", "numpy")}
@@ -92,6 +95,22 @@ def compare_step(
         worker="plain",
         arguments=said,
         needs={"figures": figures, "layers": layers},
+    )
+
+
+def environment_step(runtime: Runtime) -> Step | None:
+    """The step that installs the board's `runtime` here with pip; None if it is there already.
+
+    The step raises PlanError if it cannot be had.
+    """
+    if ready_python(runtime.name, runtime.version) is not None:
+        return None
+    return Step(
+        title=f"install {runtime.name} {runtime.version} with pip, once",
+        function="edgekit.verify.load:prepare",
+        worker="plain",
+        arguments={"runtime": runtime.name, "version": runtime.version},
+        identity={"call": uuid.uuid4().hex},  # whether it is there is looked up, not remembered
     )
 
 

@@ -72,6 +72,7 @@ def run(out: Path, data: dict[str, Any], artifact: str, reference: str) -> dict[
         "samples": samples.count,
         "outputs": [watcher.figures() for watcher in watchers],
         "classes": _classes(watchers),
+        "commonest": None if labels is None else _share_of_commonest(labels),
     }
 
 
@@ -116,6 +117,54 @@ class Sums:
 
 
 @dataclass
+class Variation:
+    """What of a source's answers differs between samples, and how much of that the error drowns.
+
+    A large offset (a price, a temperature in kelvin) makes any ratio to the whole signal look fine
+    while 8 bits no longer resolve what the model has to say; so can large numbers beside small ones
+    in one output (boxes beside scores).
+    """
+
+    signal: Reals | None = None  # Σ (r − shift)² of each element of a sample
+    error: Reals | None = None  # Σ (r − a)²
+    sums: Reals | None = None  # Σ (r − shift)
+    shift: Reals | None = None  # the first sample: keeps the sums small
+    count: int = 0
+
+    def add(self, reference: Reals, artifact: Reals) -> None:
+        """Take in (samples, …) of both."""
+        import numpy as np
+
+        if not len(reference):
+            return
+        reference, artifact = (values.reshape(len(values), -1) for values in (reference, artifact))
+        if self.shift is None:
+            self.shift = reference[0].copy()
+            self.signal, self.error, self.sums = (np.zeros_like(self.shift) for _ in range(3))
+        moved = reference - self.shift
+        self.signal += np.square(moved).sum(axis=0)
+        self.error += np.square(reference - artifact).sum(axis=0)
+        self.sums += moved.sum(axis=0)
+        self.count += len(reference)
+
+    def figures(self, columns: int) -> dict[str, Any] | None:
+        """The ratio of what varies to the error in dB, and which of the `columns` (of the last
+        axis) the error drowns. None if the samples do not differ, or there is no error.
+        """
+        import numpy as np
+
+        if self.signal is None or self.sums is None or self.error is None or self.count < 2:
+            return None
+        varying = np.maximum(0.0, self.signal - np.square(self.sums) / self.count)
+        if not varying.any() or not self.error.any():
+            return None
+        ratio = math.log10(float(varying.sum())) - math.log10(float(self.error.sum()))
+        each, noise = (v.reshape(-1, columns).sum(axis=0) for v in (varying, self.error))
+        lost = np.flatnonzero((each > 0) & (noise >= each))
+        return {"snr_db": 10 * ratio, "lost": lost.tolist(), "columns": columns}
+
+
+@dataclass
 class Watcher:
     """One output, watched over all samples."""
 
@@ -128,6 +177,8 @@ class Watcher:
     labelled: bool
     sums: Sums = field(default_factory=Sums)
     logit_sums: Sums = field(default_factory=Sums)
+    variation: Variation = field(default_factory=Variation)
+    columns: int = 1
     count: int = 0
     agreed: int = 0
     not_finite: int = 0
@@ -159,6 +210,8 @@ class Watcher:
         self.not_finite += int((~finite).sum())
         self.count += len(given)
         self.sums.add(expected[finite], given[finite])
+        self.columns = expected.shape[-1] if expected.ndim > 1 else 1
+        self.variation.add(expected[finite], given[finite])
         if self.softmax is not None and self._logits:
             logits = np.stack(self._logits).astype(np.float64).reshape(expected.shape)
             self.logit_sums.add(*centred_logits(expected, logits * self.softmax.beta))
@@ -192,12 +245,12 @@ class Watcher:
                 }
                 for index, side in enumerate(("source", "artifact"))
             }
-        # Where every probability but one underflows, the source's logits cannot be known.
         before = self.softmax is not None and self.logit_sums.reference > 0
         return {
             "not_finite": self.not_finite,
             "flat": before and self.logit_sums.reference < self.count * RESOLUTION**2,
             "accuracy": accuracy,
+            "variation": None if before else self.variation.figures(self.columns),
             "parity": {
                 "name": self.name,
                 "max_abs_error": self.sums.worst,
@@ -213,21 +266,19 @@ def centred_logits(probabilities: Reals, logits: Reals) -> tuple[Reals, Reals]:
     """The source's logits from its softmax output, and the artifact's, made comparable.
 
     A softmax p = exp(x − log Σ exp x) determines x but for a constant a row: x = log p + c. So the
-    mean of each row (along the last axis) is taken off both. Entries whose probability is too
-    small for a normal float32 tell nothing of x; they are left out of both, mean included. A
-    difference below `RESOLUTION` is none: float32 probabilities do not resolve it.
+    mean of each row (along the last axis) is taken off both. Of a probability too small for a
+    normal float32 only that is known: both sides are cut off there, so that it may be as small as
+    it likes in the artifact, but not large. A difference below `RESOLUTION` is none: float32
+    probabilities do not resolve it.
     """
     import numpy as np
 
-    known = probabilities >= np.finfo(np.float32).tiny
-    source = np.log(np.where(known, probabilities, 1.0))
-    counts = np.maximum(known.sum(axis=-1, keepdims=True), 1)
-
-    def centred(values: Reals) -> Reals:
-        values = np.where(known, values, 0.0)
-        return np.where(known, values - values.sum(axis=-1, keepdims=True) / counts, 0.0)
-
-    expected, given = centred(source), centred(logits)
+    least = float(np.finfo(np.float32).tiny)
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    expected, given = np.log(np.maximum(probabilities, least)), np.maximum(shifted, np.log(least))
+    expected = expected - expected.mean(axis=-1, keepdims=True)
+    given = given - given.mean(axis=-1, keepdims=True)
     return expected, np.where(np.abs(expected - given) < RESOLUTION, expected, given)
 
 
@@ -253,6 +304,13 @@ def ranks(scores: Reals, labels: Array) -> NDArray[np.int64]:
     before = np.arange(scores.shape[1])[None, :] < numbers
     counts: NDArray[np.int64] = ((scores > own) | ((scores == own) & before)).sum(axis=1)
     return counts
+
+
+def _share_of_commonest(labels: Array) -> float:
+    """How right one is who always says the same."""
+    import numpy as np
+
+    return int(np.unique(labels, return_counts=True)[1].max()) / len(labels)
 
 
 def _classes(watchers: list[Watcher]) -> int | None:

@@ -1,7 +1,9 @@
 """The decision: what was found about an artifact, held against its recipe's budget.
 
 With labels the drop of accuracy decides. Without, the signal-to-noise ratio of every output does,
-taken before a final softmax where there is one. Both do where the source model itself only guesses.
+taken before a final softmax where there is one; so it does for the outputs that labels say nothing
+of. Both do where source or artifact do no better than guessing. An output whose error is larger
+than all that differs in it from sample to sample says nothing, however large its signal.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import Any
 from edgekit.core.recipe import Budget
 from edgekit.core.verdict import Accuracy, Divergence, OutputParity, Verdict
 from edgekit.verify.folders import result
+
+SHOWN = 4  # columns that are named
 
 
 def run(out: Path, data: str, budget: dict[str, Any], figures: str, layers: str) -> dict[str, Any]:
@@ -45,17 +49,23 @@ def judge(
         fine, reasons = False, broken
     elif accuracy is not None and source is not None:
         fine, reasons = _by_accuracy(accuracy, source, samples, budget)
-        if _guesses(source, samples, figures["classes"]):
-            quiet, more = _by_noise(parity, budget)
-            fine = fine and quiet
-            reasons += [
-                f"the source model itself ({100 * source.top1:.1f} %) is not better than guessing "
-                f"({100 / figures['classes']:.1f} %), so noise decides as well: check the order "
-                "of the labels and --preprocess",
-                *more,
-            ]
+        chance = max(1 / figures["classes"], figures["commonest"])
+        guessed = _guesses(source, samples, chance) or _guesses(accuracy, samples, chance)
+        if guessed:
+            who, top1 = ("the source model itself", source.top1)
+            if not _guesses(source, samples, chance):
+                who, top1 = ("the artifact", accuracy.top1)
+            reasons.append(
+                f"{who} ({100 * top1:.1f} %) is not better than guessing ({100 * chance:.1f} %), "
+                "so noise decides as well: check the order of the labels, --preprocess, and that "
+                "the samples are enough and of all classes"
+            )
+        rest = [each for each in outputs if guessed or not each["accuracy"]]
+        quiet, more = _by_noise(rest, budget) if rest else (True, [])
+        fine = fine and quiet
+        reasons += more
     else:
-        fine, reasons = _by_noise(parity, budget)
+        fine, reasons = _by_noise(outputs, budget)
     reasons += [
         f"the source's scores in {each['parity']['name']} are all alike on this data: "
         "they prove nothing"
@@ -101,17 +111,42 @@ def _by_accuracy(
     return lost * 100 <= budget.max_drop * samples * (1 + 1e-9), reasons
 
 
-def _guesses(source: Accuracy, samples: int, classes: int) -> bool:
-    """Whether the source's accuracy could be luck: within two standard deviations of chance.
+def _guesses(accuracy: Accuracy, samples: int, chance: float) -> bool:
+    """Whether an accuracy could be luck: within two standard deviations of `chance`.
 
-    A drop against such a source proves nothing; any artifact would pass.
+    Against such a source no drop proves anything, any artifact would pass; and such an artifact may
+    say the same to every sample. Chance is to draw one of the classes, or, where one class is more
+    common than the others, to say that one always.
     """
-    chance = 1 / classes
     deviation = math.sqrt(chance * (1 - chance) / samples)
-    return source.top1 <= chance + 2 * deviation
+    return accuracy.top1 <= chance + 2 * deviation
 
 
-def _by_noise(parity: Sequence[OutputParity], budget: Budget) -> tuple[bool, list[str]]:
+def _by_noise(outputs: Sequence[dict[str, Any]], budget: Budget) -> tuple[bool, list[str]]:
+    parity = [OutputParity.from_json(each["parity"]) for each in outputs]
+    fine, reasons = _by_ratio(parity, budget)
+    for each in outputs:
+        found, name = each["variation"], each["parity"]["name"]
+        if found is None:
+            continue
+        if found["snr_db"] <= 0:
+            fine = False
+            reasons.append(
+                f"{name}: the error is larger than all that differs between the samples "
+                f"({found['snr_db']:.1f} dB): it may as well be a constant"
+            )
+        elif found["lost"]:
+            count, columns = len(found["lost"]), found["columns"]
+            which = ", ".join(str(at) for at in found["lost"][:SHOWN])
+            reasons.append(
+                f"{name}: in {count} of {columns} columns of its last axis (from 0: {which}"
+                f"{', …' if count > SHOWN else ''}) the error is larger than what differs between "
+                "the samples"
+            )
+    return fine, reasons
+
+
+def _by_ratio(parity: Sequence[OutputParity], budget: Budget) -> tuple[bool, list[str]]:
     noisy = [each for each in parity if each.snr_db is not None]
     if not noisy:
         exactly = all(each.max_abs_error == 0 for each in parity)

@@ -27,6 +27,11 @@ REFUSALS = ("model_refused", "run_failed")
 OWN_FAULTS = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 
 
+def prepare(out: Path, *, runtime: str, version: str) -> dict[str, Any]:
+    """See `edgekit.verify.environment_step`; ``python`` is the environment's."""
+    return {"python": str(runtime_python(runtime, version))}
+
+
 def run(
     out: Path,
     *,

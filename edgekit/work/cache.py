@@ -17,6 +17,7 @@ from edgekit.core.files import unwritable
 from edgekit.core.locate import cache_dir
 
 RESULT_FILE = "_result.json"
+HINT = "EDGEKIT_CACHE names another folder for cached work"
 DEFAULT_LIMIT_BYTES = 10 * 10**9
 
 
@@ -60,6 +61,8 @@ class Cache:
             os.utime(folder / RESULT_FILE)  # the time of last use, for eviction
         except FileNotFoundError:
             return None
+        except OSError as exc:
+            raise unwritable(folder, exc, hint=HINT) from exc
         self._in_use.add(key)
         return Entry(key, folder, result)
 
@@ -80,7 +83,7 @@ class Cache:
             lock = FileLock(folder.with_suffix(".lock"))
             lock.acquire()
         except OSError as exc:
-            raise unwritable(folder.parent, exc) from exc
+            raise unwritable(folder.parent, exc, hint=HINT) from exc
         try:
             if (entry := self.find(key)) is not None:
                 return entry, False

@@ -50,12 +50,10 @@ def runtime_python(name: str, version: str) -> Path:
         PlanError: no suitable Python here, or the packages cannot be had.
         OutputError: the cache folder cannot be written.
     """
-    if _installed(name) == version:
-        return Path(sys.executable)
+    if (ready := ready_python(name, version)) is not None:
+        return ready
     folder = environments_dir() / f"{name}-{version}"
     python = folder / "bin" / "python"
-    if (folder / MARKER).is_file() and python.exists():
-        return python
     from filelock import FileLock
 
     try:
@@ -70,6 +68,15 @@ def runtime_python(name: str, version: str) -> Path:
     finally:
         lock.release()
     return python
+
+
+def ready_python(name: str, version: str) -> Path | None:
+    """The same, or None if it would have to be made first."""
+    if _installed(name) == version:
+        return Path(sys.executable)
+    folder = environments_dir() / f"{name}-{version}"
+    python = folder / "bin" / "python"
+    return python if (folder / MARKER).is_file() and python.exists() else None
 
 
 def clean_environment() -> dict[str, str]:

@@ -165,6 +165,33 @@ def test_ctrl_c_in_the_middle_leaves_nothing(desk: Path, keras3: Path, fresh_cac
     assert list(desk.iterdir()) == []
 
 
+@pytest.mark.parametrize("cache", ["/proc/cache", "a file"])
+def test_a_cache_that_cannot_be_used_is_said(
+    edgekit: Run, desk: Path, keras3: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    (desk / "a file").write_text("")
+    monkeypatch.setenv("EDGEKIT_CACHE", cache)
+    answer = edgekit(
+        "convert", keras3 / "cnn.keras", "--for", "host", "--variant", "float32", "-o", "b"
+    )
+    assert answer.code == 9
+    assert "EDGEKIT_CACHE" in answer.err
+    assert "Traceback" not in answer.err
+    assert [path.name for path in desk.iterdir()] == ["a file"]
+
+
+def test_a_converter_without_enough_memory_fails_alone_and_says_so(
+    edgekit: Run, desk: Path, keras3: Path, monkeypatch: pytest.MonkeyPatch, fresh_cache: Path
+) -> None:
+    command = ["convert", keras3 / "cnn.keras", "--for", "host", "-o", "b", "--variant"]
+    assert edgekit(*command, "float32").code == 0
+    monkeypatch.setenv("EDGEKIT_WORKER_MEMORY_MB", "50")
+    answer = edgekit(*command, "float16")
+    assert answer.code == 5
+    assert "EDGEKIT_WORKER_MEMORY_MB" in answer.err
+    assert load_build(desk / "b").variants[0].verdict.status == "failed"
+
+
 def test_the_report_as_json_is_json(edgekit: Run, keras3: Path) -> None:
     edgekit("convert", keras3 / "cnn.keras", "--for", "host", "--variant", "float32", "-o", "b")
     document = json.loads(edgekit("report", "b", "--json").out)

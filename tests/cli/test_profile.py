@@ -123,6 +123,13 @@ def test_a_board_without_a_runtime_says_what_to_install(
     assert "pip install ai-edge-litert" in answer.err
 
 
+def test_a_build_without_its_check_set_is_not_measured(edgekit: Run, build: Path) -> None:
+    shutil.rmtree(build / "check")
+    answer = edgekit("profile", "build", "--on", "local")
+    assert answer.code == 3
+    assert "check/int8.npz' is missing" in answer.err
+
+
 def test_a_build_that_was_changed_is_not_measured(edgekit: Run, build: Path) -> None:
     artifact = load_build(build).variant("int8").artifact
     assert artifact is not None

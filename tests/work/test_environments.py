@@ -30,6 +30,9 @@ class FakeTools:
         self.failing, self.message = failing, message
 
     def __call__(self, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if argv[1] == "-c":  # another Python is asked what it is: this one says what was wanted
+            version = Path(argv[0]).name.removeprefix("python")
+            return subprocess.CompletedProcess(argv, 0, f"{version}\n", "")
         self.calls.append(argv)
         self.environments.append(options["env"])
         what = argv[2]
