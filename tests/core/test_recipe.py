@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from edgekit.core.errors import UnknownNameError, UsageError
-from edgekit.core.recipe import BUILTIN, Recipe, load_recipe
+from edgekit.core.recipe import BUILTIN, Budget, Calibration, Recipe, load_recipe
 
 
 def test_the_built_in_recipes_are_what_the_variants_are_called() -> None:
@@ -33,6 +34,18 @@ def test_the_fingerprint_tells_recipes_apart() -> None:
     [
         ('schema = 1\nname = "x"\nquantization = "int7"', "int7"),
         ('schema = 1\nname = "x"\nquantization = "int8"\nbugdet = 1', "unknown key 'bugdet'"),
+        (
+            'schema = 1\nname = "x"\nquantization = "int8"\nbugdet = 1',
+            "(known: schema, name, format, quantization, io, calibration, budget)",
+        ),
+        (
+            'schema = 1\nname = "x"\nquantization = "int8"\n[budget]\nmax_dorp = 1',
+            "unknown key 'budget.max_dorp' (known: max_drop, min_snr_db)",
+        ),
+        (
+            'quantisation = "int8"',
+            "keys 'schema', 'name' and 'quantization' are missing; unknown key 'quantisation'",
+        ),
         ('name = "x"\nquantization = "int8"', "write schema = 1"),
         ('schema = 1\nname = "../x"\nquantization = "int8"', "'../x'"),
         ("schema = ", "not valid TOML"),
@@ -44,6 +57,30 @@ def test_a_mistake_in_a_recipe_is_named(tmp_path: Path, text: str, says: str) ->
     with pytest.raises(UsageError) as caught:
         load_recipe(str(path))
     assert says in str(caught.value)
+
+
+def test_a_built_in_name_stays_the_built_in_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('schema = 1\nname = "int8"\nquantization = "int8"\n')
+    assert load_recipe(str(path)) == BUILTIN["int8"]
+    path.write_text('schema = 1\nname = "int8"\nquantization = "float16"\n')
+    with pytest.raises(UsageError, match=r"name = 'int8' is a built-in .* choose another name"):
+        load_recipe(str(path))
+
+
+def test_the_recipe_in_the_readme_is_one(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    assert load_recipe(str(path)).variant == "int8-io"
+    section = readme.partition("### Recipes")[2].partition("\n### ")[0]
+    for name in ("schema", "name", "format", "quantization", "io"):
+        assert f"| `{name}` |" in section
+    for name in Calibration.model_fields:
+        assert f"| `calibration.{name}` |" in section
+    for name in Budget.model_fields:
+        assert f"| `budget.{name}` |" in section
 
 
 def test_an_unknown_variant_and_a_missing_file(tmp_path: Path) -> None:
