@@ -10,9 +10,11 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,14 +24,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgekit.core.errors import EdgekitError, UsageError, WorkerError
-from edgekit.core.files import readable_bytes
+from edgekit.core.files import readable_bytes, unwritable
 from edgekit.core.locate import cache_dir
+from edgekit.work.cache import HINT
 
 T = TypeVar("T")
 Call = Callable[[str, Path, dict[str, Any]], dict[str, Any]]
 
 POLL_SECONDS = 0.2
 LOGS_KEPT = 50
+LEFT_SECONDS = (
+    24 * 3600
+)  # a cache may be shared by computers that do not see each other's processes
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,9 @@ class _Worker:
     def __init__(self, kind: str, timeout_seconds: float, memory_bytes: float) -> None:
         self.kind, self.timeout_seconds, self.memory_bytes = kind, timeout_seconds, memory_bytes
         self.log = _log_file(kind)
+        # A folder of its own, since what it leaves there (TensorFlow's generated code, a
+        # half-written model) is removed by nobody where a worker is killed.
+        self.temporary = _temporary_folder()
         definition = KINDS[kind]
         with open(self.log, "wb") as log:
             # -P: a json.py in the current folder must not shadow the library's. A session of its
@@ -164,7 +173,12 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **definition.env, "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    **definition.env,
+                    "PYTHONUNBUFFERED": "1",
+                    "TMPDIR": str(self.temporary),
+                },
                 start_new_session=True,
             )
         self._buffer = b""
@@ -177,8 +191,9 @@ class _Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Wait for the end and release the pipes; keep the log only if it says something."""
+        """Wait for the end, release the pipes and the temporary folder; keep a log with words."""
         self.process.wait()
+        shutil.rmtree(self.temporary, ignore_errors=True)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -263,12 +278,32 @@ def _resident_bytes(pid: int) -> int:
 
 def _log_file(kind: str) -> Path:
     folder = cache_dir() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise unwritable(folder, exc, hint=HINT) from exc
     old = sorted(folder.glob("*.log"), key=lambda path: path.name)
     for path in old[:-LOGS_KEPT]:
         path.unlink(missing_ok=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return folder / f"{stamp}-{kind}-{os.getpid()}-{time.monotonic_ns() % 10**9:09d}.log"
+
+
+def _temporary_folder() -> Path:
+    folder = (cache_dir() / "tmp").absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():  # by one of us that was killed
+            with contextlib.suppress(FileNotFoundError):  # its owner has just removed it
+                if left.stat().st_mtime < time.time() - LEFT_SECONDS and not _runs(left.name):
+                    shutil.rmtree(left, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=folder, prefix=f"{os.getpid()}-"))
+    except OSError as exc:
+        raise unwritable(folder, exc, hint=HINT) from exc
+
+
+def _runs(name: str) -> bool:
+    return Path("/proc", name.partition("-")[0]).exists()
 
 
 def _setting(name: str, default: float) -> float:

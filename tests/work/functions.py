@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,15 @@ def chatter(out: Path) -> dict[str, Any]:
     return {}
 
 
+def litter(out: Path, die: bool = False) -> dict[str, Any]:
+    """Leaves a temporary file behind, and may die on top of that."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        (out.parent.parent / "littered").write_text(file.name, encoding="utf-8")
+    if die:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"path": file.name}
+
+
 def refuse(out: Path) -> dict[str, Any]:
     raise ModelError("not a model", hint="give a model")
 
@@ -45,6 +55,7 @@ def crash(out: Path) -> dict[str, Any]:
 
 def hang(out: Path, started: str = "") -> dict[str, Any]:
     if started:
+        tempfile.mkstemp()
         Path(started).write_text(str(os.getpid()), encoding="utf-8")
     time.sleep(600)
     return {}

@@ -140,6 +140,29 @@ def test_what_needs_a_failed_step_gets_its_error(cache: Cache) -> None:
     assert isinstance(outcome, ModelError)
 
 
+@pytest.mark.parametrize("die", [False, True], ids=["well", "killed"])
+def test_temporary_files_go_with_their_worker(cache: Cache, die: bool) -> None:
+    wanted = step("litter", die=die)
+    with Pool() as pool:
+        outcome = run_steps([wanted], pool=pool, cache=cache)[wanted]
+        assert isinstance(outcome, WorkerError if die else Done)
+        (note,) = (cache.root / "steps").rglob("littered")
+        path = Path(note.read_text())
+        assert path.parent.parent == cache.root / "tmp"
+        assert path.exists() is not die
+    assert list((cache.root / "tmp").iterdir()) == []
+
+
+def test_what_a_killed_edgekit_left_goes_after_a_day(cache: Cache) -> None:
+    ages = {"4194305-old": 2, "4194305-young": 0, f"{os.getpid()}-running": 2}
+    for name, days in ages.items():  # no process has a number above 2²²
+        folder = cache.root / "tmp" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (then := time.time() - days * 24 * 3600, then))
+    run([step("write", text="a")], cache)
+    assert {path.name for path in (cache.root / "tmp").iterdir()} == set(ages) - {"4194305-old"}
+
+
 def test_a_failure_leaves_nothing_in_the_cache(cache: Cache) -> None:
     run([step("refuse"), step("blunder")], cache)
     assert cache.usage().entries == 0
@@ -170,6 +193,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_nothing_half_done(tmp_path: Path) -> 
     wait_for(lambda: not Path(f"/proc/{worker}").exists())
     assert Cache(tmp_path / "cache").usage().entries == 0
     assert list((tmp_path / "cache" / "steps").rglob("*.lock")) == []
+    assert list((tmp_path / "cache" / "tmp").iterdir()) == []
 
 
 def wait_for(condition, seconds: float = 30) -> None:  # type: ignore[no-untyped-def]
