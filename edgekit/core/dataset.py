@@ -86,7 +86,19 @@ class DataSet(Noun):
             return [self.inputs.index(name) for name in wanted]
         if not any(self.inputs) and len(self.inputs) == len(wanted):
             return list(range(len(wanted)))
-        have = ", ".join(self.inputs) if any(self.inputs) else f"{len(self.inputs)} without a name"
+        keys = ", ".join(f"{name}=…" for name in wanted)
+        if not any(self.inputs):
+            count = len(self.inputs)
+            several = f"s: {', '.join(wanted)}" if len(wanted) > 1 else f", {wanted[0]}"
+            raise DataError(
+                f"{self.origin} is {'one array' if count == 1 else f'{count} arrays'} without "
+                f"{'a name' if count == 1 else 'names'}; "
+                f"the model takes {len(wanted)} input{several}",
+                hint=f"give an array an input, by name: numpy.savez('data.npz', {keys})"
+                if len(wanted) > 1
+                else "give one array, and the labels as labels",
+            )
+        have = ", ".join(name or "one without a name" for name in self.inputs)
         raise DataError(
             f"{self.origin} has the arrays {have}; the model takes {', '.join(wanted)}",
             hint="use the model's input names as keys, and labels for the labels",

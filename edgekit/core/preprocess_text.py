@@ -31,8 +31,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from edgekit.core.errors import UnknownNameError, UsageError
 from edgekit.core.preprocessing import (
+    MAX_SIDE,
     CenterCrop,
     Color,
     Normalize,
@@ -67,7 +70,7 @@ def load_preprocessing(path: Path) -> Preprocessing:
         raise UsageError(f"{path}: not valid TOML: {exc}") from exc
     if data.pop("schema", None) != 1:
         raise UsageError(f"{path}: key 'schema' is missing or not 1; write schema = 1")
-    return Preprocessing.from_json(data, where=str(path))
+    return _checked(data, str(path))
 
 
 def parse_preprocessing(text: str) -> Preprocessing:
@@ -83,7 +86,12 @@ def parse_preprocessing(text: str) -> Preprocessing:
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
         if name not in _PARSERS:
-            raise UnknownNameError("preprocessing operation", name, _PARSERS)
+            raise UnknownNameError(
+                "preprocessing operation",
+                name,
+                _PARSERS,
+                hint=f"the operations are {', '.join(_PARSERS)}; or a file that ends in .toml",
+            )
         parse, form = _PARSERS[name]
         try:
             arguments = parse(value)
@@ -93,10 +101,27 @@ def parse_preprocessing(text: str) -> Preprocessing:
             raise UsageError(f"preprocessing {part.strip()!r}: write it as {form}")
         operations.append({"op": name, **arguments})
         # One at a time, so that the error names the operation that was typed.
-        Preprocessing.from_json(
-            {"operations": operations[-1:]}, where=f"preprocessing {part.strip()!r}"
-        )
-    return Preprocessing.from_json({"operations": operations}, where="preprocessing")
+        _checked({"operations": operations[-1:]}, f"preprocessing {part.strip()!r}")
+    return _checked({"operations": operations}, "preprocessing")
+
+
+def _checked(data: dict[str, Any], where: str) -> Preprocessing:
+    """What `data` states; a wrong value is said in the words of its operation."""
+    try:
+        return Preprocessing.model_validate(data)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        # ("operations", number, operation[, key, …]) where the operation is known
+        operation, key = (*map(str, first["loc"][2:4]), "", "")[:2]
+        if first["type"] == "value_error":
+            raise UsageError(f"{where}: {first['ctx']['error']}") from exc
+        # A missing or unknown key is said as everywhere.
+        if first["type"] not in ("missing", "extra_forbidden"):
+            rule = _RULES.get(key) or (_PARSERS[operation][1] if operation in _PARSERS else "")
+            if rule:
+                said = rule if key in _RULES else f"write it as {rule}"
+                raise UsageError(f"{where}: {said}") from exc
+        return Preprocessing.from_json(data, where=where)
 
 
 def format_preprocessing(preprocessing: Preprocessing) -> str:
@@ -149,6 +174,18 @@ def _quantize(value: str) -> dict[str, Any]:
     scale, zero_point = numbers.split("/")
     return {"scale": float(scale), "zero_point": int(zero_point), "dtype": dtype}
 
+
+# What each key must be, for people.
+_RULES = {
+    "height": f"height and width are at least 1 and at most {MAX_SIDE}",
+    "width": f"height and width are at least 1 and at most {MAX_SIDE}",
+    "size": f"the short side is at least 1 and at most {MAX_SIDE}",
+    "method": "the method is nearest or bilinear",
+    "mean": "mean must be a finite number, one or one a channel",
+    "std": "std must be above zero and finite, one or one a channel",
+    "scale": "scale must be above zero and finite",
+    "zero_point": "the zero point must be a whole number of the type",
+}
 
 _PARSERS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
     "resize": (_resize, "resize=HEIGHTxWIDTH[:nearest|:bilinear]"),

@@ -43,9 +43,11 @@ class Writer:
         self.count = 0
         self.notes: list[str] = []
         if preprocessing.operations and len(self.names) != 1:
+            arrays = ", ".join(filter(None, self.names)) or f"{len(self.names)} without a name"
             raise DataError(
-                f"{origin} has {len(self.names)} inputs; preprocessing can be stated for one only",
-                hint="give the data as the model takes it, without preprocessing",
+                f"{origin} has the arrays {arrays}; with preprocessing there can be one input only",
+                hint="for a model of one input: keep one array, called like the input or x, and "
+                "labels; for more, give the data prepared, without --preprocess",
             )
         self._columns = [_Column(out / f"{i}.npy", self._what(i)) for i in range(len(self.names))]
         self._samples: list[str] = []
@@ -100,7 +102,7 @@ class Writer:
         try:
             return apply(self.preprocessing, sample)
         except DataError as exc:
-            raise DataError(f"{self.origin}: {exc.message}", hint=exc.hint) from exc
+            raise DataError(f"{self._what(0)}: {exc.message}", hint=exc.hint) from exc
 
     def finish(
         self, *, choice: str, classes: tuple[str, ...] = (), notes: tuple[str, ...] = ()

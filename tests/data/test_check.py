@@ -93,13 +93,26 @@ def test_types_that_cannot(have: str, wanted: str, high: float, said: str) -> No
     [
         (("left", "right"), "has the arrays left, right; the model takes image"),
         (("picture",), "has the arrays picture; the model takes image"),
-        (("", ""), "has the arrays 2 without a name"),
+        (("", ""), "is 2 arrays without names; the model takes 1 input, image"),
     ],
 )
 def test_names_that_do_not_fit(inputs: tuple[str, ...], said: str) -> None:
     facts = data(4).facts * len(inputs)
     with pytest.raises(DataError, match=said):
         check_data(data(4, inputs=inputs, facts=facts), signature(4))
+
+
+def test_one_array_for_several_inputs_says_how_to_name_them() -> None:
+    spec = signature(4).inputs[0]
+    two = Signature(
+        inputs=(spec, spec.model_copy(update={"name": "mask"})), outputs=signature(4).outputs
+    )
+    with pytest.raises(
+        DataError,
+        match=r"a.npz is one array without a name; the model takes 2 inputs: image, mask\n"
+        r".*savez\('data.npz', image=…, mask=…\)",
+    ):
+        check_data(data(4), two)
 
 
 def test_labels_must_be_classes_of_the_model() -> None:
