@@ -182,6 +182,7 @@ class Watcher:
     count: int = 0
     agreed: int = 0
     not_finite: int = 0
+    blank: int = 0
     top1: list[int] = field(default_factory=lambda: [0, 0])  # of the source, of the artifact
     top5: list[int] = field(default_factory=lambda: [0, 0])
     scores: int = 0
@@ -226,6 +227,9 @@ class Watcher:
         self.scores = expected.shape[1]
         answers = [decided(scores, self.threshold) for scores in (expected, given)]
         self.agreed += int((answers[0] == answers[1]).sum())
+        if self.scores > 1:
+            told = [np.ptp(scores, axis=1) > 0 for scores in (expected, given)]
+            self.blank += int((told[0] & ~told[1]).sum())
         if labels is None or not self.labelled:
             return
         for side, scores in enumerate((expected, given)):
@@ -248,6 +252,7 @@ class Watcher:
         before = self.softmax is not None and self.logit_sums.reference > 0
         return {
             "not_finite": self.not_finite,
+            "blank": self.blank,
             "flat": before and self.logit_sums.reference < self.count * RESOLUTION**2,
             "accuracy": accuracy,
             "variation": None if before else self.variation.figures(self.columns),

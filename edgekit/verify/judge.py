@@ -72,6 +72,12 @@ def judge(
         for each in outputs
         if each["flat"]
     ]
+    reasons += [
+        f"{each['parity']['name']} gives the same value everywhere for {each['blank']} of "
+        f"{samples} samples, and the source does not: its scores are too small for the steps"
+        for each in outputs
+        if each["blank"]
+    ]
     return Verdict(
         status="accepted" if fine else "rejected",
         reasons=tuple(reasons),
@@ -123,6 +129,7 @@ def _guesses(accuracy: Accuracy, samples: int, chance: float) -> bool:
 
 
 def _by_noise(outputs: Sequence[dict[str, Any]], budget: Budget) -> tuple[bool, list[str]]:
+    """By the ratio of signal to noise, and by what is left of the differences between samples."""
     parity = [OutputParity.from_json(each["parity"]) for each in outputs]
     fine, reasons = _by_ratio(parity, budget)
     for each in outputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgekit.core.errors import ConversionError, ModelError
+from edgekit.core.recipe import Budget
 from edgekit.verify.compare import (
     RESOLUTION,
     SNR_FLOOR_DB,
     Sums,
+    Variation,
     centred_logits,
     decided,
     ranks,
@@ -243,10 +246,76 @@ def test_a_softmax_gives_its_logits_back(logits: Any, shift: float) -> None:
     assert np.abs(source - artifact).max() < 4 * RESOLUTION
 
 
-def test_underflowed_probabilities_say_nothing() -> None:
+def test_of_underflowed_probabilities_only_that_is_known() -> None:
+    """They may be as small as they like in the artifact, but not large."""
     p = np.array([[0.5, 0.5, 0.0, 1e-44]])
+    source, artifact = centred_logits(p, np.array([[3.0, 3.0, -500.0, -90.0]]))
+    assert source.tolist() == artifact.tolist()
     source, artifact = centred_logits(p, np.array([[3.0, 3.0, -500.0, -7.0]]))
-    assert source.tolist() == artifact.tolist() == [[0, 0, 0, 0]]
+    assert np.abs(source - artifact).max() > 50
+
+
+def test_sure_answers_that_are_wrong_are_not_overlooked() -> None:
+    sums = Sums()
+    sums.add(*centred_logits(np.array([[0.6, 0.3, 0.1]]), np.log([[0.6, 0.3, 0.1]])))
+    sums.add(*centred_logits(np.array([[1.0, 0.0, 0.0]] * 9), np.array([[0.0, 500.0, 0.0]] * 9)))
+    assert sums.snr_db is not None
+    assert sums.snr_db < 3
+
+
+# --------------------------------------------------------------------- between the samples
+
+
+@given(hnp.arrays(np.float64, (9, 4), elements=st.floats(-1, 1)), st.integers(1, 9))
+@settings(max_examples=50)
+def test_variation_is_that_of_the_whole_set(values: Any, size: int) -> None:
+    """Around each element's mean, by hand; a large offset does not lose it to rounding."""
+    given_ = values.mean(axis=0) + np.array([0.5, 0.0, 0.0, 0.25])
+    found = Variation()
+    for start in range(0, 9, size):
+        part = slice(start, start + size)
+        found.add(values[part] + 1e6, np.broadcast_to(given_, values.shape)[part] + 1e6)
+    varying = np.square(values - values.mean(axis=0)).sum(axis=0)
+    if varying.sum() < 1e-6:
+        return
+    error = np.square(values - given_).sum(axis=0)
+    told = found.figures(4)
+    assert told is not None
+    expected = 10 * math.log10(varying.sum() / error.sum())
+    assert told["snr_db"] == pytest.approx(expected, abs=1e-3)
+    assert told["snr_db"] < 0  # a constant never does better
+
+
+def test_a_column_lost_beside_larger_ones_is_found(features: Any) -> None:
+    boxes, scores = features[:, :4] * 640, features[:, 4:6]
+    found = Variation()
+    found.add(np.hstack([boxes, scores]), np.hstack([boxes + 1, scores * 0]))
+    told = found.figures(6)
+    assert told is not None
+    assert told["lost"] == [4, 5]
+    assert told["snr_db"] > 40
+
+
+def test_one_sample_and_equal_samples_show_no_variation() -> None:
+    one, equal = Variation(), Variation()
+    one.add(np.ones((1, 3)), np.zeros((1, 3)))
+    equal.add(np.ones((5, 3)), np.zeros((5, 3)))
+    assert (one.figures(3), equal.figures(3), Variation().figures(3)) == (None, None, None)
+
+
+def test_a_price_in_steps_of_twenty_is_rejected(bench: Bench, features: Any) -> None:
+    """5000 ± 1 as a constant has 70 dB, and nothing to say."""
+    net = network(16, 8, 1)
+    far = [net[0], replace(net[1], bias=net[1].bias + np.float32(5000))]
+    flat = [net[0], replace(far[1], weights=far[1].weights * 0)]
+    data = bench.data(features)
+    source = bench.source(far, data, "none")
+    for artifact, status in ((far, "accepted"), (flat, "rejected")):
+        verdict = bench.verdict(bench.artifact(artifact, "none"), source, data, Budget())
+        assert verdict.status == status
+    assert verdict.parity[0].snr_db is not None
+    assert verdict.parity[0].snr_db > 50
+    assert "may as well be a constant" in verdict.reasons[1]
 
 
 def test_ties_go_to_the_first_class() -> None:

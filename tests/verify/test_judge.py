@@ -20,11 +20,19 @@ def output(snr_db: float | None = 30, **more: Any) -> dict[str, Any]:
         "top1_agreement": 0.9,
         "before_softmax": True,
     }
-    return {"parity": parity, "not_finite": 0, "accuracy": None, "flat": False, **more}
+    found = {"not_finite": 0, "blank": 0, "accuracy": None, "flat": False, "variation": None}
+    return {"parity": parity, **found, **more}
 
 
-def decide(*outputs: dict[str, Any], samples: int = 100, **budget: Any) -> Verdict:
-    figures = {"samples": samples, "outputs": list(outputs), "classes": 10}
+def decide(
+    *outputs: dict[str, Any], samples: int = 100, commonest: float = 0.1, **budget: Any
+) -> Verdict:
+    figures = {
+        "samples": samples,
+        "outputs": list(outputs),
+        "classes": 10,
+        "commonest": commonest,
+    }
     return judge(figures, [], Budget(**budget), "digits: all")
 
 
@@ -108,3 +116,48 @@ def test_nan_is_rejected_whatever_the_budget() -> None:
 
 def test_scores_that_are_all_alike_prove_nothing() -> None:
     assert "they prove nothing" in decide(output(None, flat=True)).reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("source", "artifact", "who"),
+    [(0.965, 0.96, "the source model itself (96.5 %)"), (0.98, 0.971, "the artifact (97.1 %)")],
+)
+def test_saying_the_commonest_class_always_is_guessing(
+    source: float, artifact: float, who: str
+) -> None:
+    """An artifact that is a constant would pass where one class is 96 of 100 samples."""
+    found = accuracy(source, artifact)
+    verdict = decide(output(-3, accuracy=found), samples=1000, commonest=0.96)
+    assert verdict.status == "rejected"
+    assert verdict.reasons[1].startswith(f"{who} is not better than guessing (96.0 %)")
+    assert decide(output(30, accuracy=found), samples=1000, commonest=0.96).status == "accepted"
+
+
+def test_one_sample_is_no_proof() -> None:
+    found = accuracy(1, 1)
+    assert decide(output(-3, accuracy=found), samples=1, commonest=1).status == "rejected"
+
+
+@pytest.mark.parametrize(("snr_db", "status"), [(30, "accepted"), (0, "rejected")])
+def test_an_output_that_labels_say_nothing_of_is_judged_by_noise(
+    snr_db: float, status: str
+) -> None:
+    scored = output(-5, accuracy=accuracy(0.97, 0.97))
+    assert decide(scored, output(snr_db)).status == status
+
+
+@pytest.mark.parametrize(("ratio", "status"), [(0.0, "rejected"), (0.1, "accepted")])
+def test_an_output_that_may_as_well_be_a_constant_is_rejected(ratio: float, status: str) -> None:
+    offset = output(60, variation={"snr_db": ratio, "lost": [], "columns": 1})
+    assert decide(offset).status == status
+
+
+def test_columns_that_the_error_drowns_are_named() -> None:
+    found = {"snr_db": 30.0, "lost": [4, 5, 6, 7, 8], "columns": 9}
+    verdict = decide(output(40, variation=found))
+    assert verdict.status == "accepted"
+    assert "in 5 of 9 columns of its last axis (from 0: 4, 5, 6, 7, …)" in verdict.reasons[1]
+
+
+def test_scores_below_the_smallest_step_are_pointed_out() -> None:
+    assert "same value everywhere for 7 of 100 samples" in decide(output(30, blank=7)).reasons[-1]
