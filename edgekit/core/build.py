@@ -1,4 +1,4 @@
-"""A build: the folder that `convert` leaves and that `profile`, `run` and `bundle` take.
+"""A build: the folder that `convert` leaves and that `profile` and `bundle` take.
 
 build.json              this noun
 artifacts/<file>        what runs on the board

@@ -4,7 +4,8 @@
     FILE.npz                    one array an input, keyed by the model's input names; a single one
                                 may be called x, X, data or images; labels: labels, label or y
     FILE.npy                    the only input
-    FOLDER                      images; one sub-folder a class gives labels, else there are none
+    FOLDER                      images; one sub-folder a class gives labels, numbered as the names
+                                of the classes are where these are known; else there are none
     package.module:function     called without arguments; see `edgekit.data.functions`
 
 What the user gives is raw: stated preprocessing is applied to all of it, images and arrays alike,
@@ -14,7 +15,7 @@ and the artifact carries just that. Data that was prepared already is given with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ ALLOWED = "a .npz or .npy file, a folder of images, or package.module:function"
 
 
 def open_data(
-    reference: str, *, preprocessing: Preprocessing, choice: Calibration | None = None
+    reference: str,
+    *,
+    preprocessing: Preprocessing,
+    choice: Calibration | None = None,
+    labels: Sequence[str] = (),
 ) -> Step:
     """The step that reads `reference` into a data set; `read_data` takes it from there.
 
@@ -46,10 +51,11 @@ def open_data(
         reference: what the user gave, in one of the forms above.
         preprocessing: what is done to every sample.
         choice: which samples; all of them if not given.
+        labels: names of the model's classes, in its order; folders of images are matched to them.
 
     Raises:
         UsageError: a function is named by its file.
-        DataError: nothing there, or nothing of those forms.
+        DataError: nothing there, nothing of those forms, or a folder that is called like no label.
     """
     common = {
         "origin": reference,
@@ -58,7 +64,7 @@ def open_data(
     }
     path = Path(reference)
     if path.is_dir():
-        return _images(path, common, choice)
+        return _images(path, common, choice, labels)
     if path.is_file():
         return _arrays(path, common)
     refuse_file(reference)
@@ -105,10 +111,12 @@ def _arrays(path: Path, common: Mapping[str, Any]) -> Step:
     )
 
 
-def _images(folder: Path, common: Mapping[str, Any], choice: Calibration | None) -> Step:
+def _images(
+    folder: Path, common: Mapping[str, Any], choice: Calibration | None, labels: Sequence[str]
+) -> Step:
     from edgekit.data.listing import list_images
 
-    found = list_images(folder, choice)
+    found = list_images(folder, choice, labels)
     return Step(
         title=f"decode {len(found.files)} images",
         function="edgekit.data.images:read",

@@ -10,7 +10,7 @@ from edgekit.core.errors import ModelError, PlanError, UsageError
 from edgekit.core.model import Model
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.profile import DeviceProfile, Runtime, load_profile
-from edgekit.core.recipe import Calibration, Recipe, load_recipe
+from edgekit.core.recipe import Budget, Calibration, Recipe, load_recipe
 from edgekit.core.registry import refuse_file
 from edgekit.data import open_data
 from edgekit.sources import SOURCES
@@ -86,7 +86,7 @@ def make_plan(wish: Wish) -> Plan:
             hint="give typical inputs with --calibration FILE"
             + (f", or leave out what needs them: {' '.join(rest)}" if rest else ""),
         )
-    choice = next((r.calibration for r in recipes if r.needs_calibration), Calibration())
+    choice = _one_choice([recipe for recipe in recipes if recipe.needs_calibration])
     return Plan(
         wish=wish,
         profile=profile,
@@ -94,17 +94,31 @@ def make_plan(wish: Wish) -> Plan:
         recipes=recipes,
         source=source,
         model=model,
-        calibration=_data(wish.calibration, wish.preprocessing, choice),
-        evaluation=_data(wish.evaluation, wish.preprocessing, None),
+        calibration=_data(wish.calibration, wish, choice),
+        evaluation=_data(wish.evaluation, wish, None),
     )
 
 
-def _data(
-    reference: str | None, preprocessing: Preprocessing, choice: Calibration | None
-) -> Step | None:
+def _one_choice(recipes: Sequence[Recipe]) -> Calibration:
+    """The samples that all of the recipes ask for; ranges are collected once for all.
+
+    Raises:
+        PlanError: they ask for different ones.
+    """
+    for recipe in recipes[1:]:
+        if recipe.calibration != recipes[0].calibration:
+            raise PlanError(
+                f"{recipes[0].name} and {recipe.name} ask for different calibration samples",
+                hint="convert them one after the other, or give --samples, --choice and --seed, "
+                "which hold for all",
+            )
+    return recipes[0].calibration if recipes else Calibration()
+
+
+def _data(reference: str | None, wish: Wish, choice: Calibration | None) -> Step | None:
     if reference is None:
         return None
-    return open_data(reference, preprocessing=preprocessing, choice=choice)
+    return open_data(reference, preprocessing=wish.preprocessing, choice=choice, labels=wish.labels)
 
 
 def open_model(
@@ -136,8 +150,11 @@ def open_model(
 def _recipe(name: str, wish: Wish) -> Recipe:
     recipe = load_recipe(name)
     if wish.max_drop is not None:
-        budget = recipe.budget.model_copy(update={"max_drop": wish.max_drop})
+        changed = {**recipe.budget.to_json(), "max_drop": wish.max_drop}
+        budget = Budget.from_json(changed, where="the budget")
         recipe = recipe.model_copy(update={"budget": budget})
     if wish.samples is not None:
-        recipe = recipe.model_copy(update={"calibration": wish.samples})
+        said = wish.samples.model_dump(exclude_unset=True)  # the rest stays as the recipe has it
+        calibration = recipe.calibration.model_copy(update=said)
+        recipe = recipe.model_copy(update={"calibration": calibration})
     return recipe

@@ -54,10 +54,11 @@ def scatter(
     line: tuple[float, str] | None = None,
 ) -> str:
     """Points with their names beside them; a dashed `line` across at a value, with its name."""
-    height, left, right, top, bottom = 320, 56, 16, 16, 48
+    height, right, top, bottom = 320, 16, 16, 48
     ys = [point.y for point in points] + ([line[0]] if line else [])
-    across = axis([p.x for p in points], left, WIDTH - right, from_zero=True)
     up = axis(ys, height - bottom, top, limit=y_limit)
+    left = max(56.0, 30 + CHARACTER * max(len(text) for _, text in _tick_texts(up)))
+    across = axis([p.x for p in points], left, WIDTH - right, from_zero=True)
     parts = [
         _x_axis(across, top, height - bottom, x_name),
         _y_axis(up, left, WIDTH - right, y_name),
@@ -68,12 +69,10 @@ def scatter(
         taken.append(_Box(x - 6, y - 6, x + 6, y + 6))
     if line:
         y = up.at(line[0])
-        text_y = y - 5 if y > top + LINE else y + LINE
-        parts.append(f'<path class="limit" d="M{left} {y:.1f}H{WIDTH - right}"/>')
-        taken.append(_Box(left, y - 1, WIDTH - right, y + 1))
-        parts.append(_text(WIDTH - right, text_y, line[1], "end", "small"))
-        length = len(line[1]) * CHARACTER
-        taken.append(_Box(WIDTH - right - length, text_y - LINE, WIDTH - right, text_y + 3))
+        parts.append(f'<path class="limit" d="M{left:.1f} {y:.1f}H{WIDTH - right}"/>')
+        box = _beside_line(y, CHARACTER * len(line[1]), left, WIDTH - right, top, taken)
+        parts.append(_text(box.right, box.bottom - 3, line[1], "end", "small"))
+        taken += [_Box(left, y - 1, WIDTH - right, y + 1), box]
     bounds = _Box(left, 0, WIDTH, height - bottom)
     for point in points:
         x, y = across.at(point.x), up.at(point.y)
@@ -219,6 +218,23 @@ class _Box:
         )
 
 
+def _beside_line(
+    y: float, length: float, start: float, end: float, top: float, taken: list[_Box]
+) -> _Box:
+    """Where the name of the line across at `y` stands: where it covers the fewest marks.
+
+    At the right end above the line if that is free.
+    """
+    room = max(0.0, end - length - start)
+    places = [
+        _Box(end - off - length, base - LINE, end - off, base + 3)
+        for off in (room * step / 8 for step in range(9))
+        for base in (y - 5, y + LINE)
+        if base - LINE >= top - 5
+    ]
+    return min(places, key=lambda box: sum(box.meets(other) for other in taken))
+
+
 def _label(x: float, y: float, text: str, taken: list[_Box], bounds: _Box) -> str:
     """`text` beside the point where nothing else stands; farther off with a line to it."""
     length = len(text) * CHARACTER
@@ -287,15 +303,18 @@ def _x_axis(across: Axis, top: float, bottom: float, name: str) -> str:
 
 
 def _y_axis(up: Axis, left: float, right: float, name: str) -> str:
-    grid = "".join(f"M{left} {up.at(tick):.1f}H{right}" for tick in up.ticks)
+    grid = "".join(f"M{left:.1f} {up.at(tick):.1f}H{right}" for tick in up.ticks)
     parts = [f'<path class="grid" d="{grid}"/>']
-    for tick in up.ticks:
-        text = tick_text(tick, up.ticks if not up.log else (tick,))
+    for tick, text in _tick_texts(up):
         parts.append(_text(left - 8, up.at(tick) + 4, text, "end", "small"))
     middle = (up.start + up.end) / 2
     turn = f'transform="rotate(-90 14 {middle:.0f})"'
     parts.append(_text(14, middle, name, "middle", "small", turn))
     return "".join(parts)
+
+
+def _tick_texts(made: Axis) -> list[tuple[float, str]]:
+    return [(t, tick_text(t, made.ticks if not made.log else (t,))) for t in made.ticks]
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "", more: str = "") -> str:

@@ -93,7 +93,7 @@ def _verdicts(rows: Sequence[VariantRow]) -> Table:
 
 def _explain(console: Console, rows: Sequence[VariantRow]) -> None:
     if any(row.best for row in rows):
-        console.print("* what profile, run and bundle take unless told otherwise")
+        console.print("* what profile and bundle take unless told otherwise")
     if not all(row.compared for row in rows):
         console.print(f"– {NOT_COMPARED}")
     said: dict[tuple[str, str], list[str]] = {}

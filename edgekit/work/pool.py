@@ -33,9 +33,8 @@ Call = Callable[[str, Path, dict[str, Any]], dict[str, Any]]
 
 POLL_SECONDS = 0.2
 LOGS_KEPT = 50
-LEFT_SECONDS = (
-    24 * 3600
-)  # a cache may be shared by computers that do not see each other's processes
+# Computers that share a cache do not see each other's processes.
+LEFT_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,14 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     root = tmp_path_factory.mktemp("read")
     count = itertools.count()
 
-    def reader(reference: Any, prepare: str = "none", **choice: Any) -> DataSet:
+    def reader(
+        reference: Any, prepare: str = "none", labels: tuple[str, ...] = (), **choice: Any
+    ) -> DataSet:
         step = open_data(
             str(reference),
             preprocessing=parse_preprocessing(prepare),
             choice=Calibration(**choice) if choice else None,
+            labels=labels,
         )
         return do(step, root / str(next(count)))
 

@@ -40,6 +40,36 @@ def test_a_folder_a_class_gives_labels_in_the_names_order(tmp_path: Path, read: 
     assert data.classes == ("cat", "dog")
     assert data.labels().tolist() == [0, 0, 1]
     assert data.arrays()[0][:, 0, 0].tolist() == [list(GREEN), list(RED), list(BLUE)]
+    assert data.notes == (
+        "classes are numbered in alphabetical order of their folders: 0=cat, 1=dog; "
+        "if the model has another order give --labels",
+    )
+
+
+def test_folders_are_matched_to_labels_by_name(tmp_path: Path, read: Read) -> None:
+    for name, color in (("cat", RED), ("dog", BLUE), ("ant", GREEN)):
+        picture(tmp_path / name / "1.png", color)
+    data = read(tmp_path, labels=("dog", "emu", "ant", "cat"))
+    assert data.labels().tolist() == [2, 3, 0]
+    assert data.arrays()[0][:, 0, 0].tolist() == [list(GREEN), list(RED), list(BLUE)]
+    assert data.classes == ("dog", "emu", "ant", "cat")
+    assert data.notes == ()
+
+
+def test_a_folder_called_like_no_label_is_refused(tmp_path: Path, read: Read) -> None:
+    for name in ("cat", "Dog", "ant"):
+        picture(tmp_path / name / "1.png")
+    with pytest.raises(DataError, match="the folders Dog, ant are called like none of --labels: "):
+        read(tmp_path, labels=("dog", "cat"))
+    many = tuple(f"class{number}" for number in range(1000))
+    with pytest.raises(DataError, match=r"class9, … \(1000 in all\)"):
+        read(tmp_path, labels=many)
+
+
+def test_a_flat_folder_needs_no_labels(tmp_path: Path, read: Read) -> None:
+    picture(tmp_path / "a.png")
+    data = read(tmp_path, labels=("dog", "cat"))
+    assert (data.labels(), data.classes) == (None, ())
 
 
 def test_images_of_all_sizes_with_preprocessing(tmp_path: Path, read: Read) -> None:

@@ -52,6 +52,19 @@ def test_images_are_known_by_their_content(fresh_cache: Path, tmp_path: Path) ->
     assert opened(folder).key != first.key
 
 
+def test_another_order_of_labels_is_another_step(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2, 2)).save(tmp_path / name / "1.png")
+    steps = [
+        open_data(str(tmp_path), preprocessing=Preprocessing(), labels=labels)
+        for labels in ((), ("cat", "dog"), ("dog", "cat"), ("dog", "cat", "emu"))
+    ]
+    assert len({step.key for step in steps}) == 4
+
+
 def test_an_error_in_the_worker_comes_home(fresh_cache: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.full((2, 2), np.nan))
     with Pool() as pool:

@@ -15,6 +15,7 @@ from edgekit.core.result import Estimate
 from edgekit.reports.axis import axis, tick_text
 from edgekit.reports.plot import (
     CHARACTER,
+    LINE,
     SHOWN_RUNS,
     WIDTH,
     Point,
@@ -112,6 +113,46 @@ def test_labels_do_not_overlap(seed: int) -> None:
         for two in boxes[index + 1 :]:
             apart = one[2] <= two[0] or two[2] <= one[0] or one[3] <= two[1] or two[3] <= one[1]
             assert apart
+
+
+def test_the_names_of_axis_and_line_cover_nothing() -> None:
+    """Wide tick labels, and a point on the line where its name would stand."""
+    points = [Point("a", 41, 48.125, True, ""), Point("b", 10, 48.25, True, "")]
+    svg = scatter(
+        points,
+        title="t",
+        description="d",
+        x_name="x",
+        y_name="top-1 accuracy, %",
+        line=(48.125, "source model 48.13 %"),
+    )
+    found = {e.text: e for e in parsed(svg).iter(f"{SVG}text")}
+    ticks = [e for text, e in found.items() if re.fullmatch(r"48\.\d{3}", text or "")]
+    assert ticks
+    for tick in ticks:  # the axis's name is turned: its letters end some 4 px right of their base
+        left = float(tick.get("x", 0)) - CHARACTER * 6
+        assert left > float(found["top-1 accuracy, %"].get("x", 0)) + 4
+    name = found["source model 48.13 %"]
+    right, base = float(name.get("x", 0)), float(name.get("y", 0))
+    assert name.get("text-anchor") == "end"
+    for circle in parsed(svg).iter(f"{SVG}circle"):
+        x, y = float(circle.get("cx", 0)), float(circle.get("cy", 0))
+        beside = x + 5 < right - CHARACTER * 20 or x - 5 > right
+        assert beside or y + 5 < base - LINE or y - 5 > base
+
+
+def test_a_line_at_the_very_top_has_its_name_below() -> None:
+    svg = scatter(
+        [Point("a", 1, 90, True, "")],
+        title="",
+        description="",
+        x_name="",
+        y_name="",
+        y_limit=100,
+        line=(100.0, "source"),
+    )
+    (name,) = [e for e in parsed(svg).iter(f"{SVG}text") if e.text == "source"]
+    assert float(name.get("y", 0)) > 16
 
 
 HOSTILE = "</title><script>alert(1)</script>\"'&\x00\x1b\ud800"
