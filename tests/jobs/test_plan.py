@@ -1,0 +1,50 @@
+"""The plan: what is found before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.core.errors import PlanError
+from edgekit.core.recipe import Calibration
+from edgekit.jobs.plan import Plan, Wish, make_plan
+
+
+def plan(folder: Path, *recipes: str, samples: Calibration | None = None) -> Plan:
+    """For INT8 recipes of the given ``[calibration]`` tables."""
+    np.savez(folder / "x.npz", x=np.zeros((200, 2), np.float32))
+    names = []
+    for index, text in enumerate(recipes):
+        path = folder / f"r{index}.toml"
+        head = f'schema = 1\nname = "r{index}"\nquantization = "int8"\n'
+        path.write_text(f"{head}[calibration]\n{text}\n")
+        names.append(str(path))
+    return make_plan(
+        Wish(
+            model="package.module:function",
+            profile="linux-x86_64",
+            variants=names,
+            calibration=str(folder / "x.npz"),
+            samples=samples,
+        )
+    )
+
+
+def test_recipes_that_ask_for_different_samples_are_refused(tmp_path: Path) -> None:
+    """All are made from the same ranges; one of them would record samples that it never saw."""
+    with pytest.raises(PlanError, match="r0 and r1 ask for different calibration samples"):
+        plan(tmp_path, "samples = 10", 'choice = "random"')
+    both = plan(tmp_path, "samples = 10", 'choice = "random"', samples=Calibration(
+        samples=20, choice="first", seed=0
+    ))  # fmt: skip
+    assert {recipe.calibration.samples for recipe in both.recipes} == {20}
+
+
+def test_what_is_not_said_stays_as_the_recipe_has_it(tmp_path: Path) -> None:
+    made = plan(tmp_path, 'samples = 10\nchoice = "random"', samples=Calibration(seed=3))
+    wanted = Calibration(samples=10, choice="random", seed=3)
+    assert made.recipes[0].calibration == wanted
+    assert made.calibration is not None
+    assert made.calibration.arguments["choice"] == wanted.to_json()
