@@ -27,11 +27,14 @@ def command(build: Path, as_json: bool, raw: bool, html: Path | None) -> None:
     """Show a build and its measurements."""
     from edgekit.core.build import load_build
     from edgekit.core.errors import UsageError
+    from edgekit.core.files import check_file
     from edgekit.jobs.results import results_of
     from edgekit.reports import print_report, report_json, write_html
 
     if raw and not as_json:
         raise UsageError("--raw goes with --json")
+    if html is not None:  # before anything is printed
+        check_file(html, hint="give --html the name of a file that can be written")
     opened = load_build(build)
     results = results_of(opened)
     if as_json:

@@ -52,6 +52,21 @@ def write_text(path: Path, text: str) -> None:
         raise unwritable(path, exc) from exc
 
 
+def check_file(path: Path, *, hint: str) -> None:
+    """Raise OutputError if `write_text` could not write `path`; nothing is left there."""
+    if path.is_dir():
+        raise OutputError(f"{str(path)!r} is a folder, not a file", hint=hint)
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    try:
+        handle, name = tempfile.mkstemp(dir=parent, prefix=".edgekit.")
+    except OSError as exc:
+        raise unwritable(path, exc, hint=hint) from exc
+    os.close(handle)
+    Path(name).unlink()
+
+
 def write_json(path: Path, data: Any) -> None:
     """`data` as indented JSON, atomically. Raises OutputError like `write_text`."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.samples import write_build
 
 
 def make(desk: Path) -> None:
@@ -17,6 +18,8 @@ def make(desk: Path) -> None:
         archive.writestr("hello", "a zip, but not Keras'")
     (desk / "folder").mkdir()
     (desk / "notes.txt").write_text("kept")
+    (desk / "blank.txt").write_text("\n \n")
+    (desk / "twice.txt").write_text("cat\ndog\n\ncat\n")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,14 @@ def make(desk: Path) -> None:
         (["convert", "text.keras", "--for", "host", "--max-drop", "-1"], 2, "max-drop"),
         (["convert", "text.keras", "--for", "host", "--max-drop", "nan"], 2, "max_drop = nan"),
         (["convert", "text.keras", "--for", "host", "--preprocess", "resise=1x1"], 2, "resize"),
-        (["convert", "text.keras", "--for", "host", "--labels", "no.txt"], 2, "no.txt"),
+        (
+            ["convert", "text.keras", "--for", "host", "--labels", "no.txt"],
+            2,
+            "in 'no.txt': No such file or directory\n",
+        ),
+        (["convert", "text.keras", "--for", "host", "--labels", "blank.txt"], 2, "line 1 is empty"),
+        (["convert", "text.keras", "--for", "host", "--labels", "twice.txt"], 2, "line 4, 'cat'"),
+        (["convert", "text.keras", "--for", "host", "--labels", "folder"], 2, "Is a directory"),
         (["profile", "folder", "--on", "local"], 3, "is not a build"),
         (["profile", "folder"], 2, "--on"),
         (["report", "notes.txt"], 3, "is not a build"),
@@ -88,3 +98,12 @@ def test_help_without_a_command_is_no_error(edgekit: Run) -> None:
     answer = edgekit()
     assert answer.code == 0
     assert "convert" in answer.out + answer.err
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_report(edgekit: Run, desk: Path) -> None:
+    write_build(desk / "build")
+    refused = edgekit("report", "build", "--html", "build")
+    assert refused.code == 9
+    assert refused.out == ""
+    assert "'build' is a folder, not a file" in refused.err
+    assert edgekit("report", "build", "--html", "/proc/page.html").out == ""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edgekit.core.errors import OutputError
 from edgekit.core.files import (
+    check_file,
     is_safe_relative,
     readable_bytes,
     replaced_folder,
@@ -84,3 +85,15 @@ def test_a_safe_name_stays_inside(name: str) -> None:
 )
 def test_sizes_for_people(count: int, text: str) -> None:
     assert readable_bytes(count) == text
+
+
+def test_a_file_that_could_not_be_written_is_known_before(tmp_path: Path) -> None:
+    check_file(tmp_path / "new" / "below" / "page.html", hint="")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OutputError, match="is a folder, not a file\\nname a file"):
+        check_file(tmp_path, hint="name a file")
+    (tmp_path / "file").write_text("kept")
+    check_file(tmp_path / "file", hint="")
+    with pytest.raises(OutputError, match="cannot write"):
+        check_file(tmp_path / "file" / "below", hint="")
+    assert (tmp_path / "file").read_text() == "kept"
