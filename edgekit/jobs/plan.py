@@ -115,22 +115,6 @@ def _one_choice(recipes: Sequence[Recipe]) -> Calibration:
     return recipes[0].calibration if recipes else Calibration()
 
 
-def _one_choice(recipes: Sequence[Recipe]) -> Calibration:
-    """The samples that all of the recipes ask for; ranges are collected once for all.
-
-    Raises:
-        PlanError: they ask for different ones.
-    """
-    for recipe in recipes[1:]:
-        if recipe.calibration != recipes[0].calibration:
-            raise PlanError(
-                f"{recipes[0].name} and {recipe.name} ask for different calibration samples",
-                hint="convert them one after the other, or give --samples, --choice and --seed, "
-                "which hold for all",
-            )
-    return recipes[0].calibration if recipes else Calibration()
-
-
 def _data(reference: str | None, wish: Wish, choice: Calibration | None) -> Step | None:
     if reference is None:
         return None
