@@ -42,7 +42,11 @@ Examples:
 @click.option(
     "--preprocess", metavar="TEXT", help="What is done to each input, or a .toml file that says so."
 )
-@click.option("--labels", metavar="FILE", help="Names of the classes, one a line.")
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="Names of the classes, one a line, in the model's order.",
+)
 @click.option(
     "--max-drop",
     type=click.FloatRange(min=0),
@@ -150,7 +154,24 @@ def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 def _read_labels(path: str) -> tuple[str, ...]:
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"cannot read the labels in {path!r}: {exc}") from exc
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as exc:
+        raise UsageError(f"cannot read the labels in {path!r}: {exc.strerror or exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"the labels in {path!r} are not UTF-8 text") from exc
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        label = line.strip()
+        if label in lines:
+            raise UsageError(
+                f"the labels in {path!r}: line {number}, {label!r}, is line {lines[label]} again",
+                hint="every class has a name of its own",
+            )
+        if label:
+            lines[label] = number
+    if not lines:
+        raise UsageError(
+            f"the labels in {path!r}: there is no name in it, line 1 is empty",
+            hint="write the names of the classes, one a line, in the model's order",
+        )
+    return tuple(lines)

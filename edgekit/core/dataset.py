@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+SAMPLES_FILE = "samples.txt"  # one digest a sample
+
+
 class ArrayFacts(Noun):
     """What is known of one array without opening it; `shape` is one sample's."""
 
@@ -31,7 +34,8 @@ class DataSet(Noun):
     in the type that a signature asks for.
 
     Attributes:
-        folder: holds ``<index>.npy`` for each input, in order, and ``labels.npy`` if `labelled`.
+        folder: holds ``<index>.npy`` for each input, in order, ``labels.npy`` if `labelled`, and
+            ``samples.txt``, one digest a sample.
         inputs: the names of the inputs; the name of a single nameless array is "".
         count: number of samples.
         digest: SHA-256 over the arrays' names, types, shapes and bytes.
@@ -74,6 +78,10 @@ class DataSet(Noun):
             return None
         labels: NDArray[np.generic] = np.load(Path(self.folder) / "labels.npy", allow_pickle=False)
         return labels
+
+    def sample_digests(self) -> list[str]:
+        """One digest a sample, over the bytes of all its inputs."""
+        return (Path(self.folder) / SAMPLES_FILE).read_text(encoding="ascii").split()
 
     def order(self, signature: Signature) -> list[int]:
         """For each input of `signature`, the index of its array: by name, else by position.

@@ -52,3 +52,9 @@ class Signature(Noun):
         """
         found = [spec for spec in self.outputs if len(spec.shape) == 2]
         return found[0] if len(found) == 1 else None
+
+    def class_count(self) -> int | None:
+        """How many classes labels may speak of; None if no output scores classes."""
+        output = self.score_output()
+        scores = None if output is None else output.shape[-1]
+        return 2 if scores == 1 else scores

@@ -26,12 +26,19 @@ from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
 from edgekit.core.registry import refuse_file
 from edgekit.core.tensor import Signature
-from edgekit.data.check import check_data
+from edgekit.data.check import check_data, check_labels, sample_notes
 from edgekit.work.steps import Done, Step
 
-__all__ = ["check_data", "open_data", "overlap", "random_data", "read_data"]
+__all__ = [
+    "check_data",
+    "check_labels",
+    "open_data",
+    "overlap",
+    "random_data",
+    "read_data",
+    "sample_notes",
+]
 
-SAMPLES_FILE = "samples.txt"  # one digest a sample
 ALLOWED = "a .npz or .npy file, a folder of images, or package.module:function"
 
 
@@ -92,11 +99,7 @@ def read_data(done: Done) -> DataSet:
 
 def overlap(first: DataSet, second: DataSet) -> int:
     """How many samples are in both, compared by their bytes after preprocessing."""
-    digests = [
-        Counter((Path(data.folder) / SAMPLES_FILE).read_text(encoding="ascii").split())
-        for data in (first, second)
-    ]
-    return (digests[0] & digests[1]).total()
+    return (Counter(first.sample_digests()) & Counter(second.sample_digests())).total()
 
 
 def _arrays(path: Path, common: Mapping[str, Any]) -> Step:

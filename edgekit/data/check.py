@@ -1,10 +1,16 @@
-"""Whether a data set is what a model takes. Looks at facts only; opens nothing."""
+"""Whether data, and the names of classes, are what a model takes. Opens no arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgekit.core.dataset import ArrayFacts, DataSet
-from edgekit.core.errors import DataError
+from edgekit.core.errors import DataError, UsageError
+from edgekit.core.recipe import Calibration
 from edgekit.core.tensor import Signature, TensorSpec
+
+FEW = 10  # with fewer samples, ranges hang on the chance of each
+USUAL = Calibration().samples
 
 _INTEGERS = {
     "bool": (0, 1),
@@ -46,7 +52,7 @@ def check_data(
         if output is None:
             notes.append("the labels are not used: the model has no single output of class scores")
         else:
-            _check_labels(dataset, output, what)
+            _check_labels(dataset, output, signature.class_count(), what)
     return tuple(notes)
 
 
@@ -120,10 +126,58 @@ def _check_dtype(facts: ArrayFacts, spec: TensorSpec, what: str) -> str:
     return f"{spec.name}: {facts.dtype} is given to the model as {spec.dtype}"
 
 
-def _check_labels(dataset: DataSet, output: TensorSpec, what: str) -> None:
+def check_labels(labels: Sequence[str], signature: Signature) -> tuple[str, ...]:
+    """Check the names of the classes against the model's `signature`.
+
+    Returns:
+        What is not done with them that the user may expect, in words.
+
+    Raises:
+        UsageError: there are more or fewer names than classes.
+    """
+    output = signature.score_output()
+    if not labels:
+        return ()
+    if output is None:
+        return (
+            "the names are kept, but not used for scores: "
+            "the model has no single output of class scores",
+        )
+    classes = signature.class_count()
+    if classes is not None and len(labels) != classes:
+        names = "1 name" if len(labels) == 1 else f"{len(labels)} names"
+        single = " (a single score: no and yes)" if output.shape[-1] == 1 else ""
+        raise UsageError(
+            f"--labels has {names}, the model's output {output.name} has {classes} classes{single}",
+            hint="give one name a class, in the model's order",
+        )
+    return ()
+
+
+def sample_notes(dataset: DataSet, *, ranges: bool) -> tuple[str, ...]:
+    """What makes the samples of little worth, in words; nothing if nothing.
+
+    Args:
+        dataset: from `read_data`.
+        ranges: whether INT8 ranges are taken from them.
+    """
+    notes = []
+    count = f"{dataset.count} sample{'' if dataset.count == 1 else 's'}"
+    if ranges and dataset.count < FEW:
+        notes.append(f"{count}; INT8 ranges need about {USUAL} typical ones")
+    elif not ranges and dataset.count == 1:
+        notes.append(f"{count}; one answer says little of how well the model does")
+    if dataset.count > 1 and len(set(dataset.sample_digests())) == 1:
+        notes.append("all samples are equal")
+    for name, facts in zip(dataset.inputs, dataset.facts, strict=True):
+        if facts.minimum == facts.maximum and _product(facts.shape) * dataset.count > 1:
+            whose = f"{name}: " if name else ""
+            notes.append(f"{whose}every value is {facts.minimum:g}")
+    return tuple(notes)
+
+
+def _check_labels(dataset: DataSet, output: TensorSpec, classes: int | None, what: str) -> None:
     assert dataset.label_range is not None
-    scores = output.shape[-1]
-    classes = 2 if scores == 1 else scores  # a single score says yes or no
     _, highest = dataset.label_range
     if classes is not None and highest >= classes:
         raise DataError(

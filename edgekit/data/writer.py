@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from edgekit.core.dataset import ArrayFacts, DataSet
+from edgekit.core.dataset import SAMPLES_FILE, ArrayFacts, DataSet
 from edgekit.core.errors import DataError
 from edgekit.core.files import readable_bytes
 from edgekit.core.noun import json_digest
@@ -113,8 +113,6 @@ class Writer:
             DataError: there was no sample.
         """
         import numpy as np
-
-        from edgekit.data import SAMPLES_FILE
 
         if self.count == 0:
             raise DataError(f"{self.origin} holds no samples")

@@ -24,7 +24,14 @@ from edgekit.core.model import Model
 from edgekit.core.recipe import BUILTIN, Recipe
 from edgekit.core.tensor import Signature
 from edgekit.core.verdict import LoadCheck, Verdict
-from edgekit.data import check_data, overlap, random_data, read_data
+from edgekit.data import (
+    check_data,
+    check_labels,
+    overlap,
+    random_data,
+    read_data,
+    sample_notes,
+)
 from edgekit.export import EXPORTERS
 from edgekit.jobs.plan import Plan
 from edgekit.jobs.results import write_page
@@ -88,7 +95,7 @@ def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -
         signature=opened.signature,
         profile=plan.profile,
         preprocessing=wish.preprocessing,
-        labels=wish.labels or opened.evaluation.classes,
+        labels=wish.labels or _class_names(opened),
         data=opened.note,
         check=CheckSet(samples=min(CHECK_SAMPLES, opened.evaluation.count)),
         variants=tuple(each.variant for each in made),
@@ -97,6 +104,12 @@ def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -
     _write(build, made, output)
     cache.trim()
     return build
+
+
+def _class_names(opened: _Opened) -> tuple[str, ...]:
+    """What the folders of images are called, where there is one for every class of the model."""
+    names = opened.evaluation.classes
+    return names if len(names) == opened.signature.class_count() else ()
 
 
 def check_output(output: Path) -> None:
@@ -145,10 +158,12 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
         for name in ("calibration", "evaluation")
         if name in steps
     }
-    notes: list[str] = []
+    notes = [f"--labels: {note}" for note in check_labels(plan.wish.labels, signature)]
     for name, data in sets.items():
         option = {"calibration": "--calibration", "evaluation": "--evaluate"}[name]
         notes += [f"{option}: {note}" for note in check_data(data, signature, what=option)]
+        ranges = name == "calibration" and any(r.needs_calibration for r in plan.recipes)
+        notes += [f"{name}: {note}" for note in sample_notes(data, ranges=ranges)]
     calibration, evaluation = sets.get("calibration"), sets.get("evaluation")
     if evaluation is None:
         evaluation = calibration or _random(signature, pool, cache, progress)

@@ -77,6 +77,9 @@ def make_plan(wish: Wish) -> Plan:
                 f"{recipe.variant}; it runs {', '.join(runtime.variants)}",
                 hint=f"--runtime {others[0]} does" if others else "name others with --variant",
             )
+    twice = {name for name in wish.labels if wish.labels.count(name) > 1}
+    if twice:
+        raise UsageError(f"the label {min(twice)!r} is given twice")
     source, model = open_model(wish.model, trust_code=wish.trust_code, shapes=wish.shapes)
     needy = [recipe.name for recipe in recipes if recipe.needs_calibration]
     if needy and wish.calibration is None:

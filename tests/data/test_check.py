@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekit.core.dataset import ArrayFacts, DataSet
-from edgekit.core.errors import DataError
+from edgekit.core.errors import DataError, UsageError
 from edgekit.core.tensor import Signature, TensorSpec
-from edgekit.data import check_data
+from edgekit.data import check_data, check_labels, sample_notes
+from tests.data.conftest import Read
 
 
 def signature(*shape: int, dtype: str = "float32", classes: int = 10) -> Signature:
@@ -126,6 +129,42 @@ def test_a_single_score_is_yes_or_no() -> None:
     assert check_data(data(4, labelled=True, label_range=(0, 1)), signature(4, classes=1)) == ()
     with pytest.raises(DataError, match="classes 0 to 1"):
         check_data(data(4, labelled=True, label_range=(0, 2)), signature(4, classes=1))
+
+
+def test_there_are_as_many_names_as_classes() -> None:
+    assert check_labels((), signature(4, classes=3)) == ()
+    assert check_labels(("a", "b", "c"), signature(4, classes=3)) == ()
+    assert check_labels(("no", "yes"), signature(4, classes=1)) == ()
+    with pytest.raises(UsageError, match=r"--labels has 2 names, .* scores has 3 classes\n"):
+        check_labels(("a", "b"), signature(4, classes=3))
+    with pytest.raises(UsageError, match=r"has 1 name, .* 2 classes \(a single score: no and yes"):
+        check_labels(("a",), signature(4, classes=1))
+
+
+def test_names_for_a_model_without_scores_are_kept_and_that_is_said() -> None:
+    masks = TensorSpec(name="mask", shape=(1, 8, 8, 2), dtype="float32")
+    both = Signature(inputs=signature(4).inputs, outputs=(masks,))
+    (note,) = check_labels(("sky", "road"), both)
+    assert "not used for scores" in note
+
+
+@pytest.mark.parametrize(
+    ("values", "ranges", "said"),
+    [
+        ([[1, 2]], True, ["1 sample; INT8 ranges need about 100 typical ones"]),
+        ([[1, 2]], False, ["1 sample; one answer says little of how well the model does"]),
+        ([[1, 2], [3, 4]], True, ["2 samples; INT8 ranges need about 100 typical ones"]),
+        ([[1, 2], [3, 4]], False, []),
+        ([[i, 2] for i in range(10)], True, []),
+        ([[1, 2]] * 12, True, ["all samples are equal"]),
+        ([[0, 0]] * 12, False, ["all samples are equal", "every value is 0"]),
+    ],
+)
+def test_samples_of_little_worth_are_pointed_out(
+    tmp_path: Path, read: Read, values: list[list[float]], ranges: bool, said: list[str]
+) -> None:
+    np.save(tmp_path / "a.npy", np.array(values, np.float32))
+    assert list(sample_notes(read(tmp_path / "a.npy"), ranges=ranges)) == said
 
 
 def test_labels_that_nothing_can_be_compared_with_are_not_dropped_silently() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.core.errors import PlanError
+from edgekit.core.errors import PlanError, UsageError
 from edgekit.core.recipe import Calibration
 from edgekit.jobs.plan import Plan, Wish, make_plan
 
@@ -48,3 +48,13 @@ def test_what_is_not_said_stays_as_the_recipe_has_it(tmp_path: Path) -> None:
     assert made.recipes[0].calibration == wanted
     assert made.calibration is not None
     assert made.calibration.arguments["choice"] == wanted.to_json()
+
+
+def test_a_label_given_twice() -> None:
+    with pytest.raises(UsageError, match="the label 'cat' is given twice"):
+        make_plan(Wish(model="no.keras", profile="host", labels=("cat", "dog", "cat")))
+
+
+def test_a_model_named_by_its_file_is_never_run() -> None:
+    with pytest.raises(UsageError, match="write mk:build"):
+        make_plan(Wish(model="mk.py:build", profile="host", variants=("float32",)))
