@@ -18,6 +18,9 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("CACHE", "DATA", "CONFIG"):
         os.environ[f"EDGEKIT_{name}"] = str(root / name.lower())
     os.environ["NO_COLOR"] = "1"
+    # Workers do not import from the current folder; the steps in tests/ are found this way.
+    path = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
 
 
 @pytest.hookimpl(wrapper=True)

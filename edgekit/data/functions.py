@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core.errors import DataError, EdgekitError
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
-from edgekit.core.registry import resolve
+from edgekit.core.registry import resolve_own
 from edgekit.data.arrays import LABEL_KEYS, NAMELESS_KEYS
 from edgekit.data.choose import choose
 from edgekit.data.writer import Writer, check_finite, class_labels
@@ -114,7 +114,7 @@ def _batches(origin: str) -> Iterator[Batch]:
 
 def _items(origin: str) -> Iterator[Any]:
     """What the function returns or yields; whatever it raises becomes a DataError."""
-    function = resolve(origin)
+    function = resolve_own(origin)
     if not callable(function):
         raise DataError(f"{origin} is a {type(function).__name__}, not a function")
     try:

@@ -8,7 +8,9 @@ attribute) and https://www.tensorflow.org/guide/saved_model#the_savedmodel_forma
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +19,12 @@ from typing import Any, Literal
 
 from edgekit.core.errors import ModelError
 from edgekit.core.files import is_safe_relative, readable_bytes
-from edgekit.sources.protobuf import WireError, saved_model_ops, saved_model_signatures
+from edgekit.sources.protobuf import (
+    WireError,
+    saved_model_called,
+    saved_model_ops,
+    saved_model_signatures,
+)
 
 Kind = Literal["keras3", "keras2", "savedmodel"]
 
@@ -29,32 +36,15 @@ UNFOLDED_LIMIT = 100
 UNFOLDED_ALWAYS_FINE_BYTES = 100 * 2**20
 SERVING = "serving_default"
 
-# Operations that run Python, or read, write or print to files that the model names. Every
-# SavedModel holds SaveV2 and RestoreV2 for its own variables; those are not called in inference.
+# Operations that run Python, and those that read, write or print to files, or speak to other
+# computers, that the model names. Every SavedModel holds operations that save its variables; they
+# count where calling the model reaches them. RestoreV2 reads nothing but TensorFlow's own weights.
 CODE_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
-FILE_OPS = frozenset(
-    {
-        "ReadFile",
-        "WriteFile",
-        "AppendFile",
-        "MatchingFiles",
-        "PrintV2",
-        "WholeFileReader",
-        "WholeFileReaderV2",
-        "TextLineReader",
-        "TextLineReaderV2",
-        "TFRecordReader",
-        "TFRecordReaderV2",
-        "TextLineDataset",
-        "TFRecordDataset",
-        "FixedLengthRecordDataset",
-        "FixedLengthRecordDatasetV2",
-        "DebugIdentityV2",
-        "DebugIdentityV3",
-        "DumpTensor",
-        "CreateSummaryFileWriter",
-    }
+FILE_OPS = re.compile(
+    r"Reader|Dataset|(?<!Text)File(?!name|spec)|^PrintV2|^Dump|^Debug(?!Gradient)|Summary\w*Writer|"
+    r"^Write\w*Summary|StatisticsSaver|ImmutableConst|TRTResource|^Rpc"
 )
+SAVE_OPS = frozenset({"Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints"})
 
 
 @dataclass(frozen=True)
@@ -81,8 +71,15 @@ def examine(path: Path) -> Finding:
         with open(path, "rb") as file:
             head = file.read(8)
         if head[:4] == b"PK\x03\x04":
+            if path.suffix != ".keras":  # by which Keras goes: it would look for HDF5 in it
+                raise ModelError(
+                    f"{str(path)!r} is a zip archive, but its name does not end in .keras",
+                    hint="if it was saved as .keras, give it that name again",
+                )
             return _examine_zip(path)
         if head == HDF5_MAGIC:
+            if zipfile.is_zipfile(path):  # Keras might read the other half of it
+                raise ModelError(f"{str(path)!r} is both HDF5 and a zip archive")
             return _examine_hdf5(path)
     except OSError as exc:
         raise ModelError(f"cannot read {str(path)!r}: {exc.strerror or exc}") from exc
@@ -92,6 +89,42 @@ def examine(path: Path) -> Finding:
         f"{str(path)!r} is not a Keras model: it {what}",
         hint="save one with model.save('model.keras')",
     )
+
+
+def refuse_other_files(path: Path) -> None:
+    """HDF5 can take data from other files, which then would be in the artifacts as weights.
+
+    For a file that `examine` let through; in a worker, as h5py takes long to import.
+
+    Raises:
+        ModelError: it does so, or it is damaged.
+    """
+    import h5py
+
+    def see(name: str, link: Any) -> str | None:
+        if isinstance(link, h5py.ExternalLink):
+            return name
+        if isinstance(link, h5py.HardLink):
+            found = file[name]
+            if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
+                return name
+        return None
+
+    try:
+        with contextlib.ExitStack() as opened:
+            content: Any = path
+            if zipfile.is_zipfile(path):
+                archive = opened.enter_context(zipfile.ZipFile(path))
+                content = opened.enter_context(archive.open("model.weights.h5"))
+            file = opened.enter_context(h5py.File(content, "r"))
+            name = file.visititems_links(see)
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError, ValueError) as exc:
+        raise ModelError(
+            f"{str(path)!r} holds damaged or truncated weights: {_first_line(exc)}",
+            hint="copy it again and compare the sizes, or save the model again",
+        ) from exc
+    if name is not None:
+        raise ModelError(f"{str(path)!r}: its {name!r} is in another file, which is never read")
 
 
 def _examine_zip(path: Path) -> Finding:
@@ -194,6 +227,7 @@ def _examine_saved_model(path: Path) -> Finding:
     content = graph.read_bytes()
     try:
         ops = saved_model_ops(content)
+        called = saved_model_called(content)
         signatures = saved_model_signatures(content)
     except WireError as exc:
         raise ModelError(
@@ -207,7 +241,8 @@ def _examine_saved_model(path: Path) -> Finding:
             hint="make it with model.export('folder'), or pass signatures= to tf.saved_model.save",
         )
     code = [f"operation {name} (runs Python)" for name in sorted(ops & CODE_OPS)]
-    code += [f"operation {name} (touches files)" for name in sorted(ops & FILE_OPS)]
+    touching = {name for name in ops if FILE_OPS.search(name)} | (called & SAVE_OPS)
+    code += [f"operation {name} (touches files)" for name in sorted(touching)]
     return Finding("savedmodel", tuple(code))
 
 
@@ -228,7 +263,18 @@ _CODE_CLASSES = frozenset({"Lambda", "__lambda__"})
 _CALL_CLASSES = frozenset({"TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod"})
 # Where Keras keeps functions that a model may name; keras.utils.get_file is one that it may not.
 _MATH_MODULES = frozenset({"activations", "initializers", "losses", "metrics", "nn", "ops"})
-_CALLS_OF_CODE = ("py_func", "numpy_function", "io.", "raw_ops.", "print", "summary.")
+# Functions that such a layer may call: modules of pure mathematics, and all that are in no module
+# but these. TensorFlow's public names reach from load_library to keras.utils.get_file.
+_PURE_MODULES = (
+    r"__operators__|bitwise|dtypes|experimental\.numpy|image|keras\.(?:activations|backend|losses)|"
+    r"linalg|math|nn|quantization|ragged|random|sets|signal|sparse|strings"
+)
+_IMPURE = (
+    r"load_\w+|\w*py_func\w*|numpy_function|read_file|write_file|matching_files|[pP]rint|"
+    r"import_graph_def|rpc_\w+|xla_\w+|d_tensor_\w+"
+)
+_CLASSES = ("RaggedTensor", "SparseTensor")
+_PURE = re.compile(rf"(?:compat\.v1\.)?(?:(?:{_PURE_MODULES})\.[\w.]+|(?!(?:{_IMPURE})$)[a-z_]\w*)")
 
 
 def code_in(config: Any) -> Iterator[str]:
@@ -259,15 +305,26 @@ def _code_object(part: dict[str, Any]) -> str | None:
     if cls in _CODE_CLASSES:
         return f"layer{name} (Lambda)" if cls == "Lambda" else "a lambda function"
     if cls in _CALL_CLASSES:
-        called = str(inner.get("function", part.get("config", "")))
-        if any(word in called for word in _CALLS_OF_CODE):
-            return f"layer{name} (calls {called})"
-        return None
+        if cls == "InstanceMethod":  # of a tensor
+            return None
+        called = str(inner.get("cls_symbol" if cls == "ClassMethod" else "function", ""))
+        pure = called in _CLASSES if cls == "ClassMethod" else _PURE.fullmatch(called)
+        return None if pure else f"layer{name} (calls {called})"
+    if cls == "TensorFlowOpLayer":  # until TensorFlow 2.3
+        node = inner.get("node_def")
+        op = node.get("op") if isinstance(node, dict) else None
+        fine = isinstance(op, str) and op not in CODE_OPS | SAVE_OPS and not FILE_OPS.search(op)
+        return None if fine else f"layer{name} (operation {op})"
+    if isinstance(inner.get("vocabulary"), str):
+        return f"layer{name} (reads {inner['vocabulary']!r})"
     module = part.get("module")
     if cls == "function" and isinstance(config, str):
         own = isinstance(module, str) and _is_keras(module) and _is_math(module)
+        own = own and "." not in config
         return None if own else f"function {config!r}"
-    if ">" in cls or ("module" in part and not (isinstance(module, str) and _is_keras(module))):
+    # Keras 2 takes "module.Class" apart by itself, and Keras' own models hold no __typespec__.
+    own = "module" not in part or (isinstance(module, str) and _is_keras(module))
+    if ">" in cls or "." in cls or cls == "__typespec__" or not own:
         return f"custom {cls}{name}"
     return None
 

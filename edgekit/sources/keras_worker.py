@@ -17,8 +17,9 @@ from typing import Any
 from edgekit.core.errors import EdgekitError, ModelError, UntrustedModelError, WorkerError
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model
-from edgekit.core.registry import resolve
+from edgekit.core.registry import resolve_own
 from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.sources.keras_files import refuse_other_files
 
 MODULES = {"keras3": "keras", "keras2": "tf_keras"}
 BATCH = 32  # samples at a time in `run`: bounds the memory, not the result
@@ -40,7 +41,7 @@ def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
         ModelError: it cannot be imported or called, or returns something that is no Keras model.
     """
     handle = Model.from_json(model)
-    function = resolve(handle.reference)
+    function = resolve_own(handle.reference)
     try:
         made = function()
     except EdgekitError:
@@ -93,6 +94,7 @@ def _remember(model: Model, loaded: KerasModel | SavedModel) -> None:
 def _load_keras(model: Model) -> KerasModel:
     keras = _import(MODULES[model.kind])
     custom = _classes_beside(model)
+    refuse_other_files(Path(model.path))
     with _translated(model.reference):
         live = keras.models.load_model(
             model.path, custom_objects=custom, compile=False, safe_mode=not model.trusted
@@ -107,7 +109,7 @@ def _classes_beside(model: Model) -> dict[str, Any] | None:
     """
     if ":" not in model.reference or Path(model.reference).exists():
         return None
-    module = sys.modules[resolve(model.reference).__module__]
+    module = sys.modules[resolve_own(model.reference).__module__]
     return {name: found for name, found in vars(module).items() if callable(found)}
 
 

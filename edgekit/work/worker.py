@@ -20,7 +20,6 @@ from edgekit.core.registry import resolve
 
 def main(preload: list[str]) -> None:
     answers = _claim_stdout()
-    sys.path.append(str(Path.cwd()))  # last: the user's package.module:function, never a shadow
     missing = _preload(preload)
     for line in sys.stdin.buffer:
         request = json.loads(line)

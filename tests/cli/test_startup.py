@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,16 @@ def test_the_help_lists_what_each_command_says_of_itself() -> None:
         command = resolve(reference)
         assert command.name == name
         assert command.get_short_help_str(limit=200) == text
+
+
+def test_a_module_beside_the_model_is_not_run(desk: Path, keras3: Path, fresh_cache: Path) -> None:
+    """TensorFlow looks for pandas and does without; the current folder may be anybody's."""
+    for name in ("pandas", "jax", "json", "tensorflow"):
+        (desk / f"{name}.py").write_text("open('ran', 'w').close()\nraise ImportError\n")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "edgekit", "convert", str(keras3 / "cnn.keras"),
+         "--for", "host", "--variant", "float32", "-o", "b"],
+        cwd=desk, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert not (desk / "ran").exists()

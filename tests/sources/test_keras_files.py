@@ -13,13 +13,14 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import h5py
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.errors import ModelError, UntrustedModelError
 from edgekit.sources.keras import KerasSource
-from edgekit.sources.keras_files import HDF5_MAGIC, code_in, examine
+from edgekit.sources.keras_files import HDF5_MAGIC, code_in, examine, refuse_other_files
 
 METADATA = json.dumps({"keras_version": "3.15.1"})
 
@@ -133,6 +134,18 @@ def test_operations_that_run_code_or_touch_files_are_refused(
             "config": {"function": "io.write_file"},
         },
         {"class_name": "TFOpLambda", "config": {"function": "numpy_function"}},
+        {"class_name": "TFOpLambda", "config": {"function": "keras.utils.get_file"}},
+        {"class_name": "TFOpLambda", "config": {"function": "keras.models.load_model"}},
+        {"class_name": "TFOpLambda", "config": {"function": "compat.v1.gfile.Copy"}},
+        {"class_name": "TFOpLambda", "config": {"function": "compat.v1.read_file"}},
+        {"class_name": "TFOpLambda", "config": {"function": "load_library"}},
+        {"class_name": "ClassMethod", "config": {"cls_symbol": "Module", "method_name": "x"}},
+        {"class_name": "TensorFlowOpLayer", "config": {"node_def": {"op": "WriteFile"}}},
+        {"class_name": "TensorFlowOpLayer", "config": {"node_def": "CgF3"}},
+        {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
+        {"module": "tf_keras.src.layers.core", "class_name": "lambda_layer.Lambda", "config": {}},
+        {"module": "keras.layers", "class_name": "__typespec__", "spec_name": "Lambda"},
+        {"module": "keras.losses", "class_name": "function", "config": "os.system"},
     ],
 )
 def test_gadgets_are_found_wherever_they_hide(gadget: dict[str, object]) -> None:
@@ -148,6 +161,12 @@ def test_gadgets_are_found_wherever_they_hide(gadget: dict[str, object]) -> None
         {"module": "keras.activations", "class_name": "function", "config": "gelu"},
         {"module": "tf_keras.src.layers.core.tf_op_layer", "class_name": "TFOpLambda",
          "config": {"function": "math.add"}},
+        {"class_name": "SlicingOpLambda", "config": {"function": "__operators__.getitem"}},
+        {"class_name": "TFOpLambda", "config": {"function": "compat.v1.nn.relu6"}},
+        {"class_name": "TFOpLambda", "config": {"function": "reshape"}},
+        {"class_name": "ClassMethod", "config": {"cls_symbol": "RaggedTensor"}},
+        {"class_name": "TensorFlowOpLayer", "config": {"node_def": {"op": "AddV2"}}},
+        {"class_name": "StringLookup", "config": {"vocabulary": ["a", "b"]}},
         {"class_name": "__keras_tensor__", "config": {"keras_history": ["a", 0, 0]}},
     ],
 )  # fmt: skip
@@ -170,6 +189,45 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_configuration_is_searched_without_a_crash(config: object) -> None:
     assert all(isinstance(found, str) for found in code_in(config))
+
+
+def test_a_file_that_is_both_hdf5_and_a_zip_archive_is_refused(tmp_path: Path) -> None:
+    zipped = archive(tmp_path / "model.keras").read_bytes()
+    in_front = tmp_path / "model.h5"  # HDF5 behind a block of the user's own is found by h5py
+    with h5py.File(in_front, "w", userblock_size=4096) as file:
+        file.attrs["model_config"] = "{}"
+    content = in_front.read_bytes()
+    in_front.write_bytes(zipped[:512].ljust(512, b"\0") + content[512:])
+    behind = tmp_path / "behind.keras"
+    behind.write_bytes(HDF5_MAGIC + zipped)
+
+    assert "does not end in .keras" in refusal(in_front)
+    assert "both HDF5 and a zip" in refusal(behind)
+
+
+@pytest.mark.parametrize("kind", ["external", "virtual", "link"])
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_weights_that_lie_in_another_file_are_refused(
+    tmp_path: Path, suffix: str, kind: str
+) -> None:
+    path = tmp_path / f"model.{suffix}"
+    weights = path if suffix == "h5" else tmp_path / "weights"
+    with h5py.File(weights, "w") as file:
+        file.attrs.update({"model_config": "{}", "keras_version": "2.15.0"})
+        layer = file.create_group("model_weights/dense")
+        if kind == "external":
+            layer.create_dataset("bias", (4,), "f4", external=[("/etc/passwd", 0, 16)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((4,), "f4")
+            layout[:] = h5py.VirtualSource("/elsewhere.h5", "bias", (4,))
+            layer.create_virtual_dataset("bias", layout)
+        else:
+            layer["bias"] = h5py.ExternalLink("/elsewhere.h5", "bias")
+    if suffix == "keras":
+        archive(path, {"model.weights.h5": weights.read_bytes()})
+
+    with pytest.raises(ModelError, match="'model_weights/dense/bias' is in another file"):
+        refuse_other_files(path)
 
 
 @given(st.integers(1, 200))

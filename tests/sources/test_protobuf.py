@@ -12,6 +12,7 @@ from edgekit.sources.protobuf import (
     WireError,
     children,
     fields,
+    saved_model_called,
     saved_model_ops,
     saved_model_signatures,
 )
@@ -42,6 +43,40 @@ def test_finds_operations_of_the_graph_and_of_its_functions() -> None:
 
     assert saved_model_ops(content) == {"MatMul", "Relu", "ReadFile"}
     assert saved_model_signatures(content) == {"serving_default"}
+
+
+def graph_with_functions(**calls: str) -> bytes:
+    """A graph's library: functions that call another by an attribute, or save."""
+    functions = []
+    for name, called in calls.items():
+        attribute = (5, message((2, message((10, message((1, called.encode())))))))
+        op = (2, b"SaveV2" if called == "SaveV2" else b"PartitionedCall")
+        node = message(op, *([] if called == "SaveV2" else [attribute]))
+        functions.append((1, message((1, message((1, name.encode()))), (3, node))))
+    return message(*functions)
+
+
+@pytest.mark.parametrize(("start", "saves"), [("serve", True), ("other", False)])
+def test_saving_counts_where_the_objects_lead_to_it(start: str, saves: bool) -> None:
+    library = graph_with_functions(serve="helper", helper="save", save="SaveV2", other="gone")
+    objects = message((2, message((1, start.encode()))))
+    content = message((2, message((2, message((2, library))), (7, objects))))
+
+    assert ("SaveV2" in saved_model_called(content)) is saves
+
+
+@pytest.mark.parametrize(("needs", "saves"), [(b"^save", True), (b"x:0", False)])
+def test_saving_counts_where_a_signature_of_a_graph_needs_it(needs: bytes, saves: bool) -> None:
+    graph = message(
+        (1, message((1, b"y"), (2, b"Identity"), (3, needs))),
+        (1, message((1, b"x"), (2, b"Placeholder"))),
+        (1, message((1, b"save"), (2, b"SaveV2"))),
+    )
+    output = message((1, b"out"), (2, message((1, b"y:0"))))
+    signature = message((1, b"serving_default"), (2, message((2, output))))
+    content = message((2, message((2, graph), (5, signature))))
+
+    assert ("SaveV2" in saved_model_called(content)) is saves
 
 
 @given(st.lists(st.tuples(st.integers(1, 2**29 - 1), st.binary(max_size=300)), max_size=20))
