@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Run a model of this bundle, with the preprocessing that its manifest states.
 
-    python3 example.py INPUT [--variant NAME] [--threads N]
+    python3 example.py INPUT… [--variant NAME] [--threads N]
 
-INPUT is a picture (needs Pillow) or a .npy file with one sample, without the batch dimension.
+INPUT is a .npy file with one sample, without the batch dimension and before preprocessing, one for
+each input of the model; or a picture (needs Pillow) where the preprocessing makes one fit. The
+README says which.
 Needs Python 3.8, numpy, and one of: ai-edge-litert, tflite-runtime, tensorflow. In a program:
 
     from example import Model
@@ -29,6 +31,11 @@ Array = Any  # a numpy.ndarray
 RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
 RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
 FRACTION_BITS = 11
+PICTURE_OPERATIONS = ("resize", "resize-short-side", "center-crop", "color")
+
+
+class InputProblem(ValueError):
+    """What was given is not what the model takes."""
 
 
 class Model:
@@ -49,6 +56,7 @@ class Model:
         check_digest(path, self.artifact["files"][0], manifest)
         self.inputs = self.artifact["signature"]["inputs"]
         self.outputs = self.artifact["signature"]["outputs"]
+        self.operations = self.artifact["preprocessing"]["operations"]
         self.labels = []
         if self.artifact["labels"]:
             lines = (folder / self.artifact["labels"]).read_text(encoding="utf-8")
@@ -65,19 +73,42 @@ class Model:
         """What the model answers: real numbers by output name, the batch dimension included.
 
         `samples` has one array an input, in the manifest's order, without the batch dimension and
-        before any preprocessing. The preprocessing is the first input's.
+        before any preprocessing. The preprocessing is the first input's. Raises ValueError for
+        samples that do not fit; its second line says what the model takes.
         """
+        try:
+            fed = self.prepare(samples)
+        except InputProblem as exc:
+            raise InputProblem(f"{exc}\n{self.takes()}") from None
+        answers = self.run(**fed)
+        return {spec["name"]: to_real(spec, answers[spec["name"]]) for spec in self.outputs}
+
+    def prepare(self, samples: Any) -> dict[str, Array]:
+        """The samples as the runtime takes them, by input name."""
         if len(samples) != len(self.inputs):
-            raise ValueError(f"the model has {len(self.inputs)} inputs, not {len(samples)}")
-        operations = self.artifact["preprocessing"]["operations"]
+            count = f"{len(self.inputs)} input{'' if len(self.inputs) == 1 else 's'}"
+            raise InputProblem(f"the model has {count}, {len(samples)} were given")
         fed = {}
         for index, (spec, sample) in enumerate(zip(self.inputs, samples)):  # noqa: B905 - 3.8
             array = np.asarray(sample)
-            if index == 0:
-                array = preprocess(operations, array)
-            fed[spec["name"]] = to_input(spec, array)
-        answers = self.run(**fed)
-        return {spec["name"]: to_real(spec, answers[spec["name"]]) for spec in self.outputs}
+            given = f"input {spec['name']!r} was given {array.dtype} {sizes(array.shape)}"
+            if array.dtype.kind not in "biuf":
+                raise InputProblem(f"{given}: not numbers")
+            try:
+                if index == 0:
+                    array = preprocess(self.operations, array)
+                fed[spec["name"]] = to_input(spec, array)
+            except InputProblem as exc:
+                raise InputProblem(f"{given}: {exc}") from None
+        return fed
+
+    def takes(self) -> str:
+        """One line: each input's name, type and shape, without the batch, before preprocessing."""
+        texts = [
+            f"{spec['name']!r} {taken(spec, self.operations if index == 0 else [])}"
+            for index, spec in enumerate(self.inputs)
+        ]
+        return f"the model takes {', '.join(texts)}"
 
 
 class ByTensorName:
@@ -118,19 +149,44 @@ def check_digest(path: Path, listed_as: str, manifest: dict[str, Any]) -> None:
         raise SystemExit(f"{path} is not the file that the manifest lists")
 
 
+def taken(spec: dict[str, Any], operations: list[dict[str, Any]]) -> str:
+    """Type and shape of what becomes the input `spec` by `operations`, worked out from the end."""
+    dtype = "float32" if spec["quantization"] else spec["dtype"]
+    shape = list(spec["shape"][1:])
+    least = ""
+    for operation in reversed(operations):
+        name = operation["op"]
+        if name == "layout":
+            shape = shape[1:] + shape[:1]
+        elif name == "color":
+            shape[2:] = [3]
+        elif name in PICTURE_OPERATIONS:
+            shape[:2] = ["height", "width"]
+            crop = name == "center-crop"
+            least = f", at least {operation['height']}×{operation['width']}" if crop else ""
+        if name in PICTURE_OPERATIONS:
+            dtype = "uint8"
+        elif name != "layout":
+            dtype = "float32"
+    return f"{dtype} {sizes(shape)}{least}"
+
+
+def sizes(shape: Any) -> str:
+    return "×".join("?" if size is None else str(size) for size in shape) or "scalar"
+
+
 def to_input(spec: dict[str, Any], array: Array) -> Array:
     """The batch dimension in front, and quantized where the model takes integers for reals."""
     quantization = spec["quantization"]
+    if [1, *array.shape] != spec["shape"]:
+        raise InputProblem(f"that makes {sizes(array.shape)}, not {sizes(spec['shape'][1:])}")
     if quantization and array.dtype != spec["dtype"]:
         scale, zero_point = quantization["scale"][0], quantization["zero_point"][0]
         array = quantize(array, scale, zero_point, spec["dtype"])
     if array.dtype == np.float64 and spec["dtype"] == "float32":  # Python's floats
         array = array.astype(np.float32)
-    if array.dtype != spec["dtype"] or [1, *array.shape] != spec["shape"]:
-        raise ValueError(
-            f"input {spec['name']!r} takes {spec['dtype']} {spec['shape'][1:]}, "
-            f"not {array.dtype} {list(array.shape)}"
-        )
+    if array.dtype != spec["dtype"]:
+        raise InputProblem(f"that makes {array.dtype}, not {spec['dtype']}")
     return np.ascontiguousarray(array[None])
 
 
@@ -155,8 +211,8 @@ def preprocess(operations: list[dict[str, Any]], array: Array) -> Array:
     for operation in operations:
         name = operation["op"]
         is_picture = array.ndim == 3 and array.dtype == np.uint8 and not first
-        if name in ("resize", "resize-short-side", "center-crop", "color") and not is_picture:
-            raise ValueError(f"{name} needs a picture, uint8, (height, width, channels)")
+        if name in PICTURE_OPERATIONS and not (is_picture and array.size):
+            raise InputProblem(f"{name} needs a picture, uint8, (height, width, channels)")
         if name == "resize":
             array = resize(array, operation["height"], operation["width"], operation["method"])
         elif name == "resize-short-side":
@@ -165,10 +221,14 @@ def preprocess(operations: list[dict[str, Any]], array: Array) -> Array:
         elif name == "center-crop":
             array = crop(array, operation["height"], operation["width"])
         elif name == "color":
+            if array.shape[2] != 3:
+                raise InputProblem(f"color needs a picture of 3 channels, not {array.shape[2]}")
             array = array[:, :, ::-1] if operation["to"] == "bgr" else gray(array)
         elif name == "normalize":
             array = normalize(array, operation["mean"], operation["std"], first)
         elif name == "layout":
+            if array.ndim != 3 or first:
+                raise InputProblem("layout needs (height, width, channels)")
             array, first = array.transpose(2, 0, 1), True
         elif name == "cast":
             array = cast(array, operation["dtype"])
@@ -219,7 +279,7 @@ def short_side(height: int, width: int, size: int) -> tuple[int, int]:
 def crop(image: Array, height: int, width: int) -> Array:
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     if top < 0 or left < 0:
-        raise ValueError(f"the picture is smaller than {height} × {width}")
+        raise InputProblem(f"the picture is smaller than {height} × {width}")
     return image[top : top + height, left : left + width]
 
 
@@ -230,6 +290,10 @@ def gray(image: Array) -> Array:
 
 
 def normalize(array: Array, mean: Any, std: Any, first: bool) -> Array:
+    count = max(len(mean), len(std))
+    channels = array.shape[0 if first else -1] if array.ndim else 1
+    if count > 1 and channels != count:
+        raise InputProblem(f"normalize needs {count} channels, not {channels}")
     shape = (-1, 1, 1) if first else (-1,)
     mean = np.array(mean, np.float32).reshape(shape)
     std = np.array(std, np.float32).reshape(shape)
@@ -252,23 +316,35 @@ def quantize(array: Array, scale: float, zero_point: int, dtype: str) -> Array:
 
 
 def read_sample(path: str) -> Array:
-    if path.endswith(".npy"):
-        return np.load(path, allow_pickle=False)
+    if not Path(path).is_file():
+        raise InputProblem(f"there is no file {path!r}")
     try:
+        if path.endswith(".npy"):
+            with open(path, "rb") as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
         image = importlib.import_module("PIL.Image")
+        return np.asarray(image.open(path).convert("RGB"))
     except ModuleNotFoundError:
         raise SystemExit("pictures need Pillow; run: python3 -m pip install pillow") from None
-    return np.asarray(image.open(path).convert("RGB"))
+    except (OSError, ValueError, EOFError) as exc:
+        kind = "a .npy file" if path.endswith(".npy") else "a picture"
+        raise InputProblem(f"{path!r} cannot be read as {kind}: {exc}") from None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run a model of this bundle on one sample.")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a picture or a .npy file")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="one each input; see README")
     parser.add_argument("--variant", default="", help="the manifest's default if not given")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     model = Model(variant=options.variant, threads=options.threads)
-    for name, values in model.predict(*map(read_sample, options.inputs)).items():
+    try:
+        answers = model.predict(*map(read_sample, options.inputs))
+    except InputProblem as exc:
+        problem = str(exc).splitlines()[0]
+        sys.stderr.write(f"error: {problem}\n{model.takes()}\n")
+        sys.exit(2)
+    for name, values in answers.items():
         scores = values.reshape(-1)
         sys.stdout.write(f"{name} {values.dtype} {list(values.shape)}\n")
         for index in np.argsort(-scores, kind="stable")[:5]:

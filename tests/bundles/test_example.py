@@ -214,14 +214,74 @@ def test_it_refuses_a_model_file_that_is_not_the_manifests(runnable: Build, tmp_
 
 def test_wrong_input_is_said(runnable: Build, tmp_path: Path, example: ModuleType) -> None:
     out = tmp_path / "out"
-    bundle_linux(runnable, out, variants=["float32"])
-    model = example.Model(out)
-    with pytest.raises(ValueError, match=r"'image' takes float32 \[4\], not float32 \[5\]"):
+    bundle_linux(runnable, out, variants=["float32", "int8-io"])
+    model = example.Model(out, "float32")
+    wrong = r"^input 'image' was given float32 5: that makes 5, not 4\nthe model takes .* float32 4"
+    with pytest.raises(ValueError, match=wrong):
         model.predict(np.zeros(5, np.float32))
-    with pytest.raises(ValueError, match="has 1 inputs, not 2"):
+    with pytest.raises(ValueError, match="given uint8 4: that makes uint8, not float32"):
+        model.predict(np.zeros(4, np.uint8))
+    with pytest.raises(ValueError, match="not numbers"):
+        model.predict(np.array(["a"]))
+    with pytest.raises(ValueError, match="has 1 input, 2 were given"):
         model.predict(np.zeros(4), np.zeros(4))
-    with pytest.raises(SystemExit, match="no variant 'int4' here; known: float32"):
+    with pytest.raises(ValueError, match=r"given float32 2×2: .*\nthe model takes 'x' float32 4$"):
+        example.Model(out, "int8-io").predict(np.zeros((2, 2), np.float32))
+    with pytest.raises(SystemExit, match="no variant 'int4' here; known: float32, int8-io"):
         example.Model(out, "int4")
+
+
+def test_wrong_input_on_the_command_line_is_two_lines(runnable: Build, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bundle_linux(runnable, out, variants=["float32"])
+    good, bad, text = (tmp_path / name for name in ("good.npy", "bad.npy", "text.npy"))
+    np.save(good, np.zeros(4, np.float32))
+    np.save(bad, np.zeros((2, 2), np.float32))
+    text.write_text("no array")
+    picture = tmp_path / "text.png"
+    picture.write_text("no picture")
+    for files, says in (
+        ([bad], "input 'image' was given float32 2×2: that makes 2×2, not 4"),
+        ([good, good], "the model has 1 input, 2 were given"),
+        ([tmp_path / "none.npy"], "there is no file '"),
+        ([tmp_path / "none.png"], "there is no file '"),
+        ([tmp_path], "there is no file '"),
+        ([text], "cannot be read as a .npy file: "),
+        ([picture], "cannot be read as a picture: "),
+    ):
+        done = run(out, *map(str, files))
+        assert done.returncode == 2
+        assert done.stdout == ""
+        first, second = done.stderr.splitlines()
+        assert first.startswith("error: ")
+        assert says in first
+        assert second == "the model takes 'image' float32 4"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "normalize=1.0:2.0:3.0/0.5:0.25:3.0",
+        "color=gray",
+        "layout=CHW",
+        "resize=4x4:nearest",
+        "cast=uint8,center-crop=2x2",
+    ],
+)
+@pytest.mark.parametrize("shape", [(4, 4, 1), (4, 4, 3), (4,), (0, 4, 3)])
+def test_what_the_reference_refuses_is_never_a_surprise(
+    example: ModuleType, line: str, shape: tuple[int, ...]
+) -> None:
+    preprocessing = parse_preprocessing(line)
+    operations = preprocessing.to_json()["operations"]
+    sample = np.zeros(shape, np.uint8)
+    try:
+        wanted = apply(preprocessing, sample)
+    except DataError:
+        with pytest.raises(example.InputProblem):
+            example.preprocess(operations, sample)
+    else:
+        assert example.preprocess(operations, sample).tobytes() == wanted.tobytes()
 
 
 def test_it_is_python_3_8() -> None:
