@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from edgekit.bundles.contents import (
     check_target,
     manifest_of,
 )
-from edgekit.bundles.manifest import Manifest
+from edgekit.bundles.manifest import MAX_VERSION, VERSION, Manifest
 from edgekit.bundles.readme import readme
 from edgekit.core.build import Build
+from edgekit.core.errors import UsageError
 from edgekit.core.files import replaced_folder
 from edgekit.core.result import Result
 
@@ -63,6 +65,8 @@ def bundle_linux(
         InputError: a file of the build was changed since.
         OutputError: something else is at `target`, or it cannot be written.
     """
+    if len(version) > MAX_VERSION or not re.fullmatch(VERSION, version):
+        raise UsageError(f"--version {version!r} is not of the form 1.2.3")
     chosen = build.choose(variants, every=every)
     target = Path.cwd() / target
     check_target(target)

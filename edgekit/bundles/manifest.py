@@ -34,9 +34,9 @@ MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 255
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Version = Annotated[
-    str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$", max_length=100)
-]
+MAX_VERSION = 100
+VERSION = r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?"
+Version = Annotated[str, Field(pattern=f"^{VERSION}$", max_length=MAX_VERSION)]
 
 
 class BundledFile(Noun):
@@ -55,11 +55,13 @@ class Measured(Noun):
     Attributes:
         created: UTC, ISO 8601.
         device: its kind or name ("raspberry-pi-5").
+        machine: what ``uname -m`` says there; empty where it is not known.
         emulated: the processor was emulated, so that the times mean nothing.
     """
 
     created: str
     device: str
+    machine: str = ""
     runtime: str
     emulated: bool
     settings: MeasureSettings
@@ -94,18 +96,25 @@ class BundledArtifact(Noun):
 
 
 class Provenance(Noun):
-    """Where it all comes from. Digests are SHA-256 in hex; empty where there was no such data."""
+    """Where it all comes from. Digests are SHA-256 in hex; empty where there was no such data.
+
+    Attributes:
+        arch: of the board that it was made for.
+        judged_on: what the verdicts rest on: held-out data, the calibration data, random numbers.
+    """
 
     model_name: str
     model_digest: str
     model_kind: str
     profile: str
+    arch: str = ""
     edgekit_version: str
     bundled_by: str
     calibration_digest: str
     calibration_samples: int
     evaluation_digest: str
     evaluation_samples: int
+    judged_on: Literal["evaluation", "calibration", "random"] = "evaluation"
     overlap: int
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from edgekit.bundles.manifest import MANIFEST, SIDECAR, BundledArtifact, Manifest
+from edgekit.bundles.manifest import MANIFEST, SIDECAR, BundledArtifact, Manifest, Provenance
+from edgekit.core.errors import DataError
 from edgekit.core.files import readable_bytes
+from edgekit.core.preprocess_reference import output_spec
 from edgekit.core.preprocessing import (
     Cast,
     CenterCrop,
@@ -60,7 +62,7 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
         "## Run it",
         "```sh\n"
         f"python3 -m pip install {_package(artifacts)}\n"
-        "python3 example.py INPUT    # a picture (needs pillow) or a .npy file\n"
+        f"{_command(manifest.artifact(manifest.default))}\n"
         "```",
         "From a program, with `example.py` beside it or on `PYTHONPATH`:",
         "```python\n"
@@ -72,7 +74,7 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
         "applies the preprocessing below exactly, bit for bit as edgekit did when it verified the "
         "model. An app that prepares its input in another way runs another model.",
         *_interfaces(artifacts),
-        *_measurements(artifacts),
+        *_measurements(artifacts, manifest.provenance.arch),
         *_where_from(manifest),
         *_check(),
     ]
@@ -126,6 +128,42 @@ def _package(artifacts: Iterable[BundledArtifact]) -> str:
                 if name:
                     return f"{name}=={load.version} {rest or 'numpy'}"
     return "ai-edge-litert numpy"
+
+
+def _command(artifact: BundledArtifact) -> str:
+    """The command line that runs `artifact`, with what each of its inputs may be."""
+    inputs = artifact.signature.inputs
+    takes = [_takes(spec, artifact.preprocessing) for spec in inputs[:1]]
+    takes += [_takes(spec, Preprocessing()) for spec in inputs[1:]]
+    if len(inputs) == 1:
+        return f"python3 example.py INPUT    # {takes[0]}"
+    places = [f"INPUT{number}" for number in range(1, len(inputs) + 1)]
+    lines = [f"python3 example.py {' '.join(places)}"]
+    for place, spec, text in zip(places, inputs, takes, strict=True):
+        name = " ".join(_printable(spec.name).split())  # on the comment's own line, whatever it is
+        lines.append(f"# {place} is {name}: {text}")
+    return "\n".join(lines)
+
+
+def _takes(spec: TensorSpec, preprocessing: Preprocessing) -> str:
+    # The bundle's own program says the same where an input does not fit.
+    from edgekit.bundles.example import taken
+
+    if takes_pictures(spec, preprocessing):
+        return "a picture (needs pillow) or a .npy file"
+    return f"a .npy file with {taken(spec.to_json(), preprocessing.to_json()['operations'])}"
+
+
+def takes_pictures(spec: TensorSpec, preprocessing: Preprocessing) -> bool:
+    """Whether `preprocessing` makes an RGB picture of any size what the input `spec` takes."""
+    for height, width in ((1, 1), (1, 2), (2, 1), (None, None)):
+        try:
+            made = output_spec(preprocessing, shape=(height, width, 3))
+        except DataError:
+            return False
+        if made.shape != spec.shape or (made.dtype != spec.dtype and spec.quantization is None):
+            return False
+    return True
 
 
 def _interfaces(artifacts: tuple[BundledArtifact, ...]) -> Iterable[str]:
@@ -244,7 +282,8 @@ def _values(values: tuple[float, ...]) -> str:
     return ", ".join(repr(value) for value in values)
 
 
-def _measurements(artifacts: Iterable[BundledArtifact]) -> Iterable[str]:
+def _measurements(artifacts: Iterable[BundledArtifact], arch: str) -> Iterable[str]:
+    """A row each; `arch` is the board's."""
     rows = []
     for artifact in artifacts:
         if not artifact.measured:
@@ -252,6 +291,8 @@ def _measurements(artifacts: Iterable[BundledArtifact]) -> Iterable[str]:
         for taken in artifact.measured:
             settings = f"{taken.settings.threads} threads, batch {taken.settings.batch}"
             device = taken.device + (" (emulated: times mean nothing)" if taken.emulated else "")
+            if taken.machine and arch and taken.machine != arch:
+                device += f" ({taken.machine}: measured on another kind of machine than the board)"
             rows.append(
                 (
                     code(artifact.variant),
@@ -284,7 +325,7 @@ def _where_from(manifest: Manifest) -> Iterable[str]:
         ("SHA-256 of it", code(source.model_digest or "made by a function")),
         ("Board profile", code(source.profile)),
         ("Calibration", _data(source.calibration_samples, source.calibration_digest)),
-        ("Evaluation", _data(source.evaluation_samples, source.evaluation_digest)),
+        ("Evaluation", _evaluation(source)),
         ("Bundled by", escape(source.bundled_by)),
     ]
     if source.overlap:
@@ -294,6 +335,16 @@ def _where_from(manifest: Manifest) -> Iterable[str]:
         for a in manifest.artifacts
     ]
     yield table(("", ""), rows)
+
+
+def _evaluation(source: Provenance) -> str:
+    words = {
+        "evaluation": "",
+        "calibration": ", which are the calibration's: the verdicts are flattered",
+        "random": " of random numbers: they show that the files compute the same, not how well",
+    }
+    data = _data(source.evaluation_samples, source.evaluation_digest)
+    return data.replace(" samples", f" samples{words[source.judged_on]}", 1)
 
 
 def _data(samples: int, digest: str) -> str:

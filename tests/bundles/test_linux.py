@@ -23,6 +23,9 @@ from edgekit.core.errors import (
     UnknownNameError,
     UsageError,
 )
+from edgekit.core.preprocess_text import parse_preprocessing
+from edgekit.core.preprocessing import Preprocessing
+from edgekit.core.tensor import TensorSpec
 from tests.samples import LABELS, result, write_build
 
 
@@ -91,8 +94,9 @@ def test_refusals_leave_nothing(build: Build, out: Path) -> None:
         bundle_linux(build, out, variants=["int9"])
     with pytest.raises(RejectedError, match="dynamic-old was not made"):
         bundle_linux(build, out, variants=["dynamic-old"])
-    with pytest.raises(UsageError, match="version = '1'"):
-        bundle_linux(build, out, version="1")
+    for version in ("1", "a b", "1.2.3\n", "1.2.3-" + "x" * 100):
+        with pytest.raises(UsageError, match=r"^--version '.*' is not of the form 1\.2\.3$"):
+            bundle_linux(build, out, version=version)
     rejected = build.model_copy(
         update={"variants": tuple(v for v in build.variants if v.verdict.status != "accepted")}
     )
@@ -166,6 +170,92 @@ def test_measured_results_come_with_their_device_and_without_its_address(
     assert "10.0.0.7" not in (out / "manifest.json").read_text()
     assert "samples_ns" not in (out / "manifest.json").read_text()
     assert made.manifest.notices == ("int8 was measured on an emulated processor",)
+
+
+def test_the_readme_says_where_numbers_are_not_the_boards(build: Build, out: Path) -> None:
+    here, there = result(build, "int8"), result(build, "float32")
+    hello = {**here.measurement.hello, "machine": "x86_64"}
+    taken = here.measurement.model_copy(update={"hello": hello})
+    results = [here.model_copy(update={"measurement": taken}), there]
+    bundle_linux(build, out, every=True, results=results)
+    words = "x86_64: measured on another kind of machine than the board"
+    rows = (out / "README.md").read_text().partition("## Measured")[2].splitlines()
+    (marked,) = [row for row in rows if words in row.replace("\\", "")]
+    assert marked.startswith("| `int8`")
+
+
+@pytest.mark.parametrize(
+    ("judged_on", "says"),
+    [
+        ("evaluation", "| 360 samples, SHA-256"),
+        ("calibration", "| 360 samples, which are the calibration's"),
+        ("random", "| 360 samples of random numbers: "),
+    ],
+)
+def test_the_readme_says_what_verdicts_rest_on(
+    build: Build, out: Path, judged_on: str, says: str
+) -> None:
+    data = build.data.model_copy(update={"judged_on": judged_on})
+    bundle_linux(build.model_copy(update={"data": data}), out)
+    assert f"| Evaluation {says}" in (out / "README.md").read_text()
+
+
+def _spec(dtype: str, *shape: int, name: str = "image") -> TensorSpec:
+    return TensorSpec(name=name, shape=(1, *shape), dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("line", "spec", "says"),
+    [
+        ("resize=8x8:bilinear,color=gray,cast=float32", _spec("float32", 8, 8, 1), "a picture"),
+        ("resize-short-side=9:nearest,center-crop=8x8", _spec("uint8", 8, 8, 3), "a picture"),
+        ("resize=8x8:bilinear", _spec("int8", 8, 8, 3), "uint8 height×width×3"),
+        ("none", _spec("float32", 8, 8, 1), "float32 8×8×1"),
+        ("none", _spec("int64", 12), "int64 12"),
+        ("none", _spec("float32"), "float32 scalar"),
+        ("normalize=127.5/127.5", _spec("float32", 8, 8, 3), "float32 8×8×3"),
+        ("layout=CHW", _spec("float32", 3, 8, 9), "float32 8×9×3"),
+        ("center-crop=8x8,cast=float32", _spec("float32", 8, 8, 3), "at least 8×8"),
+        ("resize=8x8:bilinear,cast=float32", _spec("float32", 8, 8, 1), "uint8 height×width×1"),
+        ("resize-short-side=9:nearest", _spec("uint8", 9, 9, 3), "uint8 height×width×3"),
+    ],
+)
+def test_the_readme_says_a_picture_only_where_any_picture_fits(
+    build: Build, out: Path, line: str, spec: TensorSpec, says: str
+) -> None:
+    (command,) = run_it(with_inputs(build, parse_preprocessing(line), spec), out)
+    assert command.startswith("python3 example.py INPUT    # a ")
+    assert says in command
+    assert ("a picture" in command) is (says == "a picture")
+
+
+def test_the_readme_lists_every_input_in_order(build: Build, out: Path) -> None:
+    names = ("image", "left\n```\nrm -rf ~")
+    specs = [_spec("float32", 8, 8, 1, name=names[0]), _spec("int32", 3, name=names[1])]
+    resize = parse_preprocessing("resize=8x8:bilinear,color=gray,cast=float32")
+    assert run_it(with_inputs(build, resize, *specs), out) == [
+        "python3 example.py INPUT1 INPUT2",
+        "# INPUT1 is image: a picture (needs pillow) or a .npy file",
+        "# INPUT2 is left ``` rm -rf ~: a .npy file with int32 3",
+    ]
+
+
+def with_inputs(build: Build, preprocessing: Preprocessing, *specs: TensorSpec) -> Build:
+    variant = build.variant("int8")
+    assert variant.artifact is not None
+    signature = variant.artifact.signature.model_copy(update={"inputs": specs})
+    update = {"signature": signature, "preprocessing": preprocessing}
+    artifact = variant.artifact.model_copy(update=update)
+    return build.model_copy(
+        update={"variants": (variant.model_copy(update={"artifact": artifact}),)}
+    )
+
+
+def run_it(build: Build, out: Path) -> list[str]:
+    """The README's lines about running example.py."""
+    bundle_linux(build, out)
+    fence = (out / "README.md").read_text().partition("```sh\n")[2].partition("\n```\n")[0]
+    return fence.splitlines()[1:]
 
 
 def test_paths_of_this_computer_stay_on_it(build: Build, out: Path) -> None:
