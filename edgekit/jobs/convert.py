@@ -264,6 +264,12 @@ def _verdict(compared: Outcome, loaded: Outcome) -> Verdict:
 
 def _artifact(export: Done, recipe: Recipe, plan: Plan) -> Artifact:
     names: list[str] = export.result["files"]
+    if sha256_file(export.folder / names[0]) != export.result["sha256"]:
+        raise OutputError(
+            f"{recipe.name}: the cached file {str(export.folder / names[0])!r} is not the one that "
+            "was verified",
+            hint="the disk may be damaged; run edgekit clean, then convert again",
+        )
     files = []
     for index, name in enumerate(names):
         path = export.folder / name

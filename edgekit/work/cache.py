@@ -63,6 +63,9 @@ class Cache:
             return None
         except OSError as exc:
             raise unwritable(folder, exc, hint=HINT) from exc
+        except ValueError:  # cut off when the power went: as good as not there
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
         self._in_use.add(key)
         return Entry(key, folder, result)
 
@@ -106,7 +109,14 @@ class Cache:
         return usage_of(self._entries())
 
     def trim(self, limit_bytes: int | None = None) -> StoreUsage:
-        """Remove what was used longest ago until the rest is under the limit; what was removed."""
+        """Remove what was used longest ago until the rest is under the limit; what was removed.
+
+        What a killed process has left half-made goes, too.
+        """
+        for scratch in self._steps.glob("*/.*"):
+            locks = scratch.parent.glob(f"{scratch.name.split('.')[1]}*.lock")
+            if all(_is_free(lock) for lock in locks):
+                shutil.rmtree(scratch, ignore_errors=True)
         return evict(
             self._entries(),
             self.limit_bytes if limit_bytes is None else limit_bytes,
@@ -125,6 +135,17 @@ class Cache:
             except FileNotFoundError:  # another process has just removed it
                 continue
         return found
+
+
+def _is_free(lock: Path) -> bool:
+    """Whether nobody makes what the lock stands for."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, blocking=False):
+            return True
+    except (OSError, Timeout):
+        return False
 
 
 def _limit() -> int:

@@ -50,8 +50,8 @@ class Exporter(Protocol):
 
         The step's folder holds the artifact's files; its result holds ``files`` (names, the first
         is the one to open), ``signature`` (a `Signature` as JSON, read from the file itself),
-        ``way`` (in words, which converter made it) and ``parent`` (SHA-256 of what it was made
-        from).
+        ``way`` (in words, which converter made it), ``parent`` (SHA-256 of what it was made from)
+        and ``sha256`` (of the first file).
 
         Raises:
             PlanError: the recipe cannot be made from this model.

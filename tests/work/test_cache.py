@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,31 @@ def test_trim_removes_what_was_used_longest_ago(tmp_path: Path) -> None:
     assert removed.entries == 2
     assert Cache(tmp_path).find("aa") is not None
     assert Cache(tmp_path).find("cc") is None
+
+
+def test_an_entry_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
+    entry, _ = Cache(tmp_path).get_or_make("aa11", fill(3))
+    (entry.folder / RESULT_FILE).write_text("")
+    assert Cache(tmp_path).find("aa11") is None
+    assert Cache(tmp_path).get_or_make("aa11", fill(3)) == (entry, True)
+
+
+def test_trim_removes_what_a_killed_process_left_half_made(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from edgekit.work.cache import Cache\n"
+        "def make(out):\n (out / 'big').write_bytes(b'x'); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Cache(Path(sys.argv[1])).get_or_make('aa11', make)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert list(tmp_path.rglob("big"))
+
+    def make(out: Path) -> dict[str, Any]:
+        Cache(tmp_path).trim()
+        return fill(1)(out)
+
+    Cache(tmp_path).get_or_make("bb22", make)  # while it is being made it stays
+    assert not list(tmp_path.rglob("big"))
+    assert Cache(tmp_path).find("bb22") is not None
 
 
 def test_trim_spares_what_this_run_has_handed_out(tmp_path: Path) -> None:
