@@ -27,6 +27,7 @@ from edgekit.core.tensor import Signature
 from edgekit.core.verdict import Verdict
 
 BUILD_FILE = "build.json"
+MAX_BUILD_BYTES = 64 * 2**20
 
 # What is taken where nothing is named, among what was accepted. INT8 is the fastest and nearly the
 # smallest on every CPU that XNNPACK serves; float16 is as fast as float32 at half its size; dynamic
@@ -161,6 +162,8 @@ def load_build(folder: Path) -> Build:
     """
     path = folder / BUILD_FILE if folder.is_dir() else folder
     try:
+        if not path.is_file() or path.stat().st_size > MAX_BUILD_BYTES:  # a device has no end
+            raise ValueError(f"no plain file of at most {MAX_BUILD_BYTES} bytes")
         data = json.loads(path.read_text(encoding="utf-8"))
         # JSON can spell half a character ("\ud800"), which nothing can print or write.
         json.dumps(data, ensure_ascii=False).encode()
@@ -175,6 +178,8 @@ def load_build(folder: Path) -> Build:
             on_disk = path.parent / file.path
             if not is_safe_relative(file.path) or not on_disk.is_file():
                 raise InputError(f"{path}: its file {file.path!r} is missing")
+            if not on_disk.resolve().is_relative_to(path.parent.resolve()):
+                raise InputError(f"{path}: its file {file.path!r} is a link out of the build")
             if on_disk.stat().st_size != file.size_bytes or sha256_file(on_disk) != file.sha256:
                 raise InputError(
                     f"{path}: its file {file.path!r} was changed after the build",

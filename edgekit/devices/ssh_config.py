@@ -74,6 +74,8 @@ def parse_address(address: str) -> Address:
     """
     shown = re.sub(r":[^/@]*@", ":…@", address)  # what may be a password is not repeated
     form = UsageError(f"{shown!r} is not of the form ssh://[user@]host[:port]")
+    if any(character.isspace() or not character.isprintable() for character in address):
+        raise form  # urlsplit would drop some of them and name another host
     text = address if "://" in address else f"ssh://{address}"
     try:
         parts = urlsplit(text)

@@ -68,6 +68,8 @@ def examine(path: Path) -> Finding:
             raise ModelError(
                 f"there is no model at {str(path)!r}", hint="check the path; it is read as given"
             )
+        if not path.is_file():  # opening a named pipe would wait for ever
+            raise ModelError(f"{str(path)!r} is neither a plain file nor a folder")
         with open(path, "rb") as file:
             head = file.read(8)
         if head[:4] == b"PK\x03\x04":

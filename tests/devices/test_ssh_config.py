@@ -149,3 +149,9 @@ def test_as_ssh_itself_sees_it(home: Path) -> None:
         assert found.user == seen["user"]
         assert found.connect_timeout_seconds == float(seen["connecttimeout"])
         assert found.host_key_alias == seen.get("hostkeyalias")
+
+
+@pytest.mark.parametrize("address", ["ssh://h\n-x", "ssh://h -x", "ssh://h\t", "ssh://h\x00"])
+def test_an_address_with_blanks_is_no_other_host(address: str) -> None:
+    with pytest.raises(UsageError, match="not of the form"):
+        parse_address(address)

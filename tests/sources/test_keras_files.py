@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -427,3 +428,9 @@ def test_a_function_is_made_anew_each_time() -> None:
     assert first is not None
     assert second is not None
     assert first.key != second.key
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.keras")
+    with pytest.raises(ModelError, match="neither a plain file nor a folder"):
+        examine(tmp_path / "pipe.keras")
