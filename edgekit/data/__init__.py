@@ -105,12 +105,13 @@ def overlap(first: DataSet, second: DataSet) -> int:
 def _arrays(path: Path, common: Mapping[str, Any]) -> Step:
     if path.suffix not in (".npy", ".npz"):
         raise DataError(f"the data {str(path)!r} is not {ALLOWED}")
+    digest = _sha256(path)
     return Step(
         title=f"read {path.name}",
         function="edgekit.data.arrays:read",
         worker="plain",
-        arguments={**common, "path": str(path.resolve())},
-        identity={**common, "sha256": _sha256(path), "suffix": path.suffix},
+        arguments={**common, "path": str(path.resolve()), "sha256": digest},
+        identity={**common, "sha256": digest, "suffix": path.suffix},
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from edgekit.core.errors import DataError
-from edgekit.core.files import readable_bytes
+from edgekit.core.files import readable_bytes, sha256_file
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
 from edgekit.data.choose import choose
@@ -50,11 +50,14 @@ BROKEN = (
 )
 
 
-def read(out: Path, path: str, origin: str, preprocessing: Any, choice: Any) -> dict[str, Any]:
-    """The arrays of a file as a data set.
+def read(
+    out: Path, path: str, origin: str, preprocessing: Any, choice: Any, sha256: str
+) -> dict[str, Any]:
+    """The arrays of a file as a data set. `sha256` is the file's, under which it will be kept.
 
     Raises:
-        DataError: not a whole file of that kind, keys or counts that do not fit, bad values.
+        DataError: not a whole file of that kind, keys or counts that do not fit, bad values; or
+            the file is no longer the one that was asked for.
     """
     columns = _npz(Path(path), origin) if path.endswith(".npz") else [_npy(Path(path), origin)]
     labels = [column for column in columns if column.name in LABEL_KEYS]
@@ -82,6 +85,11 @@ def read(out: Path, path: str, origin: str, preprocessing: Any, choice: Any) -> 
             writer.add(list(chunk), chosen)
     except BROKEN as exc:
         raise _broken(origin, exc) from exc
+    if sha256_file(Path(path)) != sha256:
+        raise DataError(
+            f"{origin} was changed while it was being read",
+            hint="wait until it is written, then run the command again",
+        )
     return writer.finish(choice=words)
 
 

@@ -18,7 +18,13 @@ from edgekit import __version__
 from edgekit.core.artifact import Artifact, File
 from edgekit.core.build import BUILD_FILE, Build, CheckSet, DataNote, Variant, save_build
 from edgekit.core.dataset import DataSet
-from edgekit.core.errors import ConversionError, EdgekitError, OutputError, RejectedError
+from edgekit.core.errors import (
+    ConversionError,
+    EdgekitError,
+    OutputError,
+    RejectedError,
+    WorkerError,
+)
 from edgekit.core.files import replaced_folder, sha256_file, unwritable
 from edgekit.core.model import Model
 from edgekit.core.recipe import BUILTIN, Recipe
@@ -83,9 +89,17 @@ def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -
     check_output(output)
     wish = plan.wish
     cache = Cache()
-    with Pool() as pool:
-        opened = _open(plan, pool, cache, progress)
-        made = _make_variants(plan, opened, pool, cache, progress)
+    try:
+        with Pool() as pool:
+            opened = _open(plan, pool, cache, progress)
+            made = _make_variants(plan, opened, pool, cache, progress)
+    except FileNotFoundError as exc:
+        if not str(exc.filename).startswith(str(cache.root)):
+            raise
+        raise WorkerError(
+            "cached work was removed while it was in use, by edgekit clean or for its limit",
+            hint="run the command again; EDGEKIT_CACHE_LIMIT_MB allows more",
+        ) from exc
     build = Build(
         schema=1,
         name=plan.model.name,

@@ -69,6 +69,7 @@ def measure(
         TransientDeviceError: the link broke. Nothing is repeated: half a measurement is none.
         DeviceError: anything else that went wrong there.
     """
+    size = subject.path.stat().st_size  # now: the folder may be moved before the last launch ends
     deployed = _deploy(device, subject.path, subject.sha256, python, runtime, progress)
     check = inputs = None
     if subject.check is not None:
@@ -94,7 +95,7 @@ def measure(
         build_name=subject.build_name,
         variant=subject.variant,
         artifact_sha256=subject.sha256,
-        artifact_size_bytes=subject.path.stat().st_size,
+        artifact_size_bytes=size,
         settings=settings,
         hello=hello,
         environment_before=launches[0].environment("before"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import EdgekitError, ModelError, UntrustedModelError, WorkerError
-from edgekit.core.files import sha256_file
+from edgekit.core.files import sha256_file, sha256_path
 from edgekit.core.model import Model
 from edgekit.core.registry import resolve_own
 from edgekit.core.tensor import Signature, TensorSpec
@@ -78,8 +78,18 @@ def load(model: Model) -> KerasModel | SavedModel:
     key = model.fingerprint() if not model.digest else _key(model)
     if key not in _loaded:
         loaded = SavedModel(model) if model.kind == "savedmodel" else _load_keras(model)
+        _refuse_changed(model)
         _remember(model, loaded)
     return _loaded[key]
+
+
+def _refuse_changed(model: Model) -> None:
+    """What is made from the file is kept under the digest that it had: it must still have it."""
+    if model.digest and sha256_path(Path(model.path)) != model.digest:
+        raise ModelError(
+            f"{model.reference!r} was changed while it was being converted",
+            hint="wait until it is written, then run the command again",
+        )
 
 
 def _key(model: Model) -> str:

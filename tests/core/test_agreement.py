@@ -84,6 +84,12 @@ def test_nan_on_one_side_only() -> None:
     with pytest.raises(MismatchError):
         check(broken, FLOATS)
     assert check(broken, broken.copy()).ok
+    high, low = broken.copy(), broken.copy()
+    high[0, 0], low[0, 0] = np.inf, -np.inf
+    assert check(high, high.copy()).ok
+    for other in (low, broken):
+        with pytest.raises(MismatchError, match="1 of 50 values"):
+            check(high, other)
 
 
 def test_the_worst_of_several_outputs_is_told() -> None:

@@ -31,6 +31,15 @@ def run(step: Step) -> Done:
     return outcome
 
 
+def test_a_file_that_is_overwritten_meanwhile_is_refused(tmp_path: Path) -> None:
+    """It would be kept under the digest of what was there before."""
+    np.savez(tmp_path / "a.npz", x=np.eye(4, dtype=np.float32))
+    step = opened(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 4), np.float32))
+    with pytest.raises(DataError, match="was changed while it was being read"):
+        do(step, tmp_path / "out")
+
+
 def test_the_same_content_is_read_once(fresh_cache: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.eye(4, dtype=np.float32))
     first = run(opened(tmp_path / "a.npz"))

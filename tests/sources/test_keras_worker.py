@@ -53,6 +53,19 @@ def words(signature: Signature) -> tuple[list[str], list[str]]:
 FORMS = ["{}.keras", "{}.h5"]
 
 
+def test_a_model_that_is_overwritten_meanwhile_is_refused(zoo: Path, tmp_path: Path) -> None:
+    """All that is made from it would be kept under the digest of what was there before."""
+    from edgekit.sources import keras_worker
+
+    path = tmp_path / "model.keras"
+    shutil.copyfile(zoo / "cnn.keras", path)
+    handle = KerasSource().open(str(path), trust_code=False, shapes={})
+    shutil.copyfile(zoo / "list.keras", path)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="was changed while it was being converted"):
+            keras_worker.load(handle)
+
+
 # -------------------------------------------------------------------------- signatures
 
 
