@@ -183,6 +183,8 @@ class Watcher:
     agreed: int = 0
     not_finite: int = 0
     blank: int = 0
+    values: int = 0  # of an output of whole numbers (class ids, counts): how many,
+    equal: int = 0  # and how many of them are the source's
     top1: list[int] = field(default_factory=lambda: [0, 0])  # of the source, of the artifact
     top5: list[int] = field(default_factory=lambda: [0, 0])
     scores: int = 0
@@ -210,6 +212,9 @@ class Watcher:
         finite = np.isfinite(given).reshape(len(given), -1).all(axis=1)
         self.not_finite += int((~finite).sum())
         self.count += len(given)
+        if reference.dtype.kind in "iub":
+            self.values += expected.size
+            self.equal += int((expected == given).sum())
         self.sums.add(expected[finite], given[finite])
         self.columns = expected.shape[-1] if expected.ndim > 1 else 1
         self.variation.add(expected[finite], given[finite])
@@ -238,6 +243,10 @@ class Watcher:
                 sound = np.nan_to_num(scores, nan=-np.inf)
                 self.top5[side] += int((ranks(sound, labels) < TOP).sum())
 
+    def _tells_classes(self) -> bool:
+        """Whether "the same class" means something; one number may be anything but a score."""
+        return self.vector and (self.scores > 1 or self.threshold > 0 or self.labelled)
+
     def figures(self) -> dict[str, Any]:
         """All that was found, as JSON."""
         accuracy = None
@@ -253,6 +262,7 @@ class Watcher:
         return {
             "not_finite": self.not_finite,
             "blank": self.blank,
+            "equal": self.equal / self.values if self.values else None,
             "flat": before and self.logit_sums.reference < self.count * RESOLUTION**2,
             "accuracy": accuracy,
             "variation": None if before else self.variation.figures(self.columns),
@@ -261,7 +271,7 @@ class Watcher:
                 "max_abs_error": self.sums.worst,
                 "cosine": self.sums.cosine,
                 "snr_db": (self.logit_sums if before else self.sums).snr_db,
-                "top1_agreement": self.agreed / self.count if self.vector else None,
+                "top1_agreement": self.agreed / self.count if self._tells_classes() else None,
                 "before_softmax": before,
             },
         }

@@ -20,7 +20,14 @@ def output(snr_db: float | None = 30, **more: Any) -> dict[str, Any]:
         "top1_agreement": 0.9,
         "before_softmax": True,
     }
-    found = {"not_finite": 0, "blank": 0, "accuracy": None, "flat": False, "variation": None}
+    found = {
+        "not_finite": 0,
+        "blank": 0,
+        "equal": None,
+        "accuracy": None,
+        "flat": False,
+        "variation": None,
+    }
     return {"parity": parity, **found, **more}
 
 
@@ -161,3 +168,10 @@ def test_columns_that_the_error_drowns_are_named() -> None:
 
 def test_scores_below_the_smallest_step_are_pointed_out() -> None:
     assert "same value everywhere for 7 of 100 samples" in decide(output(30, blank=7)).reasons[-1]
+
+
+@pytest.mark.parametrize(("equal", "status"), [(0.99, "accepted"), (0.98, "rejected")])
+def test_whole_numbers_are_right_or_wrong_however_near(equal: float, status: str) -> None:
+    verdict = decide(output(snr_db=60, equal=equal), max_drop=1.0)
+    assert verdict.status == status
+    assert f"{100 * equal:.2f} % of its whole numbers are the source's" in verdict.reasons[0]
