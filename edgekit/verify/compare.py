@@ -28,6 +28,9 @@ TOP = 5
 # Of log p for a float32 p: half a unit in the last place (2⁻²⁴ of p), from the exponential, from
 # the sum and from the division, each.
 RESOLUTION = 2.0**-22
+# Of an answer of a deep network in float32, as a share of its largest value: what differs by less
+# from sample to sample is no answer.
+ROUNDING = 2.0**-20
 
 
 def run(out: Path, data: dict[str, Any], artifact: str, reference: str) -> dict[str, Any]:
@@ -147,16 +150,30 @@ class Variation:
         self.sums += moved.sum(axis=0)
         self.count += len(reference)
 
+    @property
+    def constant(self) -> bool:
+        """Whether the source says the same to every sample, as far as float32 tells."""
+        return self.count > 1 and not self._varying().any()
+
+    def _varying(self) -> Reals:
+        """Σ (r − mean)² of each element of a sample; 0 where it is no more than rounding."""
+        import numpy as np
+
+        if self.signal is None or self.sums is None or self.shift is None or self.count < 2:
+            return np.zeros(0)
+        found = np.maximum(0.0, self.signal - np.square(self.sums) / self.count)
+        rounding = self.count * (ROUNDING * float(np.abs(self.shift).max(initial=0.0))) ** 2
+        varying: Reals = np.where(found > rounding, found, 0.0)
+        return varying
+
     def figures(self, columns: int) -> dict[str, Any] | None:
         """The ratio of what varies to the error in dB, and which of the `columns` (of the last
         axis) the error drowns. None if the samples do not differ, or there is no error.
         """
         import numpy as np
 
-        if self.signal is None or self.sums is None or self.error is None or self.count < 2:
-            return None
-        varying = np.maximum(0.0, self.signal - np.square(self.sums) / self.count)
-        if not varying.any() or not self.error.any():
+        varying = self._varying()
+        if self.error is None or not varying.any() or not self.error.any():
             return None
         ratio = math.log10(float(varying.sum())) - math.log10(float(self.error.sum()))
         each, noise = (v.reshape(-1, columns).sum(axis=0) for v in (varying, self.error))
@@ -263,7 +280,9 @@ class Watcher:
             "not_finite": self.not_finite,
             "blank": self.blank,
             "equal": self.equal / self.values if self.values else None,
-            "flat": before and self.logit_sums.reference < self.count * RESOLUTION**2,
+            "flat": self.logit_sums.reference < self.count * RESOLUTION**2
+            if before
+            else self.variation.constant,
             "accuracy": accuracy,
             "variation": None if before else self.variation.figures(self.columns),
             "parity": {

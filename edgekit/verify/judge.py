@@ -67,8 +67,7 @@ def judge(
     else:
         fine, reasons = _by_noise(outputs, budget)
     reasons += [
-        f"the source's scores in {each['parity']['name']} are all alike on this data: "
-        "they prove nothing"
+        f"the source's {each['parity']['name']} is all alike on this data: it proves nothing"
         for each in outputs
         if each["flat"]
     ]

@@ -122,7 +122,7 @@ def test_nan_is_rejected_whatever_the_budget() -> None:
 
 
 def test_scores_that_are_all_alike_prove_nothing() -> None:
-    assert "they prove nothing" in decide(output(None, flat=True)).reasons[-1]
+    assert "it proves nothing" in decide(output(None, flat=True)).reasons[-1]
 
 
 @pytest.mark.parametrize(
