@@ -70,6 +70,7 @@ def command(
     from edgekit.core.build import load_build
     from edgekit.core.measurement import MeasureSettings
     from edgekit.jobs.profile import default_threads, profile
+    from edgekit.jobs.results import write_page
 
     opened = load_build(build)
     given = {key: value for key, value in timing.items() if value is not None}
@@ -95,3 +96,4 @@ def command(
     from edgekit.cli.report import show
 
     show(opened, results)
+    click.echo(f"page: {write_page(opened, opened.folder)}")

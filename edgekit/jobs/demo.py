@@ -18,6 +18,7 @@ from edgekit.jobs.convert import convert, require_usable
 from edgekit.jobs.plan import Wish, make_plan
 from edgekit.jobs.profile import Progress as DeviceProgress
 from edgekit.jobs.profile import profile
+from edgekit.jobs.results import write_page
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
 from edgekit.work.steps import Done, Progress, Step, run_steps
@@ -86,7 +87,9 @@ def convert_digits(trained: Trained, *, progress: Progress) -> Build:
 
 def measure_here(build: Build, *, progress: DeviceProgress) -> list[Result]:
     """All accepted variants, on this computer."""
-    return profile(build, on="local", every=True, progress=progress)
+    results = profile(build, on="local", every=True, progress=progress)
+    write_page(build, build.folder)
+    return results
 
 
 def bundle_best(build: Build, say: Callable[[str], None]) -> Bundle:

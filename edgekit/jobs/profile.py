@@ -12,7 +12,7 @@ from edgekit.core.measurement import MeasureSettings
 from edgekit.core.profile import probe_host
 from edgekit.core.result import Result
 from edgekit.devices import open_device
-from edgekit.jobs.results import to_result, write_page
+from edgekit.jobs.results import to_result
 from edgekit.measure.session import Subject, measure
 from edgekit.store import Store
 
@@ -43,7 +43,7 @@ def profile(
         runtime: the runtime to use there; the first that is there if not given.
 
     Each result is in the store as soon as its variant is done, so that nothing of it is lost if a
-    later one fails.
+    later one fails. The build's page does not show them before `edgekit.jobs.results.write_page`.
 
     Raises:
         UnknownNameError, RejectedError: no such variant, or none that can be used.
@@ -65,7 +65,6 @@ def profile(
                 progress=partial(progress, name),
             )
             results.append(to_result(measurement, store.add(measurement)))
-    write_page(build, build.folder)
     return results
 
 

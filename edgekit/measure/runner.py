@@ -147,7 +147,7 @@ def run_job(device: Device, python: str, runner: str, job: Mapping[str, Any]) ->
     )
     events = _parse(device, result)
     if events and events[-1]["event"] == "error":
-        raise _translated(device, events)
+        raise _translated(device, events, int(job.get("batch") or 1))
     if result.exit_code != 0 or not events or events[-1]["event"] != "done":
         raise DeviceError(
             f"the runner on {device.address} {_ending(result, budget)}"
@@ -177,7 +177,7 @@ def _parse(device: Device, result: CommandResult) -> list[dict[str, Any]]:
     return events
 
 
-def _translated(device: Device, events: list[dict[str, Any]]) -> Exception:
+def _translated(device: Device, events: list[dict[str, Any]], batch: int) -> Exception:
     error = events[-1]
     message, hint = str(error.get("message")), str(error.get("hint", ""))
     first = events[0]
@@ -188,6 +188,9 @@ def _translated(device: Device, events: list[dict[str, Any]]) -> Exception:
             f"{where}: {message}", hint=f"on the device: {hint}" if hint else ""
         )
     if error.get("code") == "model_refused":
+        if batch > 1:  # with one sample it was loaded, checked and found right just before
+            what = f"with a batch of {batch}: its shapes may allow no other than 1"
+            return RejectedError(f"{where}: {message} ({what})", hint="leave out --batch")
         return RejectedError(
             f"{where}: {message}", hint=hint or "choose another variant, or another runtime there"
         )

@@ -138,3 +138,29 @@ def test_a_build_that_was_changed_is_not_measured(edgekit: Run, build: Path) -> 
     answer = edgekit("profile", "build", "--on", "local")
     assert answer.code == 3
     assert "was changed after the build" in answer.err
+
+
+def test_a_batch_that_the_shapes_do_not_allow_is_blamed(
+    edgekit: Run, desk: Path, keras3: Path
+) -> None:
+    """A loop over time is fixed to the batch that it was converted with."""
+    made = edgekit(
+        "convert", keras3 / "lstm.keras", "--for", "host", "--variant", "float32", "-o", "b"
+    )
+    assert made.code == 0, made.err
+    assert edgekit("profile", "b", "--on", "local", *QUICK).code == 0
+    answer = edgekit("profile", "b", "--on", "local", "--batch", "4", *QUICK)
+    assert answer.code in (6, 7)
+    assert "batch" in answer.err
+
+
+def test_numbers_are_shown_even_where_the_page_cannot_be_written(
+    edgekit: Run, build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (build / "report.html").unlink()
+    (build / "report.html").mkdir()
+    (build / "report.html" / "in the way").write_text("")
+    answer = edgekit("profile", "build", "--on", "local", *QUICK)
+    assert "Median" in answer.out
+    assert answer.code == 9
+    assert "report.html" in answer.err
