@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from edgekit.core.locate import cache_dir
 
 RESULT_FILE = "_result.json"
 HINT = "EDGEKIT_CACHE names another folder for cached work"
+SPARED_SECONDS = 3600.0
 DEFAULT_LIMIT_BYTES = 10 * 10**9
 
 
@@ -111,16 +114,23 @@ class Cache:
     def trim(self, limit_bytes: int | None = None) -> StoreUsage:
         """Remove what was used longest ago until the rest is under the limit; what was removed.
 
-        What a killed process has left half-made goes, too.
+        What a killed process has left half-made goes, too. Without a limit given, the cache's own
+        holds, and what was used in the last hour stays: another process may be at it.
+
+        Args:
+            limit_bytes: hold this one, and spare only what this object has handed out.
         """
+        lately = time.time() - SPARED_SECONDS if limit_bytes is None else math.inf
+        entries = self._entries()
+        spared = self._in_use | {folder.name for used, _, folder in entries if used > lately}
         for scratch in self._steps.glob("*/.*"):
             locks = scratch.parent.glob(f"{scratch.name.split('.')[1]}*.lock")
             if all(_is_free(lock) for lock in locks):
                 shutil.rmtree(scratch, ignore_errors=True)
         return evict(
-            self._entries(),
+            entries,
             self.limit_bytes if limit_bytes is None else limit_bytes,
-            in_use=lambda folder: folder.name in self._in_use,
+            in_use=lambda folder: folder.name in spared,
             remove=lambda folder: shutil.rmtree(folder, ignore_errors=True),
         )
 

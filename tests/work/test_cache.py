@@ -109,3 +109,13 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot write"):
         Cache(tmp_path / "file").get_or_make("aa", fill(1))
+
+
+def test_the_cache_s_own_limit_spares_what_was_used_just_now(tmp_path: Path) -> None:
+    """Another process may be at it; what was asked to go goes all the same."""
+    old, _ = Cache(tmp_path).get_or_make("aa", fill(1000))
+    Cache(tmp_path).get_or_make("bb", fill(1000))
+    os.utime(old.folder / RESULT_FILE, (1000, 1000))
+    assert Cache(tmp_path, limit_bytes=0).trim().entries == 1
+    assert Cache(tmp_path).find("aa") is None
+    assert Cache(tmp_path).trim(limit_bytes=0).entries == 1
