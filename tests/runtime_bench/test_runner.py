@@ -303,7 +303,8 @@ def bare_python(version: str) -> str:
     """A Python of that version without any runtime."""
     candidates = [shutil.which(f"python{version}")]
     home = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
-    candidates += [str(p / "bin" / "python") for p in sorted(home.glob(f"{version}.*"))]
+    if os.access(home, os.R_OK | os.X_OK):
+        candidates += [str(p / "bin" / "python") for p in sorted(home.glob(f"{version}.*"))]
     for python in candidates:
         if python is None:
             continue
