@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from edgekit.core.noun import Noun
-
-Layout = Literal["NHWC", "NCHW"]
 
 
 class Quantization(Noun):

@@ -50,6 +50,7 @@ from edgekit.verify import (
 )
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
+from edgekit.work.protocols import Exporter
 from edgekit.work.steps import Done, Outcome, Progress, Step, run_steps, tool_versions
 
 CHECK_SAMPLES = 4  # enough to tell a wrong answer; a board's link may be slow
@@ -212,7 +213,7 @@ def _make_variants(
     for recipe in plan.recipes:
         name, data = recipe.name, opened.evaluation
         try:
-            export = EXPORTERS[recipe.format]().step(opened.model, recipe, opened.calibration)
+            export = _exporter(recipe.format).step(opened.model, recipe, opened.calibration)
         except EdgekitError as exc:  # this one cannot be made; the others can
             refused[name] = exc
             continue
@@ -237,8 +238,12 @@ def _make_variants(
 
 def _float_step(file_format: str, opened: _Opened) -> Step:
     """The float32 artifact of that format, which inner tensors of the others are compared with."""
-    step: Step = EXPORTERS[file_format]().step(opened.model, BUILTIN["float32"], None)
-    return step
+    return _exporter(file_format).step(opened.model, BUILTIN["float32"], None)
+
+
+def _exporter(file_format: str) -> Exporter:
+    made: Exporter = EXPORTERS[file_format]()
+    return made
 
 
 def _made(recipe: Recipe, plan: Plan, outcomes: dict[str, Outcome]) -> _Made:
