@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core.build import Build, load_build
 from edgekit.core.measurement import MeasureSettings
+from edgekit.core.model import ModelOptions
 from edgekit.core.preprocess_text import read_preprocessing
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
@@ -87,9 +88,8 @@ def convert(
         labels=tuple(labels),
         max_drop=max_drop,
         samples=samples,
-        shapes=shapes or {},
+        options=ModelOptions(shapes=dict(shapes or {}), trusted=trust_code),
         runtime=runtime,
-        trust_code=trust_code,
     )
     plan = make_plan(wish)
     build = job(plan, Path(output) if output else plan.default_output, progress=progress)

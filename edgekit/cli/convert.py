@@ -99,6 +99,7 @@ def command(
     says that a variant named here, or every variant, is over its budget or does not load.
     """
     from edgekit.cli.output import StepProgress
+    from edgekit.core.model import ModelOptions
     from edgekit.core.preprocess_text import read_preprocessing
     from edgekit.core.preprocessing import Preprocessing
     from edgekit.jobs.convert import check_output, convert, require_usable
@@ -116,9 +117,10 @@ def command(
         labels=_read_labels(labels) if labels else (),
         max_drop=max_drop,
         samples=Calibration.from_json(given) if given else None,
-        shapes=dict(_parse_shape(text) for text in shapes),
+        options=ModelOptions(
+            shapes=dict(_parse_shape(text) for text in shapes), trusted=trust_code
+        ),
         runtime=runtime,
-        trust_code=trust_code,
     )
     plan = make_plan(wish)
     target = output or plan.default_output

@@ -3,13 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from edgekit.core.noun import Noun
 
 
-class Model(Noun):
+class InputForm(Noun):
+    """How the artifact shall take an input that the model takes otherwise.
+
+    The source puts the way from the one to the other in front of the model, so that everything
+    after it (data, artifacts, verification) sees the new form: raw pixels, say, in a camera's
+    layout. The real input is ``(x − mean) / std`` per channel, moved to the model's own layout.
+
+    Attributes:
+        layout: "nhwc" or "nchw": the artifact's, where the model has the other; "" leaves it.
+        dtype: "uint8" takes raw pixels; "" leaves the model's type.
+        mean, std: per channel, or one for all; () does nothing. In float32.
+    """
+
+    layout: Literal["", "nhwc", "nchw"] = ""
+    dtype: Literal["", "uint8"] = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+class ModelOptions(Noun):
+    """What the user says of a model beyond naming it.
+
+    Attributes:
+        shapes: sizes of inputs whose dimensions are open, by input name.
+        dims: sizes of named open dimensions, by name: (least, largest). Equal ones fix the
+            dimension.
+        forms: how the artifact shall take its inputs, by input name; "" stands for every input that
+            is an image (four dimensions).
+        weights: a file with weights for the model that a function makes; empty if it has its own.
+        trusted: whether code inside the model may run.
+    """
+
+    shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    dims: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    forms: dict[str, InputForm] = Field(default_factory=dict)
+    weights: str = ""
+    trusted: bool = False
+
+
+class Model(ModelOptions):
     """Where a model is and what it is, known without importing its framework.
 
     Attributes:
@@ -17,12 +57,10 @@ class Model(Noun):
         reference: what the user gave: a path, or ``package.module:function``.
         path: the file or folder; empty for a function whose model was not saved yet.
         framework: the source plugin that reads it, a name in `edgekit.sources.SOURCES`.
-        kind: the plugin's own word for the file ("keras3", "keras2", "savedmodel", "function").
-        digest: SHA-256 of the content; empty for a function.
+        kind: the plugin's own word for the file ("keras3", "pt2", "function", …).
+        digest: SHA-256 of the content, of `weights` too; empty for a function.
         loader: ``module:function`` that, in a worker process, turns this into a `LoadedModel`.
         worker: the kind of worker process that loader needs.
-        shapes: sizes given by the user for inputs whose dimensions are open.
-        trusted: whether code inside the model may run.
     """
 
     name: str
@@ -33,8 +71,22 @@ class Model(Noun):
     digest: str
     loader: str
     worker: str
-    shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-    trusted: bool = False
+
+    def identity(self) -> dict[str, object]:
+        """What decides how it loads; the place where it lies does not."""
+        return {
+            "digest": self.digest,
+            "kind": self.kind,
+            "loader": self.loader,
+            "shapes": {name: list(shape) for name, shape in sorted(self.shapes.items())},
+            "dims": {name: list(size) for name, size in sorted(self.dims.items())},
+            "forms": {name: form.to_json() for name, form in sorted(self.forms.items())},
+        }
+
+    def form(self, name: str, rank: int) -> InputForm | None:
+        """How the input called `name`, of `rank` dimensions, is to be taken; None as it is."""
+        form = self.forms.get(name) or (self.forms.get("") if rank == 4 else None)
+        return None if form == InputForm() else form
 
     @property
     def file(self) -> Path:

@@ -17,6 +17,7 @@ from pydantic import Field
 from edgekit.core.errors import UnknownNameError, UsageError
 from edgekit.core.locate import config_dir, shipped
 from edgekit.core.noun import Noun
+from edgekit.core.recipe import Format, Recipe
 
 
 class Cpu(Noun):
@@ -34,36 +35,82 @@ class Runtime(Noun):
     still proved after export by loading the artifact with this very version.
     """
 
-    name: Literal["ai-edge-litert", "tflite-runtime"]
+    name: Literal[
+        "ai-edge-litert", "tflite-runtime", "executorch", "onnxruntime", "tensorrt",
+        "ethos-u-driver",
+    ]  # fmt: skip
     version: str
     variants: tuple[str, ...]
     min_glibc: str = ""
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """What kinds of artifact it opens."""
+        return FORMATS_OF[self.name]
+
+
+FORMATS_OF: dict[str, tuple[Format, ...]] = {
+    "ai-edge-litert": ("tflite",),
+    "tflite-runtime": ("tflite",),
+    "executorch": ("executorch",),
+    "onnxruntime": ("onnx",),
+    "tensorrt": ("onnx",),
+    "ethos-u-driver": ("tflite", "executorch"),
+}
+
+
+class Accelerator(Noun):
+    """A delegate that the board has, and what is demanded of it.
+
+    Attributes:
+        delegate: a name in `edgekit.export.delegates.DELEGATES`, without the format.
+        formats: in which kinds of artifact.
+        share: the least share of multiply-adds (0 to 1) that it has to take over; an artifact that
+            leaves more to the CPU is rejected. All of it unless said otherwise.
+        options: what the delegate's compiler is told for this board.
+    """
+
+    delegate: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    formats: tuple[Format, ...] = Field(min_length=1)
+    share: float = Field(default=1.0, ge=0, le=1)
+    options: dict[str, str] = Field(default_factory=dict)
 
 
 class DeviceProfile(Noun):
     """A kind of board.
 
-    `arch` is what ``uname -m`` says there. `memory_mb` is what the smallest model of the board has.
+    `arch` is what ``uname -m`` says there, or the core of a microcontroller. `memory_mb` is what
+    the smallest model of the board has. `soc` is the maker's name of the chip. The transport "none"
+    stands for a board that artifacts are made for but that edgekit cannot reach.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str
     page: str
-    os: Literal["linux"]
-    arch: Literal["aarch64", "x86_64"]
-    transport: Literal["local", "ssh"]
+    os: Literal["linux", "android", "ios", "bare-metal"]
+    arch: Literal["aarch64", "x86_64", "cortex-m55", "cortex-m85"]
+    transport: Literal["local", "ssh", "adb", "none"]
+    soc: str = ""
     cpu: tuple[Cpu, ...] = ()
     memory_mb: int | None = None
     threads: int = Field(ge=1)
     runtimes: tuple[Runtime, ...] = Field(min_length=1)
     variants: tuple[str, ...] = Field(min_length=1)
+    accelerators: tuple[Accelerator, ...] = ()
     notes: str = ""
 
     @property
     def runtime(self) -> Runtime:
         """The runtime that is used unless another is asked for."""
         return self.runtimes[0]
+
+    def accelerator(self, recipe: Recipe) -> Accelerator | None:
+        """The board's accelerator that `recipe` means; None for the CPU."""
+        for accelerator in self.accelerators:
+            if recipe.delegate == accelerator.delegate and recipe.format in accelerator.formats:
+                return accelerator
+        return None
 
     def runtime_named(self, wanted: str) -> Runtime:
         """The runtime called `wanted`, as ``name`` or ``name==version``.

@@ -1,6 +1,8 @@
-"""How an artifact is made: format, quantization, and the budget it must keep.
+"""How an artifact is made: format, delegate, quantization, and the budget it must keep.
 
-The built-in recipes are the named variants. A recipe file is the same thing in TOML:
+A variant's name says all three: ``[FORMAT-][DELEGATE-]QUANTIZATION``, as in ``int8`` (TFLite for
+the CPU), ``gpu-float16``, ``pte-int8`` (ExecuTorch with XNNPACK), ``pte-vulkan-float32``,
+``onnx-int8``. A recipe file is the same thing in TOML:
 
     schema = 1
     name = "int8-strict"
@@ -16,14 +18,21 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekit.core.errors import UnknownNameError, UsageError
 from edgekit.core.noun import Noun
 
-QuantizationKind = Literal["none", "float16", "dynamic-int8", "int8", "int16x8"]
+QuantizationKind = Literal["none", "float16", "dynamic-int8", "int8", "int16x8", "original"]
+Format = Literal["tflite", "executorch", "onnx"]
+
+# What stands before the quantization in a variant's name; nothing for TFLite.
+PREFIXES: dict[str, Format] = {"": "tflite", "pte": "executorch", "onnx": "onnx"}
+# The delegate that is meant where a name says none.
+USUAL_DELEGATE: dict[Format, str] = {"tflite": "xnnpack", "executorch": "xnnpack", "onnx": "cpu"}
+SUFFIXES: dict[Format, str] = {"tflite": ".tflite", "executorch": ".pte", "onnx": ".onnx"}
 
 
 class Budget(Noun):
@@ -55,13 +64,21 @@ class Calibration(Noun):
 class Recipe(Noun):
     """How one artifact is made.
 
-    `io` says what the artifact's own inputs and outputs are where the inside is integer: `float`
-    (quantized at the border) or `integer`.
+    Attributes:
+        delegate: what computes it, a name in `edgekit.export.delegates.DELEGATES` after the format;
+            the format's usual one where a recipe file says none.
+        options: what the delegate is told (an accelerator's configuration, say); a device profile
+            fills in what is left open.
+        quantization: "original" takes a model that is such a file already as it is.
+        io: what the artifact's own inputs and outputs are where the inside is integer: `float`
+            (quantized at the border) or `integer`.
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    format: Literal["tflite"] = "tflite"
+    format: Format = "tflite"
+    delegate: str = Field(default="", pattern=r"^[a-z0-9-]*$")
+    options: dict[str, str] = Field(default_factory=dict)
     quantization: QuantizationKind
     io: Literal["float", "integer"] = "float"
     calibration: Calibration = Calibration()
@@ -71,13 +88,34 @@ class Recipe(Noun):
     def needs_calibration(self) -> bool:
         return self.quantization in ("int8", "int16x8")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_delegate(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("delegate"):
+            usual = USUAL_DELEGATE.get(data.get("format", "tflite"))
+            if usual is not None:
+                return {**data, "delegate": usual}
+        return data
+
     @property
-    def variant(self) -> str:
-        """The name of the built-in recipe that makes the same kind of file."""
-        for name, recipe in BUILTIN.items():
-            if (recipe.quantization, recipe.io) == (self.quantization, self.io):
+    def kind(self) -> str:
+        """What is done to the numbers, as the last part of a variant's name ("int8-io")."""
+        for name, (quantization, io, _) in KINDS.items():
+            if (quantization, io) == (self.quantization, self.io):
                 return name
         return self.quantization
+
+    @property
+    def variant(self) -> str:
+        """The name of the variant that makes the same kind of file."""
+        prefix = _prefix(self.format)
+        delegate = "" if self.delegate == USUAL_DELEGATE[self.format] else self.delegate
+        return "-".join(part for part in (prefix, delegate, self.kind) if part)
+
+    @property
+    def suffix(self) -> str:
+        """Of the artifact's file."""
+        return SUFFIXES[self.format]
 
 
 class _RecipeFile(Recipe):
@@ -86,33 +124,75 @@ class _RecipeFile(Recipe):
     schema_version: Literal[1] = Field(alias="schema")
 
 
-# Budgets: float files must reproduce the source nearly to rounding. 8-bit weights alone leave 20 to
-# 40 dB on healthy networks, 8-bit activations with them some less; below 10 dB a tenth of the
-# output's power is error.
-BUILTIN: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(name="float32", quantization="none", budget=Budget(min_snr_db=60)),
-        Recipe(name="float16", quantization="float16", budget=Budget(min_snr_db=40)),
-        Recipe(name="dynamic", quantization="dynamic-int8", budget=Budget(min_snr_db=15)),
-        Recipe(name="int8", quantization="int8"),
-        Recipe(name="int8-io", quantization="int8", io="integer"),
-        Recipe(name="int16x8", quantization="int16x8", budget=Budget(min_snr_db=15)),
-    )
+# Name: quantization, border, budget in dB. Float files must reproduce the source nearly to
+# rounding. 8-bit weights alone leave 20 to 40 dB on healthy networks, 8-bit activations with them
+# some less; below 10 dB a tenth of the output's power is error.
+KINDS: dict[str, tuple[QuantizationKind, Literal["float", "integer"], float]] = {
+    "float32": ("none", "float", 60),
+    "float16": ("float16", "float", 40),
+    "dynamic": ("dynamic-int8", "float", 15),
+    "int8": ("int8", "float", 10),
+    "int8-io": ("int8", "integer", 10),
+    "int16x8": ("int16x8", "float", 15),
+    "original": ("original", "float", 60),
 }
 
 
-def load_recipe(reference: str) -> Recipe:
-    """A built-in recipe by name, or the recipe in the file that `reference` is the path of.
+def named_recipe(name: str) -> Recipe:
+    """The recipe that a variant's name stands for.
+
+    That there is such a delegate is for the plan to say, which knows them.
 
     Raises:
-        UnknownNameError: no built-in recipe has that name.
-        UsageError: the file is missing or not a valid recipe, or takes a built-in one's name.
+        UnknownNameError: it does not end in a kind of numbers.
+    """
+    for kind in sorted(KINDS, key=len, reverse=True):
+        if name == kind or name.endswith("-" + kind):
+            break
+    else:
+        raise UnknownNameError("variant", name, EXAMPLES)
+    before = name.removesuffix(kind).removesuffix("-")
+    prefix, _, delegate = before.partition("-")
+    if prefix not in PREFIXES:
+        prefix, delegate = "", before
+    quantization, io, snr = KINDS[kind]
+    recipe = Recipe(
+        name=name,
+        format=PREFIXES[prefix],
+        delegate=delegate,
+        quantization=quantization,
+        io=io,
+        budget=Budget(min_snr_db=snr),
+    )
+    return recipe.model_copy(update={"name": recipe.variant})
+
+
+def float_recipe(recipe: Recipe) -> Recipe:
+    """The float32 recipe of the same format, for the CPU: what the others are compared with."""
+    return named_recipe("-".join(part for part in (_prefix(recipe.format), "float32") if part))
+
+
+def _prefix(file_format: Format) -> str:
+    return next(prefix for prefix, name in PREFIXES.items() if name == file_format)
+
+
+# TFLite's own for the CPU, in the order in which they are shown.
+BUILTIN: dict[str, Recipe] = {
+    name: named_recipe(name)
+    for name in ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
+}
+EXAMPLES = (*BUILTIN, "pte-float32", "pte-dynamic", "pte-int8", "onnx-float32", "onnx-int8")
+
+
+def load_recipe(reference: str) -> Recipe:
+    """The recipe of a variant's name, or the recipe in the file that `reference` is the path of.
+
+    Raises:
+        UnknownNameError: no variant has that name.
+        UsageError: the file is missing or not a valid recipe, or takes a variant's name.
     """
     if not reference.endswith(".toml"):
-        if reference not in BUILTIN:
-            raise UnknownNameError("variant", reference, BUILTIN)
-        return BUILTIN[reference]
+        return named_recipe(reference)
     path = Path(reference)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -127,9 +207,19 @@ def load_recipe(reference: str) -> Recipe:
             exc.hint = "write schema = 1 in its first line"
         raise
     recipe = Recipe.from_json(written.to_json(), where=reference)
-    if recipe != BUILTIN.get(recipe.name, recipe):
+    if recipe != _variant_named(recipe.name, recipe):
         raise UsageError(
             f"{reference}: name = {recipe.name!r} is a built-in variant's, and that is another "
             "recipe; choose another name"
         )
     return recipe
+
+
+def _variant_named(name: str, otherwise: Recipe) -> Recipe:
+    """A file may be called ``my-int8``, but not like a variant that there may be."""
+    try:
+        meant = named_recipe(name)
+    except UnknownNameError:
+        return otherwise
+    usual = meant.delegate == USUAL_DELEGATE[meant.format]
+    return meant if usual else otherwise

@@ -52,11 +52,7 @@ def _float(model: Model) -> Step:
         function="edgekit.export.tflite_float:convert",
         worker=model.worker,
         arguments={"model": model.to_json()},
-        identity={
-            "digest": model.digest,
-            "kind": model.kind,
-            "shapes": {name: list(shape) for name, shape in sorted(model.shapes.items())},
-        },
+        identity=model.identity(),
         tools=("tensorflow", "keras", "tf-keras", "ai-edge-litert"),
     )
 

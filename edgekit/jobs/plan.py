@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.core.errors import ModelError, PlanError, UsageError
-from edgekit.core.model import Model
+from edgekit.core.model import Model, ModelOptions
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.profile import DeviceProfile, Runtime, load_profile
 from edgekit.core.recipe import Budget, Calibration, Recipe, load_recipe
@@ -31,9 +31,8 @@ class Wish:
     labels: tuple[str, ...] = ()
     max_drop: float | None = None
     samples: Calibration | None = None
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    options: ModelOptions = field(default_factory=ModelOptions)
     runtime: str | None = None
-    trust_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def make_plan(wish: Wish) -> Plan:
     twice = {name for name in wish.labels if wish.labels.count(name) > 1}
     if twice:
         raise UsageError(f"the label {min(twice)!r} is given twice")
-    source, model = open_model(wish.model, trust_code=wish.trust_code, shapes=wish.shapes)
+    source, model = open_model(wish)
     needy = [recipe.name for recipe in recipes if recipe.needs_calibration]
     if needy and wish.calibration is None:
         rest = [f"--variant {r.name}" for r in recipes if not r.needs_calibration]
@@ -124,21 +123,20 @@ def _data(reference: str | None, wish: Wish, choice: Calibration | None) -> Step
     return open_data(reference, preprocessing=wish.preprocessing, choice=choice, labels=wish.labels)
 
 
-def open_model(
-    reference: str, *, trust_code: bool, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[Source, Model]:
-    """The source that reads `reference`, and the model's handle.
+def open_model(wish: Wish) -> tuple[Source, Model]:
+    """The source that reads the model of `wish`, and the model's handle.
 
     Raises:
         UsageError: a function is named by its file.
         ModelError: there is nothing there, or no source knows that kind of file.
     """
+    reference = wish.model
     if not Path(reference).exists():
         refuse_file(reference)
     for name in SOURCES:
         source: Source = SOURCES[name]()
         if source.accepts(reference):
-            return source, source.open(reference, trust_code=trust_code, shapes=shapes)
+            return source, source.open(reference, wish.options)
     if not Path(reference).exists():
         raise ModelError(
             f"there is no file or folder {reference!r}",

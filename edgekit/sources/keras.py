@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 
-from edgekit.core.errors import ModelError, UntrustedModelError
+from edgekit.core.errors import ModelError, UntrustedModelError, UsageError
 from edgekit.core.files import sha256_path
-from edgekit.core.model import Model
+from edgekit.core.model import Model, ModelOptions
 from edgekit.sources.keras_files import Kind, examine
 from edgekit.work.steps import Step
 
@@ -43,10 +42,13 @@ class KerasSource:
         path = Path(reference)
         return path.suffix.lower() in _SUFFIXES or (path / "saved_model.pb").exists()
 
-    def open(
-        self, reference: str, *, trust_code: bool, shapes: Mapping[str, tuple[int, ...]]
-    ) -> Model:
+    def open(self, reference: str, options: ModelOptions) -> Model:
         """See `Source.open`. A function is the user's own code and needs no `trust_code`."""
+        if options.weights:
+            raise UsageError(
+                "--weights goes with a function that makes a PyTorch model",
+                hint="save architecture and weights together with model.save('model.keras')",
+            )
         if _is_function(reference):
             return Model(
                 name=reference.rpartition(":")[2].rpartition(".")[2],
@@ -57,17 +59,16 @@ class KerasSource:
                 digest="",
                 loader=LOADER,
                 worker=WORKER,
-                shapes=dict(shapes),
-                trusted=trust_code,
+                **dict(options),
             )
         path = Path(reference)
         found = examine(path)
-        if found.code and not trust_code:
+        if found.code and not options.trusted:
             raise UntrustedModelError(
                 f"{reference!r} holds code that would run when it is loaded: {_listed(found.code)}",
                 hint="if you trust where it comes from, give --trust-code",
             )
-        return _handle(path.resolve(), reference, found.kind, shapes, trust_code)
+        return _handle(path.resolve(), reference, found.kind, options)
 
     def materialise(self, model: Model) -> Step | None:
         """See `Source.materialise`."""
@@ -89,23 +90,12 @@ class KerasSource:
             function="edgekit.sources.keras_worker:inspect",
             worker=WORKER,
             arguments={"model": model.to_json()},
-            identity=identity(model),
+            identity=model.identity(),
             tools=TOOLS[model.kind],
         )
 
 
-def identity(model: Model) -> dict[str, object]:
-    """What decides how a model loads; the place where it lies does not."""
-    return {
-        "digest": model.digest,
-        "kind": model.kind,
-        "shapes": {name: list(shape) for name, shape in sorted(model.shapes.items())},
-    }
-
-
-def _handle(
-    path: Path, reference: str, kind: Kind, shapes: Mapping[str, tuple[int, ...]], trusted: bool
-) -> Model:
+def _handle(path: Path, reference: str, kind: Kind, options: ModelOptions) -> Model:
     try:
         digest = sha256_path(path)
     except OSError as exc:
@@ -119,8 +109,7 @@ def _handle(
         digest=digest,
         loader=LOADER,
         worker=WORKER,
-        shapes=dict(shapes),
-        trusted=trusted,
+        **dict(options),
     )
 
 

@@ -43,13 +43,7 @@ def reference_step(model: Model, data: DataSet) -> Step:
         function="edgekit.verify.reference:run",
         worker=model.worker,
         arguments={"model": model.to_json(), "data": data.to_json()},
-        identity={
-            "model": model.digest,
-            "kind": model.kind,
-            "loader": model.loader,
-            "shapes": {name: list(shape) for name, shape in sorted(model.shapes.items())},
-            "data": data.digest,
-        },
+        identity={"model": model.identity(), "data": data.digest},
         tools=TOOLS.get(model.worker, ()),
     )
 

@@ -65,6 +65,13 @@ KINDS = {
     "litert": Kind(
         preload=("ai_edge_litert.interpreter",), extra="keras", at_most=max(1, min(4, CORES))
     ),
+    "torch": Kind(
+        preload=("torch",),
+        extra="torch",
+        at_most=max(1, min(2, CORES)),
+        env={"TORCH_CPP_LOG_LEVEL": "ERROR"},
+    ),
+    "onnx": Kind(preload=("onnxruntime",), extra="onnx", at_most=max(1, min(2, CORES))),
     "plain": Kind(at_most=max(1, min(4, CORES))),
 }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from edgekit.core.dataset import DataSet
-from edgekit.core.model import Model
-from edgekit.core.recipe import Recipe
+from edgekit.core.model import Model, ModelOptions
+from edgekit.core.recipe import QuantizationKind, Recipe
+from edgekit.core.requirement import Requirement
 from edgekit.work.steps import Step
 
 
@@ -17,14 +17,13 @@ class Source(Protocol):
     def accepts(self, reference: str) -> bool:
         """Whether `reference` looks like one of this source's; cheap."""
 
-    def open(
-        self, reference: str, *, trust_code: bool, shapes: Mapping[str, tuple[int, ...]]
-    ) -> Model:
+    def open(self, reference: str, options: ModelOptions) -> Model:
         """The handle of the model; all that can be checked without the framework is checked.
 
         Raises:
             ModelError: it is not a usable model.
-            UntrustedModelError: it would run code, and `trust_code` is false.
+            UntrustedModelError: it would run code, and the options do not trust it.
+            UsageError: something was given that this kind of model does not take.
         """
 
     def materialise(self, model: Model) -> Step | None:
@@ -38,7 +37,7 @@ class Source(Protocol):
     def inspect(self, model: Model) -> Step:
         """The step that loads the model; its result holds ``signature``, a `Signature` as JSON.
 
-        Every dimension is fixed there; the batch is 1.
+        Every dimension is fixed there; the batch is 1. Inputs are in the model's forms.
         """
 
 
@@ -48,11 +47,51 @@ class Exporter(Protocol):
     def step(self, model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
         """The last of the steps that make the artifact; steps that variants share are equal.
 
-        The step's folder holds the artifact's files; its result holds ``files`` (names, the first
-        is the one to open), ``signature`` (a `Signature` as JSON, read from the file itself),
-        ``way`` (in words, which converter made it), ``parent`` (SHA-256 of what it was made from)
-        and ``sha256`` (of the first file).
+        The step's folder holds the artifact's files; its result holds
+
+        ``files``       names; the first is the one to open
+        ``signature``   a `Signature` as JSON, read from the file itself
+        ``way``         in words, which converter made it
+        ``parent``      SHA-256 of what it was made from
+        ``sha256``      of the first file
+        ``tools``       names of the packages that had a hand in it
+        ``notes``       optional: sentences for the report (a command to run on the device, …)
+        ``coverage``    optional: a `Coverage` as JSON, where the compiler knows more than the file
+        ``stand_in``    optional, for an artifact that cannot run on this computer: ``file``, the
+                        name of one in the folder that can; ``format``, "tflite", "onnx" or "pt2"
+                        (a program of torch.export); ``what``, in words ("the INT8 file before
+                        Vela")
 
         Raises:
-            PlanError: the recipe cannot be made from this model.
+            PlanError: the recipe cannot be made from this model, or a toolchain is missing.
+        """
+
+
+class Delegate(Protocol):
+    """What takes over a graph, or a part of it: one for each format and accelerator.
+
+    Attributes:
+        title: for people ("Arm Ethos-U through Vela").
+        quantizations: what numbers it computes in.
+        requirements: what its compiler needs on this computer.
+        runs_here: whether its artifacts can be run on this computer at all.
+    """
+
+    title: str
+    quantizations: tuple[QuantizationKind, ...]
+    requirements: tuple[Requirement, ...]
+    runs_here: bool
+
+
+class Inspector(Protocol):
+    """Looks into files of one format."""
+
+    def accepts(self, path: str) -> bool:
+        """Whether the file or folder looks like this format; cheap."""
+
+    def step(self, path: str, *, trust_code: bool) -> Step:
+        """Its result holds ``description``, a `Description` as JSON.
+
+        Raises:
+            InputError: it is not a whole file of this format.
         """

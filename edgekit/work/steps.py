@@ -42,6 +42,9 @@ class Step:
             of what they lead to do. The arguments themselves, if not given.
         needs: steps whose folders are handed over as keyword arguments (as path strings).
         tools: installed packages whose versions the result depends on.
+        otherwise: another way to the same thing, taken if this one fails with an error of the
+            conversion. Whatever needs this step then needs that one, under another key; the
+            failure is remembered, and `Done.instead_of` tells it.
     """
 
     title: str
@@ -51,6 +54,7 @@ class Step:
     identity: Mapping[str, Any] | None = None
     needs: Mapping[str, Step] = field(default_factory=dict)
     tools: tuple[str, ...] = ()
+    otherwise: Step | None = None
 
     @cached_property
     def key(self) -> str:

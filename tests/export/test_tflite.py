@@ -12,7 +12,7 @@ import pytest
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError, EdgekitError, ModelError, PlanError
 from edgekit.core.files import sha256_file
-from edgekit.core.model import Model
+from edgekit.core.model import Model, ModelOptions
 from edgekit.core.recipe import BUILTIN
 from edgekit.core.tensor import Signature
 from edgekit.export import EXPORTERS
@@ -38,7 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 def opened(path: Path, **shapes: tuple[int, ...]) -> Model:
-    return KerasSource().open(str(path), trust_code=False, shapes=shapes)
+    return KerasSource().open(str(path), ModelOptions(shapes=shapes))
 
 
 def samples(folder: Path, count: int = 20, **arrays: tuple[int, ...]) -> DataSet:

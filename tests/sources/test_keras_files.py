@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.errors import ModelError, UntrustedModelError
+from edgekit.core.model import ModelOptions
 from edgekit.sources.keras import KerasSource
 from edgekit.sources.keras_files import HDF5_MAGIC, code_in, examine, refuse_other_files
 
@@ -70,7 +71,8 @@ def test_ordinary_models_hold_no_code(zoo: Path, name: str, suffix: str) -> None
 def test_opening_imports_no_framework(keras3: Path) -> None:
     program = (
         "import sys; from edgekit.sources import SOURCES;"
-        f"SOURCES['keras']().open({str(keras3 / 'cnn.keras')!r}, trust_code=False, shapes={{}});"
+        "from edgekit.core.model import ModelOptions;"
+        f"SOURCES['keras']().open({str(keras3 / 'cnn.keras')!r}, ModelOptions());"
         "print(sorted({'tensorflow', 'keras', 'tf_keras', 'h5py'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -97,11 +99,11 @@ def test_code_is_refused_by_name(zoo: Path, name: str, what: str, suffix: str) -
     path = str(zoo / f"{name}.{suffix}")
 
     with pytest.raises(UntrustedModelError) as caught:
-        KerasSource().open(path, trust_code=False, shapes={})
+        KerasSource().open(path, ModelOptions())
 
     assert what in caught.value.message
     assert "--trust-code" in caught.value.hint
-    assert KerasSource().open(path, trust_code=True, shapes={}).trusted
+    assert KerasSource().open(path, ModelOptions(trusted=True)).trusted
 
 
 def test_an_unregistered_class_is_code(zoo: Path) -> None:
@@ -115,7 +117,7 @@ def test_operations_that_run_code_or_touch_files_are_refused(
     keras3: Path, name: str, what: str
 ) -> None:
     with pytest.raises(UntrustedModelError, match=what.replace("(", r"\(").replace(")", r"\)")):
-        KerasSource().open(str(keras3 / name), trust_code=False, shapes={})
+        KerasSource().open(str(keras3 / name), ModelOptions())
 
 
 @pytest.mark.parametrize(
@@ -413,15 +415,15 @@ def test_the_digest_is_that_of_the_content(keras3: Path, tmp_path: Path) -> None
     open_ = KerasSource().open
 
     for one, other in (("cnn.keras", "other name.keras"), ("cnn", "folder")):
-        first = open_(str(keras3 / one), trust_code=False, shapes={})
-        second = open_(str(tmp_path / other), trust_code=False, shapes={})
+        first = open_(str(keras3 / one), ModelOptions())
+        second = open_(str(tmp_path / other), ModelOptions())
         assert first.digest == second.digest
         assert KerasSource().inspect(first).key == KerasSource().inspect(second).key
 
 
 def test_a_function_is_made_anew_each_time() -> None:
     source = KerasSource()
-    model = source.open("package.models:build", trust_code=False, shapes={})
+    model = source.open("package.models:build", ModelOptions())
     first, second = source.materialise(model), source.materialise(model)
 
     assert (model.kind, model.name, model.path) == ("function", "build", "")

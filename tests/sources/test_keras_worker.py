@@ -21,7 +21,7 @@ from edgekit.core.errors import (
     UntrustedModelError,
     UsageError,
 )
-from edgekit.core.model import Model
+from edgekit.core.model import Model, ModelOptions
 from edgekit.core.tensor import Signature
 from edgekit.sources.keras import KerasSource
 
@@ -36,7 +36,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def load(path: Path | str, **shapes: tuple[int, ...]) -> Any:
     from edgekit.sources import keras_worker
 
-    return keras_worker.load(KerasSource().open(str(path), trust_code=False, shapes=shapes))
+    return keras_worker.load(KerasSource().open(str(path), ModelOptions(shapes=shapes)))
 
 
 def refusal(path: Path | str, **options: tuple[int, ...]) -> ModelError:
@@ -59,7 +59,7 @@ def test_a_model_that_is_overwritten_meanwhile_is_refused(zoo: Path, tmp_path: P
 
     path = tmp_path / "model.keras"
     shutil.copyfile(zoo / "cnn.keras", path)
-    handle = KerasSource().open(str(path), trust_code=False, shapes={})
+    handle = KerasSource().open(str(path), ModelOptions())
     shutil.copyfile(zoo / "list.keras", path)
     for _ in range(2):
         with pytest.raises(ModelError, match="was changed while it was being converted"):
@@ -294,7 +294,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def materialised(reference: str, out: Path) -> Model:
     from edgekit.sources import keras_worker
 
-    model = KerasSource().open(reference, trust_code=False, shapes={})
+    model = KerasSource().open(reference, ModelOptions())
     return Model.from_json(keras_worker.materialise(out, model=model.to_json())["model"])
 
 

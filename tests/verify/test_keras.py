@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.dataset import DataSet
-from edgekit.core.model import Model
+from edgekit.core.model import Model, ModelOptions
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import BUILTIN, Recipe
 from edgekit.core.verdict import Verdict
@@ -86,7 +86,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     np.save(folder / "photos.npy", photos)
     with Pool() as pool:
         source = SOURCES["keras"]()
-        model = source.open(str(folder / "net.keras"), trust_code=False, shapes={})
+        model = source.open(str(folder / "net.keras"), ModelOptions())
         found = Setup(pool, Cache(folder / "cache"), model, None)  # type: ignore[arg-type]
         step = open_data(str(folder / "photos.npy"), preprocessing=Preprocessing())
         found.data = read_data(found.do(step)[0])

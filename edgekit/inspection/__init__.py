@@ -1,0 +1,7 @@
+"""Looking into model files: one file a format. An inspector is registered with one line here."""
+
+from __future__ import annotations
+
+from edgekit.core.registry import Registry
+
+INSPECTORS: Registry = Registry("inspector", {})
