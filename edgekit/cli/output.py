@@ -93,9 +93,14 @@ class StepProgress(_Live):
             else:
                 took = time.monotonic() - self._running.pop(step.title, time.monotonic())
                 self._done += event == "done"
-                if event == "failed" or took >= WORTH_A_LINE_SECONDS:
-                    mark = "FAILED" if event == "failed" else f"{took:5.1f} s"
-                    self._say(f"  {mark:<7}  {step.title}")
+                mark = {"failed": "FAILED", "otherwise": "failed"}.get(event)
+                if mark or took >= WORTH_A_LINE_SECONDS:
+                    more = (
+                        f"; now {step.otherwise.title}"
+                        if mark == "failed" and step.otherwise
+                        else ""
+                    )
+                    self._say(f"  {mark or f'{took:5.1f} s':<7}  {step.title}{more}")
 
     def _now(self) -> str:
         now = time.monotonic()

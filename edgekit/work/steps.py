@@ -12,7 +12,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 import edgekit.core
 from edgekit import __version__
-from edgekit.core.errors import EdgekitError, WorkerError
+from edgekit.core.errors import ConversionError, EdgekitError, WorkerError
 from edgekit.core.files import sha256_file
 from edgekit.core.noun import json_digest
 from edgekit.work.cache import Cache
@@ -74,16 +74,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished step: its folder, what its function returned, and what it cost this time."""
+    """A finished step: its folder, what its function returned, and what it cost this time.
+
+    `instead_of` holds the errors of the ways that were tried first, here or in what it needs.
+    """
 
     folder: Path
     result: dict[str, Any]
     cached: bool
     seconds: float
+    instead_of: tuple[EdgekitError, ...] = ()
 
 
 Outcome = Done | EdgekitError
-Progress = Callable[[Step, str], None]  # "start", "done", "cached" or "failed"
+Progress = Callable[[Step, str], None]  # "start", "done", "cached", "failed" or "otherwise"
+
+_FAILED = "failed"  # in a kept result: the error of a step that has another way
 
 
 def tool_versions(packages: Iterable[str]) -> dict[str, str]:
@@ -126,12 +132,13 @@ class _Run:
         self.outcomes: dict[str, Outcome] = {}
         self.running: dict[Future[Done], Step] = {}
         self.todo: dict[str, Step] = {}
+        self.replaced: dict[str, Step] = {}  # key of a step that failed: its other way
+        self.tried: dict[str, tuple[EdgekitError, ...]] = {}  # key of another way: what failed
 
     def run(self, wanted: list[Step]) -> dict[Step, Outcome]:
         for step in wanted:
             self._collect(step)
-        self.pool.warm({step.worker for step in self.todo.values()})
-        self._submit_ready()
+        self._start()
         try:
             while self.running:
                 finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
@@ -141,19 +148,72 @@ class _Run:
         except BaseException:  # Ctrl-C above all: no worker outlives the wait for it
             self.pool.stop()
             raise
-        return {step: self.outcomes[step.key] for step in wanted}
+        return {step: self._outcome(step) for step in wanted}
+
+    def _start(self) -> None:
+        self.pool.warm({step.worker for step in self.todo.values()})
+        self._submit_ready()
+
+    def _current(self, step: Step) -> Step:
+        """`step` with every way that failed, its own or in what it needs, replaced."""
+        if not self.replaced:
+            return step
+        if step.key in self.replaced:
+            return self._current(self.replaced[step.key])
+        needs = {name: self._current(need) for name, need in step.needs.items()}
+        if all(needs[name] is need for name, need in step.needs.items()):
+            return step
+        changed = replace(step, needs=needs)
+        self.tried[changed.key] = tuple(
+            error for need in needs.values() for error in self.tried.get(need.key, ())
+        )
+        return changed
+
+    def _outcome(self, step: Step) -> Outcome:
+        current = self._current(step)
+        outcome = self.outcomes[current.key]
+        tried = self.tried.get(current.key, ())
+        if not tried:
+            return outcome
+        if isinstance(outcome, Done):
+            return replace(outcome, instead_of=tried)
+        before = "; ".join(error.message for error in tried)
+        both = EdgekitError.from_json(outcome.to_json())
+        both.message = f"{outcome.message} (tried before: {before})"
+        return both
 
     def _collect(self, step: Step) -> None:
+        step = self._current(step)
         if step.key in self.outcomes or step.key in self.todo:
             return
         found = self.cache.find(step.key)
         if found is not None:
-            self.outcomes[step.key] = Done(found.folder, found.result, cached=True, seconds=0.0)
-            self.progress(step, "cached")
+            done = Done(found.folder, found.result, cached=True, seconds=0.0)
+            if not self._take_other_way(step, done):
+                self.outcomes[step.key] = done
+                self.progress(step, "cached")
             return
         for need in step.needs.values():
             self._collect(need)
-        self.todo[step.key] = step
+        if self._current(step) is not step:  # one of them is known to fail
+            self._collect(step)
+        else:
+            self.todo[step.key] = step
+
+    def _take_other_way(self, step: Step, done: Done) -> bool:
+        """Whether `done` is a remembered failure; the step's other way is collected then."""
+        if step.otherwise is None or _FAILED not in done.result:
+            return False
+        error = EdgekitError.from_json(done.result[_FAILED])
+        other = step.otherwise
+        self.replaced[step.key] = other
+        self.tried[other.key] = (*self.tried.get(step.key, ()), error)
+        self.progress(step, "otherwise")
+        waiting = list(self.todo.values())
+        self.todo.clear()
+        for each in (other, *waiting):
+            self._collect(each)
+        return True
 
     def _submit_ready(self) -> None:
         submitted = True
@@ -183,7 +243,13 @@ class _Run:
             folders[name] = str(outcome.folder)
 
         def make(out: Path) -> dict[str, Any]:
-            return call(step.function, out, {**step.arguments, **folders})
+            try:
+                return call(step.function, out, {**step.arguments, **folders})
+            except ConversionError as exc:
+                # A crash or a lack of memory may not happen again, a refusal will.
+                if step.otherwise is None or isinstance(exc, WorkerError):
+                    raise
+                return {_FAILED: exc.to_json()}
 
         entry, made = self.cache.get_or_make(step.key, make)
         return Done(entry.folder, entry.result, not made, time.perf_counter() - started)
@@ -191,8 +257,12 @@ class _Run:
     def _settle(self, step: Step, future: Future[Done]) -> None:
         error = future.exception()
         if error is None:
-            self.outcomes[step.key] = future.result()
-            self.progress(step, "done")
+            done = future.result()
+            if not self._take_other_way(step, done):
+                self.outcomes[step.key] = done
+                self.progress(step, "done")
+        elif isinstance(error, WorkerError) and step.otherwise is not None:
+            self._take_other_way(step, Done(Path(), {_FAILED: error.to_json()}, False, 0.0))
         elif isinstance(error, EdgekitError):
             self.outcomes[step.key] = error
             self.progress(step, "failed")

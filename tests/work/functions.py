@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.errors import ModelError
+from edgekit.core.errors import ConversionError, ModelError
 
 
 def write(out: Path, text: str) -> dict[str, Any]:
@@ -65,3 +65,10 @@ def devour(out: Path) -> dict[str, Any]:
     hoard = [bytearray(os.urandom(1 << 20)) for _ in range(400)]
     time.sleep(600)
     return {"never": len(hoard)}
+
+
+def convert(out: Path, log: str, message: str = "no such operator") -> dict[str, Any]:
+    """Fails like a converter, and notes in the file `log` that it was asked."""
+    with Path(log).open("a", encoding="utf-8") as file:
+        file.write("asked\n")
+    raise ConversionError(message)
