@@ -1,0 +1,198 @@
+"""A model → a program of torch.export: fixed shapes, outputs as a tuple in the signature's order.
+
+Everything that starts from torch (ExecuTorch, ONNX) starts from this file, so a model is traced
+once. A PyTorch model is traced itself; the graphs of other frameworks are first rebuilt as modules
+from a file that says exactly what is computed: an ONNX model from its own, a Keras model from its
+float32 ``.tflite``. https://pytorch.org/docs/stable/export.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgekit.core.errors import ConversionError, EdgekitError, PlanError
+from edgekit.core.files import sha256_file
+from edgekit.core.model import Model
+from edgekit.core.protocols import LoadedModel
+from edgekit.core.registry import resolve
+from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.work.steps import Step
+
+FILE = "program.pt2"
+
+
+class TorchModel(LoadedModel, Protocol):
+    """A loaded model that is a torch module."""
+
+    @property
+    def module(self) -> Any:
+        """An ``nn.Module`` in eval mode: the signature's inputs by position, a tuple of outputs."""
+
+    @property
+    def example(self) -> tuple[Any, ...]:
+        """Tensors of the signature's shapes and types."""
+
+
+def program_step(model: Model) -> Step:
+    """The step that makes ``program.pt2``; its result holds signature, way, parent and tools.
+
+    Raises:
+        PlanError: there is no way from this framework.
+    """
+    needs: dict[str, Step] = {}
+    arguments: dict[str, Any] = {"model": model.to_json()}
+    identity = model.identity()
+    if model.framework == "onnx":
+        from edgekit.export.onnx import onnx_step  # which needs this module for a torch model
+
+        needs["graph"] = onnx_step(model)
+    elif model.framework in ("keras", "tflite"):
+        from edgekit.core.recipe import named_recipe
+        from edgekit.export.tflite import TFLiteExporter
+
+        needs["graph"] = TFLiteExporter().step(model, named_recipe("float32"), None)
+    elif model.framework != "torch":
+        raise PlanError(f"there is no way from a {model.framework} model to a torch program")
+    return Step(
+        title="torch program: export",
+        function="edgekit.export.program:program",
+        worker="torch",
+        arguments=arguments,
+        identity=identity,
+        needs=needs,
+        tools=("torch",),
+    )
+
+
+def program(out: Path, *, model: dict[str, Any], graph: str | None = None) -> dict[str, Any]:
+    """Make ``program.pt2``.
+
+    Raises:
+        ConversionError: torch.export cannot trace the model; names its line.
+    """
+    import torch
+
+    handle = Model.from_json(model)
+    if graph is None:
+        loaded: TorchModel = resolve(handle.loader)(handle)
+        module, example, signature = loaded.module, tuple(loaded.example), loaded.signature
+        way, parent, tools = "torch.export", handle.digest, ["torch"]
+    else:
+        path, module, signature, way = _translated(Path(graph), handle)
+        example = tuple(_example(spec) for spec in signature.inputs)
+        parent, tools = sha256_file(path), ["torch"]
+    traced = _traced(module, example)
+    torch.export.save(traced, out / FILE)
+    return {
+        "files": [FILE],
+        "signature": signature.to_json(),
+        "way": way,
+        "parent": parent,
+        "tools": tools,
+        "sha256": sha256_file(out / FILE),
+    }
+
+
+def _translated(folder: Path, handle: Model) -> tuple[Path, Any, Signature, str]:
+    """The file, its graph as a module, its signature, and the way in words."""
+    if handle.framework == "onnx":
+        path = folder / "model.onnx"
+        module = resolve("edgekit.export.translate.onnx:module")(path)
+        return path, module, _onnx_signature(path), "ONNX graph rebuilt in torch → torch.export"
+    from edgekit.export import flatbuffer
+
+    path = folder / "model.tflite"
+    module = resolve("edgekit.export.translate.tflite:module")(path)
+    signature = flatbuffer.signature(flatbuffer.read(path))
+    before = "float32 TFLite" if handle.framework == "keras" else "TFLite"
+    return path, module, signature, f"{before} graph rebuilt in torch → torch.export"
+
+
+def _onnx_signature(path: Path) -> Signature:
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return Signature(
+        inputs=tuple(_onnx_spec(value) for value in graph.input if value.name not in constants),
+        outputs=tuple(_onnx_spec(value) for value in graph.output),
+    )
+
+
+def _onnx_spec(value: Any) -> TensorSpec:
+    from onnx import helper
+
+    tensor = value.type.tensor_type
+    return TensorSpec(
+        name=value.name,
+        shape=tuple(
+            dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim
+        ),
+        dtype=helper.tensor_dtype_to_np_dtype(tensor.elem_type).name,
+    )
+
+
+def _example(spec: TensorSpec) -> Any:
+    import torch
+
+    if None in spec.shape:
+        raise ConversionError(f"the input {spec} has no fixed size")
+    return torch.zeros([size or 0 for size in spec.shape], dtype=getattr(torch, spec.dtype))
+
+
+def _traced(module: Any, example: tuple[Any, ...]) -> Any:
+    import torch
+
+    module.eval()
+    try:
+        with torch.no_grad():
+            return torch.export.export(module, example, strict=False)
+    except (EdgekitError, MemoryError):
+        raise
+    except Exception as exc:
+        raise untraceable(exc) from exc
+
+
+def untraceable(exc: Exception) -> ConversionError:
+    """What torch.export said, as one line with the line of the user's code that it came from."""
+    import re
+
+    text = str(exc)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = next((line for line in lines if not line.startswith(("from user code", "("))), "")
+    first = re.sub(r"\s+", " ", first)[:250] or type(exc).__name__
+    where = place(exc) or _said_place(text)
+    data = "data-dependent" in text.lower() or "GuardOnData" in type(exc).__name__
+    return ConversionError(
+        f"torch.export cannot trace the model: {first}" + (f" (at {where})" if where else ""),
+        hint="the model decides by the numbers it computes; write that with torch.where or "
+        "torch.cond"
+        if data
+        else "give the model as ONNX or .pt2 if another exporter can trace it",
+    )
+
+
+def _said_place(text: str) -> str:
+    import re
+
+    found = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', text)
+    own = [each for each in found if not _is_library(each[0])]
+    return f"{Path(own[-1][0]).name}:{own[-1][1]} in {own[-1][2]}" if own else ""
+
+
+def place(exc: BaseException) -> str:
+    """The last line of the user's own code in the traceback: ``net.py:12 in forward``."""
+    import traceback
+
+    frames = [frame for frame in traceback.extract_tb(exc.__traceback__)]
+    own = [frame for frame in frames if not _is_library(frame.filename)]
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno} in {own[-1].name}" if own else ""
+
+
+def _is_library(file: str) -> bool:
+    import sysconfig
+
+    roots = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    ours = str(Path(__file__).parent.parent)
+    return file.startswith(("<", ours, *roots)) or not file.endswith(".py")
