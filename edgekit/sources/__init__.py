@@ -8,5 +8,6 @@ SOURCES = Registry(
     "source",
     {
         "keras": "edgekit.sources.keras:KerasSource",
+        "onnx": "edgekit.sources.onnx:ONNXSource",
     },
 )

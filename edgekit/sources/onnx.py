@@ -1,0 +1,77 @@
+"""ONNX models: ``.onnx``, with the files beside it that hold its weights where there are some.
+
+    edgekit convert model.onnx --for raspberry-pi-5
+    edgekit convert model.onnx --for raspberry-pi-5 --dim seq=128
+    edgekit convert model.onnx --for raspberry-pi-5 --layout nhwc
+
+See https://onnx.ai/onnx/intro/concepts.html. No code of the model's is ever run: operators that
+are not ONNX's own are refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.core.errors import ModelError, UsageError
+from edgekit.core.model import Model, ModelOptions
+from edgekit.sources.onnx_files import digest, examine
+from edgekit.work.steps import Step
+
+WORKER = "onnx"
+LOADER = "edgekit.sources.onnx_worker:load"
+TOOLS = ("onnx", "onnxruntime")
+
+
+class ONNXSource:
+    """Opens ONNX models; a `Source`."""
+
+    def accepts(self, reference: str) -> bool:
+        """Whether `reference` is called like an ONNX file."""
+        return Path(reference).suffix.lower() == ".onnx"
+
+    def open(self, reference: str, options: ModelOptions) -> Model:
+        """See `Source.open`."""
+        if options.weights:
+            raise UsageError(
+                "--weights goes with a function that makes a PyTorch model",
+                hint="an ONNX file holds its weights, or names the files that do",
+            )
+        for name, (least, largest) in sorted(options.dims.items()):
+            if least != largest:
+                raise UsageError(
+                    f"--dim {name}={least}..{largest} is a range; a dimension of an ONNX model is "
+                    "given one size",
+                    hint=f"give it the size that the artifact shall have: --dim {name}={largest}",
+                )
+        path = Path(reference)
+        found = examine(path)
+        try:
+            content = digest(path, found.files)
+        except OSError as exc:
+            raise ModelError(f"cannot read {reference!r}: {exc.strerror or exc}") from exc
+        return Model(
+            name=path.stem,
+            reference=reference,
+            path=str(path.absolute()),  # not past a link: the weights lie beside that
+            framework="onnx",
+            kind="onnx",
+            digest=content,
+            loader=LOADER,
+            worker=WORKER,
+            **dict(options),
+        )
+
+    def materialise(self, model: Model) -> Step | None:
+        """See `Source.materialise`."""
+        return None
+
+    def inspect(self, model: Model) -> Step:
+        """See `Source.inspect`."""
+        return Step(
+            title=f"{model.name}: read",
+            function="edgekit.sources.onnx_worker:inspect",
+            worker=WORKER,
+            arguments={"model": model.to_json()},
+            identity=model.identity(),
+            tools=TOOLS,
+        )
