@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.core.build import Build, load_build
+from edgekit.core.description import Description
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.model import ModelOptions
 from edgekit.core.preprocess_text import read_preprocessing
@@ -28,7 +29,7 @@ from edgekit.work.steps import Progress
 if TYPE_CHECKING:
     from edgekit.bundles import Bundle, Manifest
 
-__all__ = ["bundle", "convert", "load_build", "profile", "report", "verify_bundle"]
+__all__ = ["bundle", "convert", "inspect", "load_build", "profile", "report", "verify_bundle"]
 
 
 def _silent(*_: object) -> None:
@@ -47,6 +48,10 @@ def convert(
     max_drop: float | None = None,
     samples: Calibration | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    dims: Mapping[str, int] | None = None,
+    layout: Literal["", "nhwc", "nchw"] = "",
+    raw_pixels: bool = False,
+    weights: str | Path | None = None,
     runtime: str | None = None,
     trust_code: bool = False,
     output: str | Path | None = None,
@@ -65,6 +70,10 @@ def convert(
         max_drop: accuracy that may be lost, in percentage points.
         samples: which calibration samples are used.
         shapes: sizes for inputs with open dimensions, by name, batch included.
+        dims: sizes for named open dimensions.
+        layout: of the artifact's images, where the model has the other.
+        raw_pixels: the artifact takes uint8 pixels; the normalisation moves into it.
+        weights: a state_dict for the PyTorch model that a function makes.
         output: the build's folder; ``<model>-<board>.build`` if not given.
         progress: called with each step and "start", "done", "cached" or "failed".
 
@@ -88,7 +97,14 @@ def convert(
         labels=tuple(labels),
         max_drop=max_drop,
         samples=samples,
-        options=ModelOptions(shapes=dict(shapes or {}), trusted=trust_code),
+        layout=layout,
+        raw_pixels=raw_pixels,
+        options=ModelOptions(
+            shapes=dict(shapes or {}),
+            dims={name: (size, size) for name, size in (dims or {}).items()},
+            weights=str(weights or ""),
+            trusted=trust_code,
+        ),
         runtime=runtime,
     )
     plan = make_plan(wish)
@@ -171,6 +187,20 @@ def bundle(
     from edgekit.jobs.bundle import bundle as job
 
     return job(_opened(build), Path(output), variants=variants, every=every, version=version)
+
+
+def inspect(file: str | Path, *, trust_code: bool = False) -> Description:
+    """What is in a model file: a ``.tflite``, ``.pte``, ``.onnx``, ``.keras``, ``.pt2``, ….
+
+    Args:
+        trust_code: whether code inside a Keras model may run.
+
+    Raises:
+        InputError: it is of no known format, damaged or truncated.
+    """
+    from edgekit.jobs.inspect import inspect as job
+
+    return job(str(file), trust_code=trust_code)
 
 
 def verify_bundle(bundle: str | Path, *, digest: str = "") -> Manifest:

@@ -22,6 +22,7 @@ COMMANDS = {
     "report": ("edgekit.cli.report:command", "Show a build and its measurements."),
     "bundle": ("edgekit.cli.bundle:command", "Make the folder that goes into the product."),
     "verify": ("edgekit.cli.verify:command", "Check that a bundle is what its manifest says."),
+    "inspect": ("edgekit.cli.inspect:command", "Show what is in a model file."),
     "devices": ("edgekit.cli.devices:command", "List the kinds of board that can be targeted."),
     "clean": ("edgekit.cli.clean:command", "Free the space that cached work takes."),
     "demo": ("edgekit.cli.demo:command", "Walk the whole way once, on real handwritten digits."),

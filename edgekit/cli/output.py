@@ -69,10 +69,15 @@ class _Live(ABC):
 
 
 class StepProgress(_Live):
-    """Shows the steps of a job. Hand the object itself over as the progress callback."""
+    """Shows the steps of a job. Hand the object itself over as the progress callback.
 
-    def __init__(self) -> None:
+    Args:
+        summary: whether to say at the end how many there were and how long they took.
+    """
+
+    def __init__(self, *, summary: bool = True) -> None:
         super().__init__()
+        self._summary = summary
         self._running: dict[str, float] = {}
         self._started = time.monotonic()
         self._done = self._cached = 0
@@ -80,7 +85,7 @@ class StepProgress(_Live):
     def __exit__(self, *exc: object) -> None:
         super().__exit__(*exc)
         took = time.monotonic() - self._started
-        if self._done or self._cached:
+        if self._summary and (self._done or self._cached):
             steps = "step" if self._done == 1 else "steps"
             self._say(f"  {self._done} {steps} done, {self._cached} known already, {took:.1f} s")
 

@@ -4,4 +4,9 @@ from __future__ import annotations
 
 from edgekit.core.registry import Registry
 
-INSPECTORS: Registry = Registry("inspector", {})
+INSPECTORS = Registry(
+    "inspector",
+    {
+        "tflite": "edgekit.inspection.tflite:TFLiteInspector",
+    },
+)
