@@ -3,8 +3,9 @@
 
     python3 edgekit_bench.py JOB.json        (or - to read the job from standard input)
 
-Needs one of the runtimes ai-edge-litert, tflite-runtime, tensorflow, and nothing else but numpy,
-which comes with them. The job is a JSON object with the keys of `DEFAULTS`; an unknown key is
+Needs a runtime that reads the model, and nothing else but numpy, which comes with them:
+ai-edge-litert, tflite-runtime or tensorflow for .tflite, executorch (with torch) for .pte,
+onnxruntime for .onnx. The job is a JSON object with the keys of `DEFAULTS`; an unknown key is
 refused. What happens is printed as one JSON object a line:
 
     hello         versions of this file, Python and runtime; what the machine is
@@ -43,11 +44,13 @@ import time
 RUNNER_VERSION = "0.1.0"
 PROTOCOL = 1
 
-# Distribution name, as in `pip install`, and the module that holds its Interpreter.
+# Distribution name, as in `pip install`, the module that is its entry, and what it reads.
 RUNTIMES = (
-    ("ai-edge-litert", "ai_edge_litert.interpreter"),
-    ("tflite-runtime", "tflite_runtime.interpreter"),
-    ("tensorflow", "tensorflow.lite"),
+    ("ai-edge-litert", "ai_edge_litert.interpreter", "tflite"),
+    ("tflite-runtime", "tflite_runtime.interpreter", "tflite"),
+    ("tensorflow", "tensorflow.lite", "tflite"),
+    ("executorch", "executorch.runtime", "executorch"),
+    ("onnxruntime", "onnxruntime", "onnx"),
 )
 
 # What can be installed where: runtime, Python versions and the lowest glibc of its wheels on
@@ -63,7 +66,8 @@ DEFAULTS = {
     "protocol": None,  # required: PROTOCOL
     "model": None,  # required: path of the model
     "sha256": None,  # if given, the file must have this digest (hex)
-    "runtime": None,  # a name of RUNTIMES; the first that is there if not given
+    "runtime": None,  # a name of RUNTIMES; the first that is there and reads the file if not given
+    "names": None,  # {"inputs": […], "outputs": […]} in order, for a file that keeps none (.pte)
     "inputs": None,  # .npz with the model's inputs, one row a sample: "in:<name>" or "<name>"
     "outputs": None,  # where to write an .npz with the outputs for all of them: "out:<name>"
     "threads": 1,
@@ -143,11 +147,13 @@ def validate(data):
             continue
         if not isinstance(value, str) or not value:
             raise Failure(2, "bad_job", "%s = %r is not a text" % (key, value))
-    names = [name for name, _ in RUNTIMES]
+    names = [name for name, _, _ in RUNTIMES]
     if job["runtime"] is not None and job["runtime"] not in names:
         raise Failure(
             2, "bad_job", "there is no runtime %r; known: %s" % (job["runtime"], ", ".join(names))
         )
+    if job["names"] is not None:
+        _names(job["names"])
     if job["outputs"] and not job["inputs"]:
         raise Failure(2, "bad_job", "outputs is given, but no inputs to compute them from")
     _whole_number(job, "threads", 1)
@@ -172,6 +178,16 @@ def validate(data):
     return job
 
 
+def _names(value):
+    good = isinstance(value, dict) and set(value) == {"inputs", "outputs"}
+    for listed in value.values() if good else ():
+        good = good and isinstance(listed, list) and all(isinstance(n, str) and n for n in listed)
+    if not good:
+        raise Failure(
+            2, "bad_job", 'names = %r is not {"inputs": [texts], "outputs": [texts]}' % (value,)
+        )
+
+
 def _whole_number(job, key, least):
     value = job[key]
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -182,26 +198,37 @@ def _whole_number(job, key, least):
 # The runtime
 
 
-def find_runtime(wanted):
-    """Name, version and Interpreter class of the runtime `wanted`, or of the first there is."""
+def kind_of(path):
+    """What kind of model file it is, by its first bytes; no flatbuffer is taken for ONNX."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if head[4:8] == b"TFL3":
+        return "tflite"
+    if head[4:6] == b"ET":
+        return "executorch"
+    return "onnx"
+
+
+def find_runtime(wanted, kind="tflite"):
+    """Name, version and module of the runtime `wanted`, or of the first that reads `kind`."""
     broken = []
-    for name, module in RUNTIMES:
-        if wanted not in (None, name):
+    for name, module, reads in RUNTIMES:
+        if wanted not in (None, name) or (wanted is None and reads != kind):
             continue
         try:
             if importlib.util.find_spec(module.partition(".")[0]) is None:
                 continue
-            interpreter = importlib.import_module(module).Interpreter
+            found = importlib.import_module(module)
         except Exception as exc:  # a wheel for another glibc or numpy fails in many ways
             broken.append("%s: %s: %s" % (name, type(exc).__name__, _one_line(exc)))
             continue
-        return name, _version(name), interpreter
-    hint = install_hint(wanted)
+        return name, _version(name), found
+    hint = install_hint(wanted, kind)
     if broken:
         raise Failure(
             3, "runtime_broken", "a runtime is there but does not start: " + "; ".join(broken), hint
         )
-    what = wanted or " or ".join(name for name, _ in RUNTIMES)
+    what = wanted or " or ".join(name for name, _, reads in RUNTIMES if reads == kind)
     raise Failure(
         3,
         "runtime_missing",
@@ -210,7 +237,7 @@ def find_runtime(wanted):
     )
 
 
-def install_hint(wanted=None):
+def install_hint(wanted=None, kind="tflite"):
     """The command that installs a runtime for this Python and C library.
 
     Where the distribution keeps pip out of its own Python (PEP 668), into an environment that
@@ -225,7 +252,7 @@ def install_hint(wanted=None):
         tuple(sys.version_info[:2]),
         platform.libc_ver(),
         platform.machine(),
-        wanted,
+        wanted or {"executorch": "executorch", "onnx": "onnxruntime"}.get(kind),
     )
 
 
@@ -236,8 +263,10 @@ def install_line(executable, python, libc, machine, wanted=None):
     `executable` is ready for a shell.
     """
     where = "Python %d.%d, %s on %s" % (python + (" ".join(libc) or "unknown libc", machine))
-    if wanted == "tensorflow":
-        return "%s -m pip install tensorflow" % executable
+    if wanted in ("tensorflow", "onnxruntime"):
+        return "%s -m pip install %s" % (executable, wanted)
+    if wanted == "executorch":
+        return "%s -m pip install executorch torch" % executable
     if machine in ("x86_64", "aarch64") and libc[0] == "glibc":
         glibc = tuple(int(part) for part in libc[1].split(".")[:2])
         for package, lowest, highest, least in WHEELS:
@@ -485,32 +514,111 @@ def resident_bytes(proc="/proc"):
 
 
 class Loaded:
-    """A model in a runtime, and how long it took to load (ns)."""
+    """A model in a runtime, and how long it took to load (ns).
 
-    def __init__(self, interpreter_class, job):
-        self.threads = job["threads"]
+    `inputs` and `outputs` describe the tensors in order, each as a dict with "name" (the one that
+    the user gave), "tensor" (the file's own), "shape", "dtype", "scales" and "zero_points".
+    """
+
+    def __init__(self, module, job):
+        self.job = job
         started = _clock()
         try:
-            self.interpreter = interpreter_class(
-                model_path=job["model"], num_threads=job["threads"]
-            )
-            if job["batch"] is not None:
-                for detail in self.interpreter.get_input_details():
-                    shape = [int(size) for size in detail["shape"]]
-                    if shape and shape[0] != job["batch"]:
-                        self.interpreter.resize_tensor_input(
-                            detail["index"], [job["batch"]] + shape[1:], strict=False
-                        )
-            self.interpreter.allocate_tensors()
+            self.open(module)
+        except Failure:
+            raise
         except Exception as exc:  # ValueError, RuntimeError and others, by runtime and version
             raise Failure(
                 4, "model_refused", "the runtime does not load the model: " + _one_line(exc)
             )
         self.load_ns = _clock() - started
-        self.inputs = self.interpreter.get_input_details()
-        self.outputs = self.interpreter.get_output_details()
-        self.input_names = self._signature_names("inputs")
-        self.output_names = self._signature_names("outputs")
+        self.inputs, self.outputs = self.tensors()
+
+    def open(self, module):
+        raise NotImplementedError
+
+    def tensors(self):
+        raise NotImplementedError
+
+    def set_inputs(self, values):
+        """Put one array in each input, in order."""
+        raise NotImplementedError
+
+    def run(self):
+        """One inference; the runtime's own call and as little as can be beside it."""
+        raise NotImplementedError
+
+    def read_outputs(self):
+        """Copies of the outputs, in order."""
+        raise NotImplementedError
+
+    def invoke(self):
+        try:
+            self.run()
+        except Exception as exc:
+            raise Failure(5, "run_failed", "the model fails when it runs: " + _one_line(exc))
+
+    def named(self, side, tensors):
+        """`tensors` with the names of the job, where it gives some."""
+        names = (self.job["names"] or {}).get(side)
+        if names is None:
+            return tensors
+        if len(names) != len(tensors):
+            raise Failure(
+                2, "bad_job", "%d %s are named, the model has %d" % (len(names), side, len(tensors))
+            )
+        return [dict(tensor, name=name) for tensor, name in zip(tensors, names)]
+
+
+def _tensor(name, shape, dtype, scales=(), zero_points=(), tensor=""):
+    return {
+        "name": name,
+        "tensor": tensor or name,
+        "shape": [int(size) for size in shape],
+        "dtype": _dtype_name(dtype),
+        "scales": [float(value) for value in scales],
+        "zero_points": [int(value) for value in zero_points],
+    }
+
+
+class TFLiteModel(Loaded):
+    """A .tflite in an Interpreter."""
+
+    def open(self, module):
+        self.interpreter = module.Interpreter(
+            model_path=self.job["model"], num_threads=self.job["threads"]
+        )
+        batch = self.job["batch"]
+        if batch is not None:
+            for detail in self.interpreter.get_input_details():
+                shape = [int(size) for size in detail["shape"]]
+                if shape and shape[0] != batch:
+                    self.interpreter.resize_tensor_input(
+                        detail["index"], [batch] + shape[1:], strict=False
+                    )
+        self.interpreter.allocate_tensors()
+        self.run = self.interpreter.invoke
+
+    def tensors(self):
+        found = []
+        for side in ("inputs", "outputs"):
+            names = self._signature_names(side)
+            details = getattr(self.interpreter, "get_%s_details" % side[:-1])()
+            setattr(self, "_%s" % side, [detail["index"] for detail in details])
+            found.append(
+                [
+                    _tensor(
+                        names.get(detail["index"], detail["name"]),
+                        detail["shape"],
+                        detail["dtype"],
+                        detail["quantization_parameters"]["scales"],
+                        detail["quantization_parameters"]["zero_points"],
+                        tensor=detail["name"],
+                    )
+                    for detail in details
+                ]
+            )
+        return found
 
     def _signature_names(self, side):
         """Tensor index to the name that the model's only signature gives it."""
@@ -521,33 +629,120 @@ class Loaded:
         (only,) = signatures.values()
         return {index: name for name, index in only[side].items()}
 
-    def describe(self, details, names):
-        return [
-            {
-                "name": names.get(detail["index"], detail["name"]),
-                "tensor": detail["name"],
-                "shape": [int(size) for size in detail["shape"]],
-                "dtype": _dtype_name(detail["dtype"]),
-                "scales": [float(v) for v in detail["quantization_parameters"]["scales"]],
-                "zero_points": [int(v) for v in detail["quantization_parameters"]["zero_points"]],
-            }
-            for detail in details
-        ]
-
     def set_inputs(self, values):
-        """Put one array in each input, in order."""
-        for detail, value in zip(self.inputs, values):
-            self.interpreter.set_tensor(detail["index"], value)
-
-    def invoke(self):
-        try:
-            self.interpreter.invoke()
-        except Exception as exc:
-            raise Failure(5, "run_failed", "the model fails when it runs: " + _one_line(exc))
+        for index, value in zip(self._inputs, values):
+            self.interpreter.set_tensor(index, value)
 
     def read_outputs(self):
-        """Copies of the outputs, in order."""
-        return [self.interpreter.get_tensor(detail["index"]) for detail in self.outputs]
+        return [self.interpreter.get_tensor(index) for index in self._outputs]
+
+
+class ExecuTorchModel(Loaded):
+    """A .pte in ExecuTorch's Python runtime; its method "forward". Its batch cannot be changed."""
+
+    def open(self, module):
+        import torch
+
+        _refuse_batch(self.job)
+        self.torch = torch
+        _set_executorch_threads(self.job["threads"])
+        self.program = module.Runtime.get().load_program(self.job["model"])
+        self.method = self.program.load_method("forward")
+        if self.method is None:
+            raise ValueError("it has no method called forward")
+
+    def tensors(self):
+        meta = self.method.metadata
+        found = []
+        for side in ("inputs", "outputs"):
+            count = getattr(meta, "num_%s" % side)()
+            tensors = [getattr(meta, "%s_tensor_meta" % side[:-1])(index) for index in range(count)]
+            described = [
+                _tensor("%s_%d" % (side[:-1], index), each.sizes(), self._dtype(each.dtype()))
+                for index, each in enumerate(tensors)
+            ]
+            found.append(self.named(side, described))
+        return found
+
+    def _dtype(self, number):
+        """numpy's name of a type that the file gives as torch's ScalarType number."""
+        names = {0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16"}
+        names.update({6: "float32", 7: "float64", 11: "bool"})
+        if number not in names:
+            raise ValueError("a tensor has the type %r, which numpy does not have" % number)
+        return names[number]
+
+    def set_inputs(self, values):
+        self.given = [self.torch.from_numpy(value.copy()) for value in values]
+
+    def run(self):
+        self.answers = self.method.execute(self.given)
+
+    def read_outputs(self):
+        return [answer.detach().numpy().copy() for answer in self.answers]
+
+
+def _set_executorch_threads(count):
+    """ExecuTorch takes all cores unless told otherwise; torch's own setting does not reach it."""
+    from executorch.extension.pybindings import _portable_lib
+
+    _portable_lib._unsafe_reset_threadpool(count)
+
+
+def _refuse_batch(job):
+    if job["batch"] not in (None, 1):
+        raise Failure(
+            4, "model_refused", "its shapes are fixed; a batch of %d is not in it" % job["batch"]
+        )
+
+
+class OnnxModel(Loaded):
+    """An .onnx in ONNX Runtime on the CPU."""
+
+    DTYPES = {"float": "float32", "float16": "float16", "double": "float64"}
+
+    def open(self, module):
+        options = module.SessionOptions()
+        options.intra_op_num_threads = self.job["threads"]
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.session = module.InferenceSession(
+            self.job["model"], options, providers=["CPUExecutionProvider"]
+        )
+
+    def tensors(self):
+        found = []
+        for side in ("inputs", "outputs"):
+            found.append(
+                [
+                    _tensor(each.name, self._shape(each.shape), self._dtype(each.type))
+                    for each in getattr(self.session, "get_%s" % side)()
+                ]
+            )
+        self.output_order = [each["name"] for each in found[1]]
+        return found
+
+    def _shape(self, sizes):
+        return [
+            size if isinstance(size, int) else (self.job["batch"] or 1) if index == 0 else 1
+            for index, size in enumerate(sizes)
+        ]
+
+    def _dtype(self, text):
+        inner = text[len("tensor(") : -1]
+        return self.DTYPES.get(inner, inner)
+
+    def set_inputs(self, values):
+        self.given = {each["name"]: value for each, value in zip(self.inputs, values)}
+
+    def run(self):
+        self.answers = self.session.run(self.output_order, self.given)
+
+    def read_outputs(self):
+        return list(self.answers)
+
+
+MODELS = {"tflite": TFLiteModel, "executorch": ExecuTorchModel, "onnx": OnnxModel}
 
 
 def _dtype_name(dtype):
@@ -571,7 +766,7 @@ def synthetic_inputs(loaded):
         shape, dtype = tuple(detail["shape"]), np.dtype(detail["dtype"])
         if dtype.kind == "f":
             value = rng.uniform(0, 1, shape).astype(dtype)
-        elif dtype.kind in "iu" and len(detail["quantization_parameters"]["scales"]):
+        elif dtype.kind in "iu" and detail["scales"]:
             info = np.iinfo(dtype)
             value = rng.randint(info.min, info.max + 1, shape, dtype=np.int64).astype(dtype)
         else:
@@ -591,7 +786,7 @@ def given_inputs(loaded, path):
         raise Failure(2, "bad_inputs", "cannot read the inputs %r: %s" % (path, _one_line(exc)))
     values = []
     for position, detail in enumerate(loaded.inputs):
-        names = (loaded.input_names.get(detail["index"]), detail["name"])
+        names = (detail["name"], detail["tensor"])
         keys = [prefix + name for name in names if name for prefix in ("in:", "")]
         key = next((key for key in keys if key in arrays), None)
         if key is None and len(arrays) == len(loaded.inputs) == 1:
@@ -601,7 +796,7 @@ def given_inputs(loaded, path):
                 2,
                 "bad_inputs",
                 "input %d is called %s; %s holds %s"
-                % (position, " or ".join(repr(n) for n in names if n), path, sorted(arrays)),
+                % (position, " or ".join(map(repr, dict.fromkeys(names))), path, sorted(arrays)),
             )
         values.append(_rows(detail, arrays[key]))
     if len({len(rows) for rows in values}) != 1 or not len(values[0]):
@@ -619,8 +814,7 @@ def _rows(detail, array):
         raise Failure(
             2,
             "bad_inputs",
-            "input %s takes %s, not %s"
-            % (detail["name"], _dtype_name(detail["dtype"]), array.dtype),
+            "input %s takes %s, not %s" % (detail["name"], detail["dtype"], array.dtype),
         )
     if array.shape[1:] == row or array.shape[1:] == shape:
         return array
@@ -661,8 +855,7 @@ def not_finite(loaded, values):
             continue
         bad = int(value.size - np.isfinite(value).sum())
         if bad:
-            name = loaded.output_names.get(detail["index"], detail["name"])
-            found.append({"name": name, "not_finite": bad, "of": int(value.size)})
+            found.append({"name": detail["name"], "not_finite": bad, "of": int(value.size)})
     return found
 
 
@@ -689,8 +882,7 @@ def check(loaded, rows, path):
             else:
                 place.append(result)
     arrays = {
-        "out:" + loaded.output_names.get(detail["index"], detail["name"]): np.stack(place)
-        for detail, place in zip(loaded.outputs, collected)
+        "out:" + detail["name"]: np.stack(place) for detail, place in zip(loaded.outputs, collected)
     }
     try:
         with open(path, "wb") as file:
@@ -740,7 +932,10 @@ def main(arguments):
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(int(math.ceil(job["time_budget_seconds"])) + ALARM_GRACE_SECONDS)
 
-    name, version, interpreter_class = find_runtime(job["runtime"])
+    if not os.path.isfile(job["model"]):
+        raise Failure(2, "bad_job", "there is no model file %r" % job["model"])
+    kind = kind_of(job["model"])
+    name, version, module = find_runtime(job["runtime"], kind)
     emit(
         "hello",
         protocol=PROTOCOL,
@@ -749,20 +944,19 @@ def main(arguments):
         runtime_version=version,
         **describe_machine(),
     )
-    if not os.path.isfile(job["model"]):
-        raise Failure(2, "bad_job", "there is no model file %r" % job["model"])
     if job["sha256"]:
         verify_digest(job["model"], job["sha256"])
     emit("environment", when="before", **environment())
 
     before_load, _ = resident_bytes()
-    loaded = Loaded(interpreter_class, job)
+    reads = next(reads for known, _, reads in RUNTIMES if known == name)
+    loaded = MODELS[reads](module, job)
     after_load, _ = resident_bytes()
     emit(
         "load",
         ns=loaded.load_ns,
-        inputs=loaded.describe(loaded.inputs, loaded.input_names),
-        outputs=loaded.describe(loaded.outputs, loaded.output_names),
+        inputs=loaded.inputs,
+        outputs=loaded.outputs,
     )
 
     rows = given_inputs(loaded, job["inputs"]) if job["inputs"] else None
@@ -788,7 +982,7 @@ def main(arguments):
 
 def measure(loaded, job, deadline_ns):
     """Warm up, take samples, print both; why sampling stopped."""
-    invoke = loaded.interpreter.invoke
+    invoke = loaded.run
     gc.collect()
     gc.disable()
     try:

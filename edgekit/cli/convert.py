@@ -7,18 +7,22 @@ from pathlib import Path
 import click
 
 from edgekit.core.errors import UsageError
-from edgekit.core.recipe import BUILTIN, Calibration
+from edgekit.core.recipe import KINDS, Calibration
 
 EPILOG = f"""\b
-Variants: {", ".join(BUILTIN)}; or a recipe file (.toml).
+MODEL: .keras, .h5, a SavedModel folder; .pt2, or package.module:function that returns a PyTorch
+model and example inputs; .onnx; .tflite.
+Variants: [FORMAT-][DELEGATE-]NUMBERS, as in int8, gpu-float16, pte-int8, pte-vulkan-float32,
+onnx-int8; formats: TFLite, pte (ExecuTorch), onnx. Numbers: {", ".join(KINDS)}.
+Or a recipe file (.toml). edgekit doctor lists the delegates.
 Data (--calibration, --evaluate): a .npz or .npy file, a folder of images (one folder a class
 gives labels), or package.module:function.
 \b
 Examples:
   edgekit convert model.keras --for raspberry-pi-5 --calibration train.npz --evaluate test.npz
-  edgekit convert model.keras --for host --variant float16 --variant dynamic
-  edgekit convert model.h5 --for raspberry-pi-4 --calibration photos/ \\
-      --preprocess resize=224x224,normalize=127.5/127.5
+  edgekit convert model.onnx --for host --variant float16 --variant pte-float32
+  edgekit convert nets:mobilenet --weights best.pt --for raspberry-pi-5 --variant pte-int8 \\
+      --calibration photos/ --preprocess resize=224x224,normalize=127.5/127.5,layout=CHW
 """
 
 
@@ -65,11 +69,33 @@ Examples:
     metavar="NAME=SIZES",
     help="Fix open dimensions: image=1,224,224,3",
 )
+@click.option(
+    "--dim",
+    "dims",
+    multiple=True,
+    metavar="NAME=SIZE",
+    help="Fix a named open dimension: seq=128",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["nhwc", "nchw"]),
+    help="Of the artifact's images, where the model has the other.",
+)
+@click.option(
+    "--raw-pixels",
+    is_flag=True,
+    help="The artifact takes uint8 pixels; --preprocess's normalize moves into it.",
+)
+@click.option(
+    "--weights",
+    metavar="FILE",
+    help="A state_dict (.pt, .safetensors) for the PyTorch model that a function makes.",
+)
 @click.option("--runtime", metavar="NAME", help="One of the board's runtimes; its first otherwise.")
 @click.option(
     "--trust-code",
     is_flag=True,
-    help="Let code inside the model run (Lambda layers, custom objects).",
+    help="Let code inside the model run (Lambda layers, custom objects, pickles).",
 )
 @click.option(
     "-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="[MODEL-BOARD.build]"
@@ -88,6 +114,10 @@ def command(
     choice: str | None,
     seed: int | None,
     shapes: tuple[str, ...],
+    dims: tuple[str, ...],
+    layout: str | None,
+    raw_pixels: bool,
+    weights: str | None,
     runtime: str | None,
     trust_code: bool,
     output: Path | None,
@@ -117,16 +147,22 @@ def command(
         labels=_read_labels(labels) if labels else (),
         max_drop=max_drop,
         samples=Calibration.from_json(given) if given else None,
+        layout=layout or "",  # type: ignore[arg-type]  # click has checked it
+        raw_pixels=raw_pixels,
         options=ModelOptions(
-            shapes=dict(_parse_shape(text) for text in shapes), trusted=trust_code
+            shapes=dict(_parse_shape(text) for text in shapes),
+            dims=dict(_parse_dim(text) for text in dims),
+            weights=weights or "",
+            trusted=trust_code,
         ),
         runtime=runtime,
     )
     plan = make_plan(wish)
     target = output or plan.default_output
+    runtimes = dict.fromkeys(f"{r.name} {r.version}" for r in plan.runtimes)
     click.echo(
-        f"{plan.model.reference} for {plan.profile.title}, "
-        f"{plan.runtime.name} {plan.runtime.version}: {', '.join(r.name for r in plan.recipes)}",
+        f"{plan.model.reference} for {plan.profile.title}, {', '.join(runtimes)}: "
+        f"{', '.join(r.name for r in plan.recipes)}",
         err=True,
     )
     if plan_only:
@@ -152,6 +188,15 @@ def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
             f"--shape {text!r} is not of the form NAME=SIZES", hint="for example image=1,224,224,3"
         )
     return name, numbers
+
+
+def _parse_dim(text: str) -> tuple[str, tuple[int, int]]:
+    name, _, size = text.partition("=")
+    if not name or not size.isdecimal() or int(size) < 1:
+        raise UsageError(
+            f"--dim {text!r} is not of the form NAME=SIZE", hint="for example --dim seq=128"
+        )
+    return name, (int(size), int(size))
 
 
 def _read_labels(path: str) -> tuple[str, ...]:

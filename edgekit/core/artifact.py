@@ -26,6 +26,8 @@ class Artifact(Noun):
         way: in words, which converter made it.
         parent: SHA-256 of the artifact it was made from; the source model's digest otherwise.
         tools: package name to version, for what had a hand in it.
+        notes: what a person should know of how it was made or is used: ways that were tried before,
+            a command to run on the device.
     """
 
     variant: str
@@ -37,6 +39,7 @@ class Artifact(Noun):
     parent: str
     way: str
     tools: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:

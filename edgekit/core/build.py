@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact
+from edgekit.core.description import Coverage
 from edgekit.core.errors import InputError, RejectedError, UnknownNameError, UsageError
 from edgekit.core.files import is_safe_relative, sha256_file, write_json
 from edgekit.core.model import Model
@@ -34,16 +35,21 @@ MAX_BUILD_BYTES = 64 * 2**20
 # INT8 takes under half of float32's time and is nearly the smallest; float16 is as fast as float32
 # at half its size; 16x8 is far slower than all others. It does not hold for every network:
 # MobileNetV3Small and a transformer are faster in dynamic range than in INT8 there.
-PREFERENCE = ("int8", "int8-io", "float16", "dynamic", "float32", "int16x8")
+PREFERENCE = ("int8", "int8-io", "float16", "dynamic", "float32", "int16x8", "original")
+FORMATS = ("tflite", "executorch", "onnx")  # of equals: the first has the most runtimes
 
 
 class Variant(Noun):
-    """One line of the plan and what became of it; `artifact` is None if it could not be made."""
+    """One line of the plan and what became of it; `artifact` is None if it could not be made.
+
+    `coverage` says which operators run where, as far as it is known.
+    """
 
     recipe: Recipe
     named: bool
     artifact: Artifact | None
     verdict: Verdict
+    coverage: Coverage | None = None
     convert_seconds: float | None = None
 
     @property
@@ -103,12 +109,19 @@ class Build(Noun):
 
     @property
     def best(self) -> Variant:
-        """The accepted variant that comes first in `PREFERENCE`; a tie goes to the smaller one.
+        """The accepted variant that comes first in `PREFERENCE`, then in `FORMATS`, then by size.
 
         Raises:
             RejectedError: none was accepted.
         """
-        return min(self._usable(), key=lambda v: (PREFERENCE.index(v.recipe.variant), v.size_bytes))
+        return min(
+            self._usable(),
+            key=lambda v: (
+                PREFERENCE.index(v.recipe.kind),
+                FORMATS.index(v.recipe.format),
+                v.size_bytes,
+            ),
+        )
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`, accepted or not.

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from edgekit.core.noun import Noun
 
+Layout = Literal["", "nhwc", "nchw"]
+
 
 class InputForm(Noun):
     """How the artifact shall take an input that the model takes otherwise.
@@ -23,7 +25,7 @@ class InputForm(Noun):
         mean, std: per channel, or one for all; () does nothing. In float32.
     """
 
-    layout: Literal["", "nhwc", "nchw"] = ""
+    layout: Layout = ""
     dtype: Literal["", "uint8"] = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

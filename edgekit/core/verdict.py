@@ -66,6 +66,9 @@ class Verdict(Noun):
     `rejected`: it runs but is over its budget, or the board's runtime computes something else.
     `unloadable`: the board's runtime refuses it.
     `failed`: it could not be made or checked at all.
+
+    `stand_in` says in words what was run for an artifact that cannot run on this computer; such a
+    verdict says nothing of the accelerator's own arithmetic.
     """
 
     status: Literal["accepted", "rejected", "unloadable", "failed"]
@@ -77,6 +80,7 @@ class Verdict(Noun):
     source_accuracy: Accuracy | None = None
     divergence: Divergence | None = None
     loads: tuple[LoadCheck, ...] = ()
+    stand_in: str = ""
 
     @property
     def worst_snr_db(self) -> float | None:

@@ -18,6 +18,7 @@ from edgekit import __version__
 from edgekit.core.artifact import Artifact, File
 from edgekit.core.build import BUILD_FILE, Build, CheckSet, DataNote, Variant, save_build
 from edgekit.core.dataset import DataSet
+from edgekit.core.description import Coverage
 from edgekit.core.errors import (
     ConversionError,
     EdgekitError,
@@ -27,7 +28,7 @@ from edgekit.core.errors import (
 )
 from edgekit.core.files import replaced_folder, sha256_file, unwritable
 from edgekit.core.model import Model
-from edgekit.core.recipe import BUILTIN, Recipe
+from edgekit.core.recipe import Recipe, float_recipe
 from edgekit.core.tensor import Signature
 from edgekit.core.verdict import LoadCheck, Verdict
 from edgekit.data import (
@@ -39,18 +40,22 @@ from edgekit.data import (
     sample_notes,
 )
 from edgekit.export import EXPORTERS
+from edgekit.export.delegates import DELEGATES
 from edgekit.jobs.plan import Plan
 from edgekit.jobs.results import write_page
 from edgekit.verify import (
+    can_load,
     check_set_step,
     compare_step,
     environment_step,
     load_step,
     reference_step,
 )
+from edgekit.verify.accelerate import gpu_step, xnnpack_step
+from edgekit.verify.demand import shortfall
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
-from edgekit.work.protocols import Exporter
+from edgekit.work.protocols import Delegate, Exporter
 from edgekit.work.steps import Done, Outcome, Progress, Step, run_steps, tool_versions
 
 CHECK_SAMPLES = 4  # enough to tell a wrong answer; a board's link may be slow
@@ -109,7 +114,7 @@ def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -
         model=opened.model,
         signature=opened.signature,
         profile=plan.profile,
-        preprocessing=wish.preprocessing,
+        preprocessing=plan.preprocessing,
         labels=wish.labels or _class_names(opened),
         data=opened.note,
         check=CheckSet(samples=min(CHECK_SAMPLES, opened.evaluation.count)),
@@ -158,14 +163,18 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
         model = Model.from_json(saved.result["model"])
         model = model.model_copy(update={"path": str(saved.folder / model.path)})
     steps: dict[str, Step] = {"inspect": plan.source.inspect(model)}
-    if (environment := environment_step(plan.runtime)) is not None:
-        steps["environment"] = environment
+    wanted = {runtime.name: runtime for runtime in plan.runtimes if can_load(runtime)}
+    environments = [
+        step for runtime in wanted.values() if (step := environment_step(runtime)) is not None
+    ]
     if plan.calibration is not None:
         steps["calibration"] = plan.calibration
     if plan.evaluation is not None:
         steps["evaluation"] = plan.evaluation
-    outcomes = run_steps(steps.values(), pool=pool, cache=cache, progress=progress)
-    if environment is not None:
+    outcomes = run_steps(
+        [*steps.values(), *environments], pool=pool, cache=cache, progress=progress
+    )
+    for environment in environments:
         _done(outcomes[environment])
     signature = Signature.from_json(_done(outcomes[steps["inspect"]]).result["signature"])
     sets = {
@@ -207,23 +216,13 @@ def _make_variants(
 ) -> list[_Made]:
     """Export every variant, verify it, and load it with the board's own runtime."""
     reference = reference_step(opened.model, opened.evaluation)
-    floats = {name: _float_step(name, opened) for name in {r.format for r in plan.recipes}}
     steps: dict[str, dict[str, Step]] = {}
     refused: dict[str, EdgekitError] = {}
     for recipe in plan.recipes:
-        name, data = recipe.name, opened.evaluation
         try:
-            export = _exporter(recipe.format).step(opened.model, recipe, opened.calibration)
+            steps[recipe.name] = _steps_of(recipe, plan, opened, reference)
         except EdgekitError as exc:  # this one cannot be made; the others can
-            refused[name] = exc
-            continue
-        check = check_set_step(export, reference, data, samples=CHECK_SAMPLES, title=name)
-        steps[name] = {
-            "export": export,
-            "compare": compare_step(export, reference, data, recipe, floats[recipe.format]),
-            "check": check,
-            "load": load_step(export, check, plan.runtime, recipe),
-        }
+            refused[recipe.name] = exc
     wanted = [step for each in steps.values() for step in each.values()]
     outcomes = run_steps(wanted, pool=pool, cache=cache, progress=progress)
     made = []
@@ -236,9 +235,35 @@ def _make_variants(
     return made
 
 
-def _float_step(file_format: str, opened: _Opened) -> Step:
-    """The float32 artifact of that format, which inner tensors of the others are compared with."""
-    return _exporter(file_format).step(opened.model, BUILTIN["float32"], None)
+def _steps_of(recipe: Recipe, plan: Plan, opened: _Opened, reference: Step) -> dict[str, Step]:
+    """What is done for one variant: export, and whatever can be checked of it here."""
+    data = opened.evaluation
+    delegate: Delegate = DELEGATES[f"{recipe.format}/{recipe.delegate}"]()
+    export = _exporter(recipe.format).step(opened.model, recipe, opened.calibration)
+    worker = _worker(recipe, export, delegate)
+    floating = None
+    if recipe.format == "tflite" and delegate.runs_here and recipe.quantization != "original":
+        floating = _exporter("tflite").step(opened.model, float_recipe(recipe), None)
+    check = check_set_step(export, reference, data, recipe, samples=CHECK_SAMPLES, worker=worker)
+    steps = {
+        "export": export,
+        "compare": compare_step(export, reference, data, recipe, floating, worker=worker),
+        "check": check,
+    }
+    runtime = plan.runtime(recipe)
+    if delegate.runs_here and can_load(runtime):
+        steps["load"] = load_step(export, check, runtime, recipe)
+    if recipe.format == "tflite" and delegate.runs_here:
+        gpu = recipe.delegate == "gpu"
+        steps["coverage"] = gpu_step(export, check, recipe) if gpu else xnnpack_step(export, recipe)
+    return steps
+
+
+def _worker(recipe: Recipe, export: Step, delegate: Delegate) -> str:
+    """The kind of worker that can run the artifact, or its stand-in."""
+    if recipe.format == "executorch":
+        return export.worker if delegate.runs_here else "torch"
+    return {"tflite": "litert", "onnx": "onnx"}[recipe.format]
 
 
 def _exporter(file_format: str) -> Exporter:
@@ -250,14 +275,47 @@ def _made(recipe: Recipe, plan: Plan, outcomes: dict[str, Outcome]) -> _Made:
     export, check = outcomes["export"], outcomes["check"]
     if isinstance(export, EdgekitError):
         return _Made(_failed(recipe, plan, export))
+    coverage, wanting = _coverage(recipe, plan, export, outcomes.get("coverage"))
+    verdict = _verdict(outcomes["compare"], outcomes.get("load"))
+    if wanting and verdict.status in ("accepted", "rejected"):
+        more = () if verdict.status == "accepted" else verdict.reasons
+        verdict = verdict.model_copy(update={"status": "rejected", "reasons": (*wanting, *more)})
+    stand_in = export.result.get("stand_in")
+    if stand_in:
+        verdict = verdict.model_copy(update={"stand_in": stand_in["what"]})
     variant = Variant(
         recipe=recipe,
         named=bool(plan.wish.variants),
         artifact=_artifact(export, recipe, plan),
-        verdict=_verdict(outcomes["compare"], outcomes["load"]),
+        verdict=verdict,
+        coverage=coverage,
         convert_seconds=None if export.cached else export.seconds,
     )
     return _Made(variant, export, check if isinstance(check, Done) else None)
+
+
+def _coverage(
+    recipe: Recipe, plan: Plan, export: Done, loaded: Outcome | None
+) -> tuple[Coverage | None, tuple[str, ...]]:
+    """Which operators run where, and what the board demands beyond that.
+
+    What a runtime said when it loaded the file comes before what the compiler said.
+    """
+    found = export.result.get("coverage")
+    said: tuple[str, ...] = ()
+    if isinstance(loaded, EdgekitError):
+        said = (_reason(loaded),)
+    elif loaded is not None:
+        found = loaded.result.get("coverage") or found
+        said = tuple(loaded.result.get("problems", ()))
+    accelerator = plan.profile.accelerator(recipe)
+    if found is None:
+        missing = () if accelerator is None else (f"where it runs is not known: {recipe.delegate}",)
+        return None, said or missing
+    coverage = Coverage.from_json(found)
+    if accelerator is None:
+        return coverage, said
+    return coverage, (*said, *shortfall(coverage, accelerator, plan.profile.name))
 
 
 def _failed(recipe: Recipe, plan: Plan, error: EdgekitError) -> Variant:
@@ -265,12 +323,14 @@ def _failed(recipe: Recipe, plan: Plan, error: EdgekitError) -> Variant:
     return Variant(recipe=recipe, named=bool(plan.wish.variants), artifact=None, verdict=verdict)
 
 
-def _verdict(compared: Outcome, loaded: Outcome) -> Verdict:
+def _verdict(compared: Outcome, loaded: Outcome | None) -> Verdict:
     """One verdict of the comparison on this computer and the board's runtime's word."""
     for outcome in (compared, loaded):
         if isinstance(outcome, EdgekitError):
             return Verdict(status="failed", reasons=(_reason(outcome),))
     verdict = Verdict.from_json(_done(compared).result["verdict"])
+    if loaded is None:
+        return verdict
     load = LoadCheck.from_json(_done(loaded).result["load"])
     verdict = verdict.model_copy(update={"loads": (load,)})
     if load.ok:
@@ -305,12 +365,18 @@ def _artifact(export: Done, recipe: Recipe, plan: Plan) -> Artifact:
         format=recipe.format,
         files=tuple(files),
         signature=Signature.from_json(export.result["signature"]),
-        preprocessing=plan.wish.preprocessing,
+        preprocessing=plan.preprocessing,
         recipe_digest=recipe.fingerprint(),
         parent=export.result["parent"],
         way=export.result["way"],
         tools=tool_versions(export.result.get("tools", ())),
+        notes=(*_tried(export), *export.result.get("notes", ())),
     )
+
+
+def _tried(export: Done) -> tuple[str, ...]:
+    """The ways that failed before this one: a fallback is never silent."""
+    return tuple(f"another way was tried first: {_reason(error)}" for error in export.instead_of)
 
 
 def _write(build: Build, made: list[_Made], output: Path) -> None:

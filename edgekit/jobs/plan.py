@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgekit.core.errors import ModelError, PlanError, UsageError
-from edgekit.core.model import Model, ModelOptions
+from edgekit.core.errors import ModelError, PlanError, UnknownNameError, UsageError
+from edgekit.core.fold import fold
+from edgekit.core.model import InputForm, Layout, Model, ModelOptions
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.profile import DeviceProfile, Runtime, load_profile
-from edgekit.core.recipe import Budget, Calibration, Recipe, load_recipe
+from edgekit.core.recipe import KINDS, Budget, Calibration, Recipe, load_recipe
 from edgekit.core.registry import refuse_file
 from edgekit.data import open_data
+from edgekit.export.delegates import DELEGATES
 from edgekit.sources import SOURCES
-from edgekit.work.protocols import Source
+from edgekit.work.protocols import Delegate, Source
+from edgekit.work.requirements import missing
 from edgekit.work.steps import Step
 
 
@@ -28,6 +31,8 @@ class Wish:
     calibration: str | None = None
     evaluation: str | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    layout: Layout = ""
+    raw_pixels: bool = False
     labels: tuple[str, ...] = ()
     max_drop: float | None = None
     samples: Calibration | None = None
@@ -41,12 +46,17 @@ class Plan:
 
     wish: Wish
     profile: DeviceProfile
-    runtime: Runtime
     recipes: tuple[Recipe, ...]
+    runtimes: tuple[Runtime, ...]  # one a recipe: what shall open it on the board
     source: Source
     model: Model
+    preprocessing: Preprocessing  # what is left of the wish's, the rest is in the artifact
     calibration: Step | None
     evaluation: Step | None
+
+    def runtime(self, recipe: Recipe) -> Runtime:
+        """What shall open that recipe's artifact on the board."""
+        return self.runtimes[self.recipes.index(recipe)]
 
     @property
     def default_output(self) -> Path:
@@ -63,23 +73,20 @@ def make_plan(wish: Wish) -> Plan:
         PlanError: this board cannot run what was asked, or calibration data is missing.
     """
     profile = load_profile(wish.profile)
-    runtime = profile.runtime_named(wish.runtime) if wish.runtime else profile.runtime
-    recipes = tuple(_recipe(name, wish) for name in wish.variants or profile.variants)
+    only = profile.runtime_named(wish.runtime) if wish.runtime else None
+    recipes = tuple(
+        _for_board(_recipe(name, wish), profile) for name in wish.variants or profile.variants
+    )
     doubles = {r.name for r in recipes if [x.name for x in recipes].count(r.name) > 1}
     if doubles:
         raise UsageError(f"the variant {sorted(doubles)[0]!r} is named twice")
+    runtimes = tuple(_runtime(recipe, profile, only) for recipe in recipes)
     for recipe in recipes:
-        if recipe.variant not in runtime.variants:
-            others = [r.name for r in profile.runtimes if recipe.variant in r.variants]
-            raise PlanError(
-                f"{recipe.name}: {runtime.name} {runtime.version} on {profile.name} does not run "
-                f"{recipe.variant}; it runs {', '.join(runtime.variants)}",
-                hint=f"--runtime {others[0]} does" if others else "name others with --variant",
-            )
+        _check_delegate(recipe, profile)
     twice = {name for name in wish.labels if wish.labels.count(name) > 1}
     if twice:
         raise UsageError(f"the label {min(twice)!r} is given twice")
-    source, model = open_model(wish)
+    source, model, preprocessing = open_model(wish)
     needy = [recipe.name for recipe in recipes if recipe.needs_calibration]
     if needy and wish.calibration is None:
         rest = [f"--variant {r.name}" for r in recipes if not r.needs_calibration]
@@ -92,13 +99,78 @@ def make_plan(wish: Wish) -> Plan:
     return Plan(
         wish=wish,
         profile=profile,
-        runtime=runtime,
         recipes=recipes,
+        runtimes=runtimes,
         source=source,
         model=model,
-        calibration=_data(wish.calibration, wish, choice),
-        evaluation=_data(wish.evaluation, wish, None),
+        preprocessing=preprocessing,
+        calibration=_data(wish.calibration, preprocessing, wish, choice),
+        evaluation=_data(wish.evaluation, preprocessing, wish, None),
     )
+
+
+def _for_board(recipe: Recipe, profile: DeviceProfile) -> Recipe:
+    """With what the board's accelerator is told where the recipe leaves it open."""
+    accelerator = profile.accelerator(recipe)
+    if accelerator is None:
+        return recipe
+    return recipe.model_copy(update={"options": {**accelerator.options, **recipe.options}})
+
+
+def _runtime(recipe: Recipe, profile: DeviceProfile, only: Runtime | None) -> Runtime:
+    """The board's runtime for that recipe's artifact: the first that runs it.
+
+    Raises:
+        PlanError: none does, or `only` does not.
+    """
+    readers = [r for r in profile.runtimes if recipe.format in r.formats]
+    asked = [only] if only in readers else readers
+    for runtime in asked:
+        if runtime is not None and recipe.variant in runtime.variants:
+            return runtime
+    others = [r.name for r in readers if recipe.variant in r.variants]
+    known = [r for r in asked if r is not None]
+    if not known:
+        formats = sorted({name for r in profile.runtimes for name in r.formats})
+        raise PlanError(
+            f"{recipe.name}: {profile.name} has no runtime for {recipe.format} files; "
+            f"it has them for {', '.join(formats)}",
+            hint=f"edgekit devices {profile.name} lists what runs there",
+        )
+    runs = ", ".join(dict.fromkeys(name for r in known for name in r.variants))
+    raise PlanError(
+        f"{recipe.name}: {' and '.join(f'{r.name} {r.version}' for r in known)} on {profile.name} "
+        f"does not run {recipe.variant}; it runs {runs}",
+        hint=f"--runtime {others[0]} does" if others else "name others with --variant",
+    )
+
+
+def _check_delegate(recipe: Recipe, profile: DeviceProfile) -> None:
+    """There is such a delegate, it computes in these numbers, and its compiler is here.
+
+    Raises:
+        UnknownNameError, PlanError: one of these is not so.
+    """
+    key = f"{recipe.format}/{recipe.delegate}"
+    names = [name for name in DELEGATES if name.startswith(f"{recipe.format}/")]
+    if key not in names:
+        known = [name.partition("/")[2] for name in names]
+        raise UnknownNameError(f"delegate for {recipe.format}", recipe.delegate, known)
+    delegate: Delegate = DELEGATES[key]()
+    if recipe.quantization not in delegate.quantizations and recipe.quantization != "original":
+        kinds = [k for k, (q, _, _) in KINDS.items() if q in delegate.quantizations]
+        raise PlanError(
+            f"{recipe.name}: {delegate.title} does not compute in {recipe.kind}; "
+            f"it does in {', '.join(kinds)}",
+            hint="name one of these in the variant",
+        )
+    for requirement in delegate.requirements:
+        reason = missing(requirement)
+        if reason:
+            raise PlanError(
+                f"{recipe.name}: {delegate.title} needs {requirement}: {reason}",
+                hint=requirement.how,
+            )
 
 
 def _one_choice(recipes: Sequence[Recipe]) -> Calibration:
@@ -117,14 +189,21 @@ def _one_choice(recipes: Sequence[Recipe]) -> Calibration:
     return recipes[0].calibration if recipes else Calibration()
 
 
-def _data(reference: str | None, wish: Wish, choice: Calibration | None) -> Step | None:
+def _data(
+    reference: str | None, preprocessing: Preprocessing, wish: Wish, choice: Calibration | None
+) -> Step | None:
     if reference is None:
         return None
-    return open_data(reference, preprocessing=wish.preprocessing, choice=choice, labels=wish.labels)
+    return open_data(reference, preprocessing=preprocessing, choice=choice, labels=wish.labels)
 
 
-def open_model(wish: Wish) -> tuple[Source, Model]:
-    """The source that reads the model of `wish`, and the model's handle.
+# The layout of images in models of a framework, where it has one.
+NATIVE_LAYOUT: dict[str, Layout] = {"keras": "nhwc", "torch": "nchw", "onnx": "nchw"}
+
+
+def open_model(wish: Wish) -> tuple[Source, Model, Preprocessing]:
+    """The source that reads the model of `wish`, the model's handle, and what preprocessing is left
+    to do before the artifact.
 
     Raises:
         UsageError: a function is named by its file.
@@ -136,7 +215,12 @@ def open_model(wish: Wish) -> tuple[Source, Model]:
     for name in SOURCES:
         source: Source = SOURCES[name]()
         if source.accepts(reference):
-            return source, source.open(reference, wish.options)
+            layout: Layout = "" if wish.layout == NATIVE_LAYOUT.get(name) else wish.layout
+            left, form = fold(wish.preprocessing, layout=layout, raw_pixels=wish.raw_pixels)
+            options = wish.options
+            if form != InputForm():
+                options = options.model_copy(update={"forms": {"": form, **options.forms}})
+            return source, source.open(reference, options), left
     if not Path(reference).exists():
         raise ModelError(
             f"there is no file or folder {reference!r}",
@@ -144,7 +228,7 @@ def open_model(wish: Wish) -> tuple[Source, Model]:
         )
     raise ModelError(
         f"{reference!r} is not a kind of model that edgekit reads: "
-        ".keras, .h5, a SavedModel folder, or package.module:function"
+        ".keras, .h5, a SavedModel folder, .pt2, .onnx, .tflite, or package.module:function"
     )
 
 

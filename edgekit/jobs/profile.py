@@ -86,6 +86,11 @@ def _subject(build: Build, variant: Variant) -> Subject:
         path=build.folder / Path(file.path),
         sha256=file.sha256,
         quantization=variant.recipe.quantization,
+        file_format=variant.recipe.format,
+        names=(
+            tuple(spec.name for spec in variant.artifact.signature.inputs),
+            tuple(spec.name for spec in variant.artifact.signature.outputs),
+        ),
         build_name=build.name,
         variant=variant.recipe.name,
         check=check,

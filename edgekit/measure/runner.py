@@ -25,6 +25,14 @@ _MODULES = {
     "ai-edge-litert": "ai_edge_litert",
     "tflite-runtime": "tflite_runtime",
     "tensorflow": "tensorflow",
+    "executorch": "executorch",
+    "onnxruntime": "onnxruntime",
+}
+# Runtimes that read a format, the first one preferred.
+READERS = {
+    "tflite": ("ai-edge-litert", "tflite-runtime", "tensorflow"),
+    "executorch": ("executorch",),
+    "onnx": ("onnxruntime",),
 }
 
 # Beyond the runner's own limits: it ends by itself at the time budget, and the kernel ends it
@@ -76,12 +84,18 @@ class Events:
         return {key: value for key, value in self["hello"].items() if key != "event"}
 
 
-def find_python(device: Device, *, named: str | None = None, runtime: str | None = None) -> str:
+def find_python(
+    device: Device,
+    *,
+    named: str | None = None,
+    runtime: str | None = None,
+    file_format: str = "tflite",
+) -> str:
     """The Python on `device` that the runner shall use.
 
     Args:
         named: use this one; it may start with ``~/``.
-        runtime: a name that pip knows; any if not given.
+        runtime: a name that pip knows; any that reads `file_format` if not given.
 
     The first of `PYTHONS` that has the runtime; on this computer the running one comes first.
     Without any, the first that is new enough: the runner then says what to install.
@@ -105,7 +119,8 @@ def find_python(device: Device, *, named: str | None = None, runtime: str | None
             hint="install one there (Debian: sudo apt install python3-venv), "
             "or name one with --python",
         )
-    modules = {_MODULES[runtime]} if runtime in _MODULES else set(_MODULES.values())
+    fitting = (runtime,) if runtime in _MODULES else READERS[file_format]
+    modules = {_MODULES[name] for name in fitting}
     for answer in usable:
         if modules & set(answer["modules"]):
             return str(answer["edgekit_python"])

@@ -16,9 +16,7 @@ from edgekit.core.files import sha256_file
 from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck
 from edgekit.core.protocols import Device
 from edgekit.core.recipe import QuantizationKind
-from edgekit.measure.runner import RUNNER, Events, find_python, run_job
-
-RUNTIMES = ("ai-edge-litert", "tflite-runtime", "tensorflow")
+from edgekit.measure.runner import READERS, RUNNER, Events, find_python, run_job
 
 # What is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -30,6 +28,8 @@ class Subject:
 
     Attributes:
         path: the artifact's file here; `sha256` is its digest.
+        file_format: "tflite", "executorch" or "onnx".
+        names: of its inputs and of its outputs, in order.
         quantization: how it computes; decides how near the board's outputs must be.
         check: .npz with its inputs (``in:<name>``) and this computer's outputs (``out:<name>``),
             one row a sample; None leaves the check out.
@@ -41,6 +41,8 @@ class Subject:
     build_name: str
     variant: str
     check: Path | None = None
+    file_format: str = "tflite"
+    names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
 
 def measure(
@@ -58,7 +60,7 @@ def measure(
     Args:
         device: open (inside its ``with`` block).
         python: the Python to use there; looked for if not given.
-        runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow"; the first there is otherwise.
+        runtime: one of `edgekit.measure.runner.READERS`; the first that is there otherwise.
         device_name: how the result shall call it; what the board calls itself if not given.
         progress: called as (what, done, of).
 
@@ -70,7 +72,7 @@ def measure(
         DeviceError: anything else that went wrong there.
     """
     size = subject.path.stat().st_size  # now: the folder may be moved before the last launch ends
-    deployed = _deploy(device, subject.path, subject.sha256, python, runtime, progress)
+    deployed = _deploy(device, subject, python, runtime, progress)
     check = inputs = None
     if subject.check is not None:
         progress("check", 0, 1)
@@ -116,29 +118,33 @@ class _Deployed:
     runner: str
     model: str
     runtime: str | None
+    names: dict[str, list[str]] | None
 
     def run(self, job: dict[str, Any]) -> Events:
-        full = {"model": self.model, "runtime": self.runtime, **job}
+        full = {"model": self.model, "runtime": self.runtime, "names": self.names, **job}
         return run_job(self.device, self.python, self.runner, full)
 
 
 def _deploy(
     device: Device,
-    artifact: Path,
-    sha256: str,
+    subject: Subject,
     python: str | None,
     runtime: str | None,
     progress: Progress,
 ) -> _Deployed:
-    if runtime is not None and runtime not in RUNTIMES:
-        raise UnknownNameError("runtime", runtime, RUNTIMES)
+    readers = READERS[subject.file_format]
+    if runtime is not None and runtime not in readers:
+        raise UnknownNameError(f"runtime for {subject.variant}", runtime, readers)
     progress("deploy", 0, 2)
     runner = device.push(RUNNER, sha256_file(RUNNER))
     progress("deploy", 1, 2)
-    found = find_python(device, named=python, runtime=runtime)
-    model = device.push(artifact, sha256)
+    found = find_python(device, named=python, runtime=runtime, file_format=subject.file_format)
+    model = device.push(subject.path, subject.sha256)
     progress("deploy", 2, 2)
-    return _Deployed(device, found, runner, model, runtime)
+    names = None
+    if subject.names is not None and subject.file_format == "executorch":
+        names = dict(zip(("inputs", "outputs"), map(list, subject.names), strict=True))
+    return _Deployed(device, found, runner, model, runtime, names)
 
 
 def _timing(settings: MeasureSettings) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 takes it.
 
     reference   the source model's outputs for a data set             worker of the model
-    figures     the artifact's outputs against them                   LiteRT
-    layers      the artifact's inner tensors against a float model's  LiteRT
+    figures     the artifact's outputs against them                   its format's runtime here
+    layers      a TFLite's inner tensors against a float model's      LiteRT
     verdict     the decision, by the recipe's budget                  from the three above
     load        the artifact in the board's own runtime               an environment of its own
-    check set   inputs and outputs for the comparison on the board    LiteRT
+    check set   inputs and outputs for the comparison on the board    its format's runtime here
 
 Every function here gives a step and does nothing itself.
 """
@@ -24,11 +24,25 @@ from edgekit.core.recipe import Recipe
 from edgekit.work.environments import ready_python
 from edgekit.work.steps import Step
 
-__all__ = ["check_set_step", "compare_step", "environment_step", "load_step", "reference_step"]
+__all__ = [
+    "can_load",
+    "check_set_step",
+    "compare_step",
+    "environment_step",
+    "load_step",
+    "reference_step",
+]
 
 RUNNER = "edgekit_bench.py"
-TOOLS = {"tensorflow": ("tensorflow", "keras", "tf-keras", "numpy")}
-LITERT = ("ai-edge-litert", "numpy")
+# Runtimes that pip installs here, too. TensorRT and the driver of Ethos-U are on their boards only.
+LOADABLE = ("ai-edge-litert", "tflite-runtime", "executorch", "onnxruntime")
+# By kind of worker, the packages that decide what is computed there.
+TOOLS = {
+    "tensorflow": ("tensorflow", "keras", "tf-keras", "numpy"),
+    "litert": ("ai-edge-litert", "numpy"),
+    "torch": ("torch", "executorch", "numpy"),
+    "onnx": ("onnxruntime", "numpy"),
+}
 
 
 def reference_step(model: Model, data: DataSet) -> Step:
@@ -49,7 +63,13 @@ def reference_step(model: Model, data: DataSet) -> Step:
 
 
 def compare_step(
-    artifact: Step, reference: Step, data: DataSet, recipe: Recipe, float_artifact: Step
+    artifact: Step,
+    reference: Step,
+    data: DataSet,
+    recipe: Recipe,
+    float_artifact: Step | None,
+    *,
+    worker: str = "litert",
 ) -> Step:
     """The verdict on an artifact; its result holds ``verdict``, a `Verdict` as JSON.
 
@@ -57,39 +77,48 @@ def compare_step(
         artifact: the step that makes it (see `Exporter.step`).
         reference: from `reference_step`, on the same `data`.
         data: what both are run on.
-        recipe: says the budget.
+        recipe: says the format and the budget.
         float_artifact: the step that makes the float32 artifact of the same model and format. It
             is what inner tensors are compared with; it itself is compared with the source's layers.
+            None for formats whose runtime shows no inner tensors.
+        worker: the kind of worker that runs the artifact, or its stand-in.
     """
-    whole = {"data": data.to_json()}
-    identity = {"data": data.digest}
+    run_on = {"data": data.to_json(), "file_format": recipe.format}
+    identity = {"data": data.digest, "file_format": recipe.format}
     figures = Step(
         title=f"{recipe.name}: compare on {data.count} samples",
         function="edgekit.verify.compare:run",
-        worker="litert",
-        arguments=whole,
+        worker=worker,
+        arguments=run_on,
         identity=identity,
         needs={"artifact": artifact, "reference": reference},
-        tools=LITERT,
+        tools=TOOLS.get(worker, ()),
     )
-    base = {} if float_artifact.key == artifact.key else {"base": float_artifact}
-    layers = Step(
-        title=f"{recipe.name}: compare layers",
-        function="edgekit.verify.layers:run",
-        worker="litert",
-        arguments=whole,
-        identity=identity,
-        needs={"artifact": artifact, "reference": reference, **base},
-        tools=LITERT,
-    )
+    needs = {"figures": figures}
+    if float_artifact is not None:
+        base = {} if float_artifact.key == artifact.key else {"base": float_artifact}
+        needs["layers"] = Step(
+            title=f"{recipe.name}: compare layers",
+            function="edgekit.verify.layers:run",
+            worker="litert",
+            arguments={"data": data.to_json()},
+            identity={"data": data.digest},
+            needs={"artifact": artifact, "reference": reference, **base},
+            tools=TOOLS["litert"],
+        )
     said = {"data": f"{data.origin}: {data.choice}", "budget": recipe.budget.to_json()}
     return Step(
         title=f"{recipe.name}: judge",
         function="edgekit.verify.judge:run",
         worker="plain",
         arguments=said,
-        needs={"figures": figures, "layers": layers},
+        needs=needs,
     )
+
+
+def can_load(runtime: Runtime) -> bool:
+    """Whether a board's `runtime` can be had for this computer; makers' own cannot."""
+    return runtime.name in LOADABLE
 
 
 def environment_step(runtime: Runtime) -> Step | None:
@@ -133,7 +162,13 @@ def load_step(artifact: Step, check: Step, runtime: Runtime, recipe: Recipe) -> 
 
 
 def check_set_step(
-    artifact: Step, reference: Step, data: DataSet, *, samples: int, title: str
+    artifact: Step,
+    reference: Step,
+    data: DataSet,
+    recipe: Recipe,
+    *,
+    samples: int,
+    worker: str = "litert",
 ) -> Step:
     """What a board must answer as this computer does: ``check.npz`` in the step's folder.
 
@@ -141,12 +176,13 @@ def check_set_step(
     sample, for `samples` samples spread over `data`. Beside it lies ``inputs.npz`` with the source
     model's inputs for the same samples, by name.
     """
+    wanted = {"samples": samples, "file_format": recipe.format}
     return Step(
-        title=f"{title}: check set",
+        title=f"{recipe.name}: check set",
         function="edgekit.verify.check_set:run",
-        worker="litert",
-        arguments={"data": data.to_json(), "samples": samples},
-        identity={"data": data.digest, "samples": samples},
+        worker=worker,
+        arguments={"data": data.to_json(), **wanted},
+        identity={"data": data.digest, **wanted},
         needs={"artifact": artifact, "reference": reference},
-        tools=LITERT,
+        tools=TOOLS.get(worker, ()),
     )

@@ -1,4 +1,4 @@
-"""Sample inputs and this computer's answers, for the comparison on the board. LiteRT worker."""
+"""Sample inputs and this computer's answers, for the comparison on the board. In a worker."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from typing import Any
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError
-from edgekit.verify.folders import artifact_file, signature
-from edgekit.verify.session import Session
+from edgekit.verify.folders import signature
+from edgekit.verify.sessions import open_artifact
 
 
 def run(
-    out: Path, data: dict[str, Any], samples: int, artifact: str, reference: str
+    out: Path,
+    data: dict[str, Any],
+    samples: int,
+    file_format: str,
+    artifact: str,
+    reference: str,
 ) -> dict[str, Any]:
     """See `edgekit.verify.check_set_step`; the result holds ``samples``, how many there are."""
     given = DataSet.from_json(data)
     source = signature(reference)
-    session = Session(artifact_file(artifact))
+    session = open_artifact(artifact, file_format)
     inputs, _ = session.matched(source)
     count = min(samples, given.count)
     sources: dict[str, list[Any]] = {}
@@ -34,7 +39,7 @@ def run(
         for port in session.outputs:
             answer = session.read(port.index)
             if answer is None:
-                raise ConversionError(f"LiteRT gives no value for output {port.name!r}")
+                raise ConversionError(f"the runtime gives no value for output {port.name!r}")
             arrays.setdefault(f"out:{port.name}", []).append(answer[0])
     _save(out / "inputs.npz", sources)
     _save(out / "check.npz", arrays)

@@ -1,4 +1,4 @@
-"""An artifact's answers against its source model's, over all samples. Runs in a LiteRT worker.
+"""An artifact's answers against its source model's, over all samples. Runs in a worker.
 
 Memory stays flat: samples and reference answers are memory-mapped, and only sums are kept.
 """
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError
-from edgekit.verify.folders import artifact_file, chunks, load_arrays, signature
+from edgekit.verify.folders import chunks, load_arrays, signature
 from edgekit.verify.graph import Softmax
-from edgekit.verify.session import Port, Session
+from edgekit.verify.port import Port
+from edgekit.verify.sessions import Session, open_artifact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,23 +34,24 @@ RESOLUTION = 2.0**-22
 ROUNDING = 2.0**-20
 
 
-def run(out: Path, data: dict[str, Any], artifact: str, reference: str) -> dict[str, Any]:
+def run(
+    out: Path, data: dict[str, Any], file_format: str, artifact: str, reference: str
+) -> dict[str, Any]:
     """The figures that `edgekit.verify.judge` decides by.
 
     Raises:
-        ConversionError: LiteRT does not run the artifact, or its inputs and outputs are others.
+        ConversionError: the runtime does not run it, or its inputs and outputs are others.
     """
     samples = DataSet.from_json(data)
     source = signature(reference)
     expected = load_arrays(Path(reference), len(source.outputs))
     labels = samples.labels() if samples.label_range is not None else None
     scored = source.score_output()
-    path = artifact_file(artifact)
-    session = Session(path)
+    session = open_artifact(artifact, file_format)
     _, outputs = session.matched(source)
-    softmaxes = [session.graph.final_softmax(port.index) for _, port in outputs]
+    softmaxes = [session.final_softmax(port.index) for _, port in outputs]
     if any(softmaxes):
-        session = Session(path, extra=[s.tensor for s in softmaxes if s])
+        session = session.watching([s.tensor for s in softmaxes if s])
     inputs, outputs = session.matched(source)
     watchers = [
         Watcher(
@@ -58,7 +60,7 @@ def run(out: Path, data: dict[str, Any], artifact: str, reference: str) -> dict[
             softmax=softmax,
             logits=session.port(softmax.tensor) if softmax else None,
             vector=len(expected[index].shape) == 2,
-            threshold=0.5 if session.graph.ends_in_sigmoid(port.index) else 0.0,
+            threshold=0.5 if session.ends_in_sigmoid(port.index) else 0.0,
             labelled=labels is not None and scored is not None and scored.name == name,
         )
         for index, ((name, port), softmax) in enumerate(zip(outputs, softmaxes, strict=True))
@@ -217,7 +219,7 @@ class Watcher:
     def _real(self, session: Session, port: Port) -> Array:
         stored = session.read(port.index)
         if stored is None:
-            raise ConversionError(f"LiteRT gives no value for {port.name!r}")
+            raise ConversionError(f"the runtime gives no value for {port.name!r}")
         return port.real(stored)
 
     def settle(self, reference: Array, labels: Array | None) -> None:

@@ -20,9 +20,12 @@ from edgekit.verify.folders import result
 SHOWN = 4  # columns that are named
 
 
-def run(out: Path, data: str, budget: dict[str, Any], figures: str, layers: str) -> dict[str, Any]:
-    """``verdict``, a `Verdict` as JSON, from the results of `compare` and `layers`."""
-    verdict = judge(result(figures), result(layers)["layers"], Budget.from_json(budget), data)
+def run(
+    out: Path, data: str, budget: dict[str, Any], figures: str, layers: str | None = None
+) -> dict[str, Any]:
+    """``verdict``, a `Verdict` as JSON, from the results of `compare` and perhaps of `layers`."""
+    inner = result(layers)["layers"] if layers else []
+    verdict = judge(result(figures), inner, Budget.from_json(budget), data)
     return {"verdict": verdict.to_json()}
 
 

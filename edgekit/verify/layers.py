@@ -17,7 +17,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.verify.compare import Sums, centred_logits
 from edgekit.verify.folders import artifact_file, load_arrays, result, signature
 from edgekit.verify.reference import LAYERS_FOLDER
-from edgekit.verify.session import Session
+from edgekit.verify.session_litert import LiteRTSession
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,10 +42,10 @@ def run(
     """
     samples = DataSet.from_json(data)
     known = result(reference)["layers"]
-    session = Session(artifact_file(artifact), keep_all=True)
+    session = LiteRTSession(artifact_file(artifact), keep_all=True)
     if base:
         sums = _against_artifact(
-            session, Session(artifact_file(base), keep_all=True), samples, reference
+            session, LiteRTSession(artifact_file(base), keep_all=True), samples, reference
         )
     else:
         sums = _against_source(session, samples, reference, known)
@@ -59,7 +59,7 @@ def run(
 
 
 def _against_artifact(
-    session: Session, other: Session, samples: DataSet, reference: str
+    session: LiteRTSession, other: LiteRTSession, samples: DataSet, reference: str
 ) -> dict[str, Sums]:
     source = signature(reference)
     its = {name: index for index, name in other.graph.executed()}
@@ -77,7 +77,7 @@ def _against_artifact(
 
 
 def _against_source(
-    session: Session, samples: DataSet, reference: str, known: Sequence[str]
+    session: LiteRTSession, samples: DataSet, reference: str, known: Sequence[str]
 ) -> dict[str, Sums]:
     source = signature(reference)
     inputs, outputs = session.matched(source)
@@ -122,13 +122,13 @@ def _noise(sums: Sums) -> float:
     return -math.inf if sums.snr_db is None else -sums.snr_db
 
 
-def _inner(session: Session) -> list[tuple[int, str]]:
+def _inner(session: LiteRTSession) -> list[tuple[int, str]]:
     """Operators' outputs in the order of execution, without a final softmax and what follows."""
     after = {index for port in session.outputs for index in session.graph.after_softmax(port.index)}
     return [(index, name) for index, name in session.graph.executed() if index not in after]
 
 
-def _real(session: Session, index: int) -> Array | None:
+def _real(session: LiteRTSession, index: int) -> Array | None:
     stored = session.read(index)
     return None if stored is None else session.port(index).real(stored)
 

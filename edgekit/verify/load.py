@@ -15,7 +15,7 @@ from edgekit.core.agreement import compare, load_outputs
 from edgekit.core.errors import DeviceError, MismatchError, WorkerError
 from edgekit.core.recipe import QuantizationKind
 from edgekit.core.verdict import LoadCheck
-from edgekit.verify.folders import artifact_file
+from edgekit.verify.folders import artifact_file, signature
 from edgekit.work.environments import clean_environment, runtime_python
 
 CHECK_FILE = "check.npz"
@@ -46,7 +46,21 @@ def run(
     python = runtime_python(runtime, version)
     path, samples = artifact_file(artifact), Path(check) / CHECK_FILE
     answers = out / "answers.npz"
-    found = load(path, runtime, version, python, Path(runner), inputs=samples, outputs=answers)
+    said = signature(artifact)
+    names = {
+        "inputs": [spec.name for spec in said.inputs],
+        "outputs": [spec.name for spec in said.outputs],
+    }
+    found = load(
+        path,
+        runtime,
+        version,
+        python,
+        Path(runner),
+        inputs=samples,
+        outputs=answers,
+        names=names if runtime == "executorch" else None,
+    )
     if found.ok:
         found = _agrees(found, samples, answers, quantization)
     return {"load": found.to_json()}
@@ -76,12 +90,14 @@ def load(
     *,
     inputs: Path | None = None,
     outputs: Path | None = None,
+    names: dict[str, list[str]] | None = None,
 ) -> LoadCheck:
     """Open, allocate and run `path` with the runner under `python`.
 
     Args:
         inputs: an .npz with ``in:<name>``; else floats are drawn from [0, 1).
         outputs: where to write what it gives for them, as ``out:<name>``.
+        names: of inputs and outputs, for a file that keeps none.
 
     Raises:
         WorkerError: the runner itself fails, so nothing is known of the artifact.
@@ -92,6 +108,7 @@ def load(
         "runtime": runtime,
         "inputs": str(inputs) if inputs else None,
         "outputs": str(outputs) if outputs else None,
+        "names": names,
         "runs": 0,
         "time_budget_seconds": TIMEOUT_SECONDS,
     }
@@ -130,8 +147,8 @@ def load(
             hint="edgekit clean --environments removes it; it is made anew then",
         )
     if not events["first"]["finite"]:
-        names = ", ".join(each["name"] for each in events["first"]["not_finite"])
-        return _refused(runtime, version, f"gives NaN or infinity in {names}")
+        bad = ", ".join(each["name"] for each in events["first"]["not_finite"])
+        return _refused(runtime, version, f"gives NaN or infinity in {bad}")
     return LoadCheck(runtime=runtime, version=version, loads=True, ok=True)
 
 

@@ -288,7 +288,7 @@ def test_a_hanging_runtime_is_ended_by_the_kernel(model: Path, tmp_path: Path) -
     program.write_text(
         "import runpy, sys, time\n"
         f"runner = runpy.run_path({str(RUNNER)!r})\n"
-        "def hang(job): time.sleep(1000)\n"
+        "def hang(wanted, kind): time.sleep(1000)\n"
         "main = runner['main']\n"
         "main.__globals__['find_runtime'] = hang\n"
         "main.__globals__['ALARM_GRACE_SECONDS'] = 0\n"

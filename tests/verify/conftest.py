@@ -72,7 +72,7 @@ class Bench:
 
     def figures(self, artifact: Path, source: Path, data: DataSet) -> dict[str, Any]:
         return compare.run(
-            self.folder(), data.to_json(), artifact=str(artifact), reference=str(source)
+            self.folder(), data.to_json(), "tflite", artifact=str(artifact), reference=str(source)
         )
 
     def layers(

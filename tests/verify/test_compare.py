@@ -24,7 +24,7 @@ from edgekit.verify.compare import (
     decided,
     ranks,
 )
-from edgekit.verify.session import Session
+from edgekit.verify.session_litert import LiteRTSession
 from tests.tiny_tflite import dense_model
 from tests.verify.conftest import Bench
 from tests.verify.networks import network, noisy, signature_of
@@ -149,7 +149,7 @@ def test_a_file_cut_off_anywhere_is_a_clear_error(bench: Bench, features: Any) -
 def test_another_artifact_is_refused(bench: Bench, features: Any) -> None:
     data = bench.data(features)
     source = bench.source(NET, data)
-    folder = bench.folder({"files": ["model.tflite"], "signature": {}})
+    folder = bench.folder({"files": ["model.tflite"], "signature": {"inputs": [], "outputs": []}})
     dense_model(folder / "model.tflite", inputs=5)
     with pytest.raises(ConversionError, match="the artifact's inputs are x 1×5, the source model"):
         bench.figures(folder, source, data)
@@ -165,7 +165,7 @@ def test_another_artifact_is_refused(bench: Bench, features: Any) -> None:
 
 
 def test_integers_are_stored_and_read_by_the_files_own_parameters(tmp_path: Any) -> None:
-    session = Session(dense_model(tmp_path / "q.tflite", quantized=True))
+    session = LiteRTSession(dense_model(tmp_path / "q.tflite", quantized=True))
     (port,), (out,) = session.inputs, session.outputs
     assert (port.name, port.dtype, port.scales) == ("x", np.int8, (1 / 32,))
     reals = np.array([[0.0, 1 / 64, 3 / 64, 100.0]], np.float32)  # halves round to even
@@ -176,7 +176,7 @@ def test_integers_are_stored_and_read_by_the_files_own_parameters(tmp_path: Any)
 def test_a_channel_can_have_a_scale_of_its_own(tmp_path: Any) -> None:
     from dataclasses import replace
 
-    session = Session(dense_model(tmp_path / "q.tflite", quantized=True))
+    session = LiteRTSession(dense_model(tmp_path / "q.tflite", quantized=True))
     port = replace(session.outputs[0], scales=(1.0, 2.0, 4.0), zero_points=(0, 1, 0), axis=1)
     assert port.real(np.array([[1, 1, 1]], np.int8)).tolist() == [[1, 0, 4]]
 
@@ -184,13 +184,13 @@ def test_a_channel_can_have_a_scale_of_its_own(tmp_path: Any) -> None:
 def test_an_integer_input_without_a_scale_takes_no_fractions(tmp_path: Any) -> None:
     from dataclasses import replace
 
-    port = Session(dense_model(tmp_path / "q.tflite", quantized=True)).inputs[0]
+    port = LiteRTSession(dense_model(tmp_path / "q.tflite", quantized=True)).inputs[0]
     with pytest.raises(ConversionError, match="is int8 without a scale"):
         replace(port, scales=(), zero_points=()).store(np.zeros((1, 4), np.float32))
 
 
 def test_names_decide_before_order(bench: Bench, features: Any) -> None:
-    session = Session(bench.artifact(NET) / "model.tflite")
+    session = LiteRTSession(bench.artifact(NET) / "model.tflite")
     inputs, outputs = session.matched(signature_of(NET))
     assert [name for name, _ in inputs + outputs] == ["features", "scores"]
 

@@ -49,7 +49,7 @@ def test_from_artifact_to_verdict(
     bad = exported(write(tmp_path / "bad.tflite", noisy(NET, "dense_0", 3)))
     runtime = Runtime(name="ai-edge-litert", version=LITERT, variants=())
     reference = reference_step(model, data)
-    check = check_set_step(good, reference, data, samples=4, title="float32")
+    check = check_set_step(good, reference, data, BUILTIN["float32"], samples=4)
     steps = {
         "good": compare_step(good, reference, data, BUILTIN["float32"], good),
         "bad": compare_step(bad, reference, data, BUILTIN["int8"], good),

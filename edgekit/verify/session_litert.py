@@ -1,15 +1,15 @@
-"""An artifact in LiteRT on this computer, fed and read in real numbers. Runs in a worker."""
+"""A ``.tflite`` in LiteRT on this computer. Runs in a worker."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import ConversionError
 from edgekit.core.tensor import Signature
-from edgekit.verify.graph import Graph
+from edgekit.verify.graph import Graph, Softmax
+from edgekit.verify.port import Named, Port, matched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,55 +18,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
 
 
-@dataclass(frozen=True)
-class Port:
-    """A tensor of the artifact: its name in the signature, and how stored numbers become real."""
-
-    name: str
-    index: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    scales: tuple[float, ...]
-    zero_points: tuple[int, ...]
-    axis: int
-
-    def store(self, values: Array) -> Array:
-        """Real numbers as the artifact takes them: round half to even, saturate.
-
-        Raises:
-            ConversionError: fractions for an integer tensor without a scale.
-        """
-        import numpy as np
-
-        if self.dtype.kind not in "iu" or values.dtype.kind != "f":
-            return np.ascontiguousarray(values, dtype=self.dtype)
-        if len(self.scales) != 1:
-            raise ConversionError(
-                f"the artifact's input {self.name!r} is {self.dtype} without a scale; "
-                "the source model takes real numbers there"
-            )
-        info = np.iinfo(self.dtype)
-        steps = np.rint(values.astype(np.float32) / np.float32(self.scales[0]))
-        stored = steps.astype(np.float64) + self.zero_points[0]
-        saturated: Array = np.clip(stored, info.min, info.max).astype(self.dtype)
-        return saturated
-
-    def real(self, stored: Array) -> Array:
-        """Stored numbers as real ones, float32; numbers that mean themselves stay as they are."""
-        import numpy as np
-
-        if not self.scales or stored.dtype.kind not in "iu":
-            return stored
-        shape = [1] * stored.ndim
-        if len(self.scales) > 1:
-            shape[self.axis] = len(self.scales)
-        scale = np.array(self.scales, dtype=np.float32).reshape(shape)
-        zero = np.array(self.zero_points, dtype=np.int64).reshape(shape)
-        return (stored.astype(np.int64) - zero).astype(np.float32) * scale
-
-
-class Session:
-    """One artifact, ready to run.
+class LiteRTSession:
+    """A `edgekit.verify.sessions.Session` that can also show inner tensors.
 
     Args:
         path: of the ``.tflite`` file.
@@ -80,6 +33,7 @@ class Session:
     def __init__(self, path: Path, *, extra: Sequence[int] = (), keep_all: bool = False) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+        self._path = path
         self.graph = Graph(path)
         options: dict[str, Any] = {"num_threads": 1}
         if keep_all:
@@ -120,18 +74,21 @@ class Session:
             axis=int(parameters["quantized_dimension"]),
         )
 
-    def matched(
-        self, signature: Signature
-    ) -> tuple[list[tuple[str, Port]], list[tuple[str, Port]]]:
-        """The artifact's inputs and outputs, each with the name it has in the source's signature.
+    def matched(self, signature: Signature) -> tuple[Named, Named]:
+        """See `edgekit.verify.port.matched`."""
+        return matched(signature, self.inputs, self.outputs)
 
-        Raises:
-            ConversionError: they are not the same in number, or neither names nor shapes agree.
-        """
-        return (
-            _pairs([(s.name, s.shape) for s in signature.inputs], self.inputs, "input"),
-            _pairs([(s.name, s.shape) for s in signature.outputs], self.outputs, "output"),
-        )
+    def final_softmax(self, index: int) -> Softmax | None:
+        """See `edgekit.verify.graph.Graph.final_softmax`."""
+        return self.graph.final_softmax(index)
+
+    def ends_in_sigmoid(self, index: int) -> bool:
+        """Whether the output at `index` is the result of a logistic function."""
+        return self.graph.ends_in_sigmoid(index)
+
+    def watching(self, tensors: Sequence[int]) -> LiteRTSession:
+        """Another session of the same file in which these inner tensors can be read, too."""
+        return LiteRTSession(self._path, extra=tensors)
 
     def invoke(self, stored: Mapping[int, Array]) -> None:
         """Run one sample; `stored` leads from tensor index to the value with its batch of 1.
@@ -155,27 +112,9 @@ class Session:
         return value
 
 
-def _pairs(
-    wanted: list[tuple[str, tuple[int | None, ...]]], ports: list[Port], what: str
-) -> list[tuple[str, Port]]:
-    by_name = {port.name: port for port in ports}
-    if set(by_name) == {name for name, _ in wanted}:
-        return [(name, by_name[name]) for name, _ in wanted]
-    alike = len(wanted) == len(ports) and all(
-        shape == port.shape for (_, shape), port in zip(wanted, ports, strict=True)
-    )
-    if not alike:
-        raise ConversionError(
-            f"the artifact's {what}s are {_said([(p.name, p.shape) for p in ports])}, "
-            f"the source model's {_said(wanted)}"
-        )
-    return [(name, port) for (name, _), port in zip(wanted, ports, strict=True)]
-
-
-def _said(named: Sequence[tuple[str, tuple[int | None, ...]]]) -> str:
-    return ", ".join(
-        f"{name} {'×'.join(str(side or '?') for side in shape)}" for name, shape in named
-    )
+def open_session(path: Path, signature: Signature) -> LiteRTSession:
+    """For `edgekit.verify.sessions`: names and types are read from the file itself."""
+    return LiteRTSession(path)
 
 
 def _line(exc: Exception) -> str:
