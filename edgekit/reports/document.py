@@ -57,7 +57,7 @@ def report_document(
                 "name": build.profile.name,
                 "title": build.profile.title,
                 "arch": build.profile.arch,
-                "runtime": build.profile.runtime.to_json(),
+                "runtimes": [runtime.to_json() for runtime in build.profile.runtimes],
             },
             "data": build.data.to_json(),
             "labels": len(build.labels),
@@ -103,7 +103,27 @@ def _variant(variant: Variant, base: int | None) -> dict[str, Any]:
         "loads": [load.to_json() for load in verdict.loads],
         "recipe": variant.recipe.to_json(),
         "way": artifact.way if artifact else None,
+        "notes": list(artifact.notes) if artifact else [],
         "tools": artifact.tools if artifact else {},
+        "stand_in": verdict.stand_in,
+        "coverage": _coverage(variant),
+    }
+
+
+def _coverage(variant: Variant) -> dict[str, Any] | None:
+    coverage, delegate = variant.coverage, variant.recipe.delegate
+    if coverage is None:
+        return None
+    return {
+        "delegate": delegate,
+        "source": coverage.source,
+        "operators": len(coverage.nodes),
+        "share_of_operators": coverage.share_of_operators(delegate),
+        "share_of_macs": coverage.share_of_macs(delegate),
+        "partitions": coverage.partitions,
+        "layout_changes": coverage.layout_changes,
+        "fully_accelerated": coverage.fully_accelerated,
+        "table": [line.to_json() for line in coverage.table],
     }
 
 

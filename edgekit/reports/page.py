@@ -19,6 +19,7 @@ from edgekit.core.preprocess_text import format_operation
 from edgekit.core.result import Result, latest
 from edgekit.core.tensor import Quantization, Signature
 from edgekit.reports import plot
+from edgekit.reports.coverage import coverage_rows
 from edgekit.reports.view import (
     VariantRow,
     headline,
@@ -94,6 +95,7 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
     return environment.get_template(TEMPLATE).render(
         build=build,
         rows=rows,
+        covered=coverage_rows(build),
         lines=headline(build, results),
         runtimes=list(dict.fromkeys(name for row in rows for name, _, _ in row.loads)),
         results=results,

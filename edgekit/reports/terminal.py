@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
+from edgekit.reports.coverage import CoverageRow, coverage_rows
 from edgekit.reports.view import VariantRow, headline, in_plan_order, variant_rows
 from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, duration, interval, plain
 
@@ -46,6 +47,9 @@ def print_report(
     console.print(_verdicts(rows))
     console.print()
     _explain(console, rows)
+    if covered := coverage_rows(build):
+        console.print()
+        console.print(_coverage(covered))
     results = in_plan_order(build, results)
     devices = list(dict.fromkeys(result.measurement.device for result in results))
     for device in devices:
@@ -105,6 +109,35 @@ def _explain(console: Console, rows: Sequence[VariantRow]) -> None:
     for row in rows:
         if row.divergence:
             console.print(plain(f"{row.name} first diverges at {row.divergence}"))
+    for what, names in _grouped((row.stand_in, row.name) for row in rows):
+        console.print(plain(f"{', '.join(names)}: cannot run here; judged on {what}"))
+    for note, names in _grouped((note, row.name) for row in rows for note in row.notes):
+        console.print(plain(f"{', '.join(names)}: {note}"))
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Names by what is said of them, in the order in which it is said first."""
+    found: dict[str, list[str]] = {}
+    for said, name in pairs:
+        if said:
+            found.setdefault(said, []).append(name)
+    return list(found.items())
+
+
+def _coverage(rows: Sequence[CoverageRow]) -> Table:
+    from rich.text import Text
+
+    table = _table()
+    table.add_column("Variant", overflow="fold")
+    table.add_column("Runs on", no_wrap=True)
+    for head in ("MACs", "Operators", "Pieces", "Transposes"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("Left to others", overflow="fold")
+    for row in rows:
+        cells = [row.name, row.delegate, row.macs, row.operators, str(row.partitions)]
+        cells += [str(row.layout_changes), row.left]
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    return table
 
 
 def _measurements(console: Console, device: str, results: Sequence[Result]) -> None:

@@ -42,6 +42,8 @@ class VariantRow:
     divergence: str
     loads: tuple[tuple[str, bool, str], ...]
     way: str
+    notes: tuple[str, ...]
+    stand_in: str
 
     @property
     def failed_loads(self) -> tuple[tuple[str, str], ...]:
@@ -108,6 +110,8 @@ def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
         ),
         loads=tuple((f"{c.runtime} {c.version}", c.ok, c.error) for c in verdict.loads),
         way=artifact.way if artifact else "",
+        notes=artifact.notes if artifact else (),
+        stand_in=verdict.stand_in,
     )
 
 
