@@ -42,7 +42,9 @@ FORMATS = ("tflite", "executorch", "onnx")  # of equals: the first has the most 
 class Variant(Noun):
     """One line of the plan and what became of it; `artifact` is None if it could not be made.
 
-    `coverage` says which operators run where, as far as it is known.
+    `coverage` says which operators run where, as far as it is known. `convert_seconds` and
+    `convert_peak_bytes` (resident memory of one process) are what all steps that led to the
+    artifact cost when they were done; steps that variants share count in each.
     """
 
     recipe: Recipe
@@ -51,6 +53,7 @@ class Variant(Noun):
     verdict: Verdict
     coverage: Coverage | None = None
     convert_seconds: float | None = None
+    convert_peak_bytes: int | None = None
 
     @property
     def size_bytes(self) -> int:

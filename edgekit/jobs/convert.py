@@ -289,7 +289,8 @@ def _made(recipe: Recipe, plan: Plan, outcomes: dict[str, Outcome]) -> _Made:
         artifact=_artifact(export, recipe, plan),
         verdict=verdict,
         coverage=coverage,
-        convert_seconds=None if export.cached else export.seconds,
+        convert_seconds=export.made_seconds,
+        convert_peak_bytes=export.made_peak_bytes,
     )
     return _Made(variant, export, check if isinstance(check, Done) else None)
 

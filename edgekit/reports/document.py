@@ -105,6 +105,8 @@ def _variant(variant: Variant, base: int | None) -> dict[str, Any]:
         "way": artifact.way if artifact else None,
         "notes": list(artifact.notes) if artifact else [],
         "tools": artifact.tools if artifact else {},
+        "convert_seconds": variant.convert_seconds,
+        "convert_peak_bytes": variant.convert_peak_bytes,
         "stand_in": verdict.stand_in,
         "coverage": _coverage(variant),
     }

@@ -24,7 +24,8 @@ from edgekit.core.errors import ConversionError, EdgekitError, WorkerError
 from edgekit.core.files import sha256_file
 from edgekit.core.noun import json_digest
 from edgekit.work.cache import Cache
-from edgekit.work.pool import Pool
+from edgekit.work.pool import KINDS, Pool
+from edgekit.work.toolchains import find_toolchain, pinned_versions
 
 _CORE = Path(edgekit.core.__file__).parent
 
@@ -41,7 +42,7 @@ class Step:
         identity: what of the arguments decides the result. Paths do not belong here, the digests
             of what they lead to do. The arguments themselves, if not given.
         needs: steps whose folders are handed over as keyword arguments (as path strings).
-        tools: installed packages whose versions the result depends on.
+        tools: packages whose versions the result depends on, as that kind of worker has them.
         otherwise: another way to the same thing, taken if this one fails with an error of the
             conversion. Whatever needs this step then needs that one, under another key; the
             failure is remembered, and `Done.instead_of` tells it.
@@ -60,6 +61,7 @@ class Step:
     def key(self) -> str:
         """Hex digest of all that the result depends on, edgekit's own code included."""
         identity = self.arguments if self.identity is None else self.identity
+        toolchain = KINDS[self.worker].toolchain
         return json_digest(
             {
                 "edgekit": __version__,
@@ -67,7 +69,8 @@ class Step:
                 "code": _code_digest(self.function.partition(":")[0]),
                 "identity": dict(identity),
                 "needs": {name: step.key for name, step in self.needs.items()},
-                "tools": tool_versions(self.tools),
+                "tools": tool_versions(self.tools, self.worker)
+                | ({"toolchain": find_toolchain(toolchain).digest} if toolchain else {}),
             }
         )
 
@@ -77,6 +80,8 @@ class Done:
     """A finished step: its folder, what its function returned, and what it cost this time.
 
     `instead_of` holds the errors of the ways that were tried first, here or in what it needs.
+    `made_seconds` and `made_peak_bytes` are what it and all it needs have cost when they were made,
+    whenever that was; the peak is of the resident memory of one worker process.
     """
 
     folder: Path
@@ -85,15 +90,32 @@ class Done:
     seconds: float
     instead_of: tuple[EdgekitError, ...] = ()
 
+    @property
+    def made_seconds(self) -> float:
+        return float(sum(cost["seconds"] for cost in self.result.get(_COSTS, {}).values()))
+
+    @property
+    def made_peak_bytes(self) -> int | None:
+        costs = self.result.get(_COSTS, {}).values()
+        return max((c["peak_bytes"] for c in costs if c["peak_bytes"]), default=None)
+
 
 Outcome = Done | EdgekitError
 Progress = Callable[[Step, str], None]  # "start", "done", "cached", "failed" or "otherwise"
 
+_COSTS = "costs"  # in a kept result: what it and each step that it needs have cost, by key
 _FAILED = "failed"  # in a kept result: the error of a step that has another way
 
 
-def tool_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Installed versions by package name; "absent" for what is not installed."""
+def tool_versions(packages: Iterable[str], worker: str = "plain") -> dict[str, str]:
+    """Versions by package name, as workers of that kind have them; "absent" for what is not there.
+
+    A toolchain's are those of its lock, whether it is installed or not.
+    """
+    toolchain = KINDS[worker].toolchain
+    if toolchain:
+        pinned = pinned_versions(toolchain)
+        return {name: pinned.get(name, "absent") for name in sorted(packages)}
     return {name: _version(name) for name in sorted(packages)}
 
 
@@ -237,14 +259,17 @@ class _Run:
         """Runs in a thread of the pool that owns one worker process, reached through `call`."""
         started = time.perf_counter()
         folders: dict[str, Any] = {}
+        costs: dict[str, Any] = {}
         for name, need in step.needs.items():
             outcome = self.outcomes[need.key]
             assert isinstance(outcome, Done)
             folders[name] = str(outcome.folder)
+            costs |= outcome.result.get(_COSTS, {})
 
         def make(out: Path) -> dict[str, Any]:
             try:
-                return call(step.function, out, {**step.arguments, **folders})
+                result = call(step.function, out, {**step.arguments, **folders})
+                return {**result, _COSTS: {**costs, step.key: result.pop("cost")}}
             except ConversionError as exc:
                 # A crash or a lack of memory may not happen again, a refusal will.
                 if step.otherwise is None or isinstance(exc, WorkerError):

@@ -6,10 +6,12 @@ stdin does. What libraries print goes to stderr, which is the log.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,7 +51,11 @@ def _preload(modules: list[str]) -> dict[str, Any] | None:
 def _do(request: dict[str, Any]) -> dict[str, Any]:
     try:
         function = resolve(request["function"])
-        return {"result": function(Path(request["out"]), **request["arguments"])}
+        _forget_peak()
+        started = time.perf_counter()
+        result = function(Path(request["out"]), **request["arguments"])
+        cost = {"seconds": time.perf_counter() - started, "peak_bytes": _peak_bytes()}
+        return {"result": {**result, "cost": cost}}
     except EdgekitError as exc:
         traceback.print_exc()
         return {"error": exc.to_json()}
@@ -61,6 +67,21 @@ def _do(request: dict[str, Any]) -> dict[str, Any]:
         last = traceback.format_exception_only(exc)[-1].strip().splitlines()[0][:300]
         name = request["function"].rpartition(":")[2]
         return {"error": ConversionError(f"{name}: {last}").to_json(), "unexpected": True}
+
+
+def _forget_peak() -> None:
+    """Have the kernel count the peak of resident memory anew: /proc/[pid]/clear_refs in proc(5)."""
+    with contextlib.suppress(OSError):  # not everywhere; the peak is then the process's
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_bytes() -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(found[0]) * 1024 if found else None
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def test_a_worker_stays_warm_for_the_next_step(cache: Cache) -> None:
 def test_what_a_library_prints_is_no_answer(cache: Cache) -> None:
     (outcome,) = run([step("chatter")], cache)
     assert isinstance(outcome, Done)
-    assert outcome.result == {}
+    assert set(outcome.result) == {"costs"}
     logs = "".join(p.read_text() for p in (cache.root / "logs").iterdir())
     assert "native noise" in logs
 
@@ -201,3 +201,23 @@ def wait_for(condition, seconds: float = 30) -> None:  # type: ignore[no-untyped
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+def test_what_a_step_has_cost_is_known_later_with_all_that_it_needed(cache: Cache) -> None:
+    shared = step("write", text="edge")
+    wanted = Step(
+        title="join",
+        function=f"{FUNCTIONS}:join",
+        worker="plain",
+        needs={"first": shared, "second": shared},
+    )
+    (first,) = run([wanted], cache)
+    (again,) = run([wanted], cache)
+    (need,) = run([shared], cache)
+    assert isinstance(first, Done)
+    assert isinstance(again, Done)
+    assert isinstance(need, Done)
+    assert again.cached
+    assert again.made_seconds == first.made_seconds > need.made_seconds > 0
+    assert again.made_peak_bytes == first.made_peak_bytes
+    assert (first.made_peak_bytes or 0) > 2**20
