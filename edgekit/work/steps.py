@@ -269,7 +269,8 @@ class _Run:
         def make(out: Path) -> dict[str, Any]:
             try:
                 result = call(step.function, out, {**step.arguments, **folders})
-                return {**result, _COSTS: {**costs, step.key: result.pop("cost")}}
+                own = result.pop("cost")
+                return {**result, _COSTS: {**costs, step.key: own}}
             except ConversionError as exc:
                 # A crash or a lack of memory may not happen again, a refusal will.
                 if step.otherwise is None or isinstance(exc, WorkerError):
