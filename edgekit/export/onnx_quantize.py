@@ -1,0 +1,441 @@
+"""A float32 ``.onnx`` → quantized ones with ONNX Runtime's quantizer.
+
+Ranges of activations are the least and greatest value over all samples. How a delegate wants its
+file quantized comes from the delegate's own file, as plain data.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.dataset import DataSet
+from edgekit.core.errors import ConversionError, DataError, EdgekitError
+from edgekit.core.files import sha256_file
+from edgekit.core.recipe import Recipe
+from edgekit.core.tensor import Signature
+from edgekit.export import onnx_graph
+from edgekit.export.onnx_float import LEAST_OPSET, STAND_IN
+from edgekit.export.onnx_graph import FILE, MOVERS, WEIGHTED
+
+PREPARED = "prepared.onnx"
+RANGES = "ranges.json"
+# Joined tensors whose ranges differ by more than this lose 3 bits and more of the narrow one in a
+# scale that fits both.
+FAR_APART = 8
+CHUNK = 32  # samples at a time: bounds the memory, not the result
+_QUANTIZED_ALREADY = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
+     "MatMulInteger", "DynamicQuantizeLinear"}
+)  # fmt: skip
+_MAKES_FLOAT = ("Softmax", "LogSoftmax")
+
+
+def calibrate(out: Path, *, samples: dict[str, Any], float: str) -> dict[str, Any]:  # noqa: A002
+    """Write the graph as it will be quantized, and the range of each of its tensors.
+
+    Raises:
+        DataError: an activation is not finite for these samples.
+        ConversionError: the model is quantized already, or ONNX Runtime cannot run it.
+    """
+    from onnxruntime.quantization import calibrate as ort
+
+    proto = _prepared(Path(float) / FILE, out / PREPARED)
+    data, signature = DataSet.from_json(samples), onnx_graph.signature(proto)
+    with tempfile.TemporaryDirectory() as scratch, _translated("ONNX Runtime's calibration"):
+        run = ort.create_calibrator(
+            out / PREPARED,
+            sorted({node.op_type for node in proto.graph.node}),
+            augmented_model_path=str(Path(scratch) / "augmented.onnx"),
+            calibrate_method=ort.CalibrationMethod.MinMax,
+            providers=["CPUExecutionProvider"],
+        )
+        for start in range(0, data.count, CHUNK):  # it keeps all outputs until it sums them up
+            rows = _Reader(data, signature, start, min(start + CHUNK, data.count))
+            run.collect_data(rows)
+        ranges = run.compute_data()
+    for name, (least, greatest) in _bounds(ranges).items():
+        if not (math.isfinite(least) and math.isfinite(greatest)):
+            raise DataError(
+                f"the calibration samples drive {name!r} to {least} … {greatest}",
+                hint="look for NaN, infinity or missing normalisation in --calibration",
+            )
+    ort.save_tensors_data(ranges, out / RANGES)
+    return {"samples": data.count, "tensors": len(list(ranges.keys()))}
+
+
+def quantize(
+    out: Path,
+    *,
+    recipe: dict[str, Any],
+    quantizer: dict[str, Any],
+    notes: list[str],
+    runs_here: bool,
+    float: str,  # noqa: A002 - the name of the need
+    ranges: str | None = None,
+) -> dict[str, Any]:
+    """Make ``model.onnx`` as `recipe` says; what comes back is said by `Exporter.step`.
+
+    Raises:
+        ConversionError: nothing was quantized, or an operator could not be.
+    """
+    import onnx
+
+    wish, path = Recipe.from_json(recipe), Path(float) / FILE
+    source = onnx.load(path)
+    said: list[str] = []
+    if wish.quantization == "float16":
+        made, way = _half(source), "onnxruntime.transformers.float16"
+    elif wish.quantization == "dynamic-int8":
+        made, way = _dynamic(path, source), "onnxruntime quantize_dynamic"
+    else:
+        assert ranges is not None
+        made, said = _static(Path(ranges), wish, quantizer)
+        way = "onnxruntime quantize_static (Q/DQ)"
+    made.ir_version = max(source.ir_version, min(made.ir_version, 10))
+    onnx_graph.name_nodes(made)
+    onnx_graph.save(made, out)
+    onnx_graph.session(made)
+    signature = onnx_graph.signature(made)
+    _check_border(signature, onnx_graph.signature(source), wish)
+    result = {
+        "files": [FILE],
+        "signature": signature.to_json(),
+        "way": way,
+        "parent": sha256_file(path),
+        "tools": ["onnx", "onnxruntime"],
+        "sha256": sha256_file(out / FILE),
+        "notes": [*said, *notes],
+    }
+    return result if runs_here else {**result, "stand_in": STAND_IN}
+
+
+# -------------------------------------------------------------------------- calibration
+
+
+def _prepared(path: Path, target: Path) -> Any:
+    """The graph as ONNX Runtime's own optimizer leaves it, so that ranges fit what will run.
+
+    onnxruntime's ``quant_pre_process`` does the same, but goes on without a word if it fails.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    proto = onnx.load(path)
+    _refuse_quantized(proto)
+    if onnx_graph.opset(proto) < LEAST_OPSET:
+        raise ConversionError(
+            f"the model is written in operator set {onnx_graph.opset(proto)}, which has no scales "
+            f"for each channel; that needs {LEAST_OPSET}",
+            hint="export it with a newer operator set",
+        )
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = 3
+    with _translated("ONNX Runtime's optimizer"):
+        ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        made = onnx.shape_inference.infer_shapes(onnx.load(target), data_prop=True)
+    onnx_graph.name_nodes(made)
+    onnx_graph.drop_unused_domains(made)
+    onnx.save(made, target)
+    return made
+
+
+def _refuse_quantized(proto: Any) -> None:
+    found = sorted({node.op_type for node in proto.graph.node} & _QUANTIZED_ALREADY)
+    if found:
+        raise ConversionError(
+            f"the model already holds {', '.join(found)} operators: quantizing it once more would "
+            "be wrong",
+            hint="take onnx-float32, which keeps them, or give the model as it was before",
+        )
+
+
+class _Reader:
+    """Samples one by one, as ONNX Runtime's ``CalibrationDataReader`` gives them."""
+
+    def __init__(self, data: DataSet, signature: Signature, start: int, stop: int) -> None:
+        self._data, self._signature = data, signature
+        self._rows = iter(range(start, stop))
+
+    def get_next(self) -> dict[str, Any] | None:
+        row = next(self._rows, None)
+        if row is None:
+            return None
+        rows = self._data.rows(self._signature, row, row + 1)
+        return {spec.name: rows[spec.name].reshape(spec.shape) for spec in self._signature.inputs}
+
+
+def _bounds(ranges: Any) -> Mapping[str, tuple[float, float]]:
+    """Least and greatest value by tensor."""
+    return {
+        name: (float(low.min()), float(high.max()))
+        for name, (low, high) in ((name, each.range_value) for name, each in ranges.items())
+    }
+
+
+# ---------------------------------------------------------------------------- the kinds
+
+
+def _half(source: Any) -> Any:
+    """float16 inside, float32 at the border."""
+    from onnx import TensorProto
+    from onnxruntime.transformers import float16
+
+    with _translated("the float16 conversion"):
+        made = float16.convert_float_to_float16(onnx_graph.copied(source), keep_io_types=True)
+    kinds = [tensor.data_type for tensor in made.graph.initializer if len(tensor.dims) > 1]
+    if TensorProto.FLOAT16 not in kinds:
+        raise ConversionError("float16: the model has no weights to store in 16 bits")
+    onnx_graph.sort(made)  # it appends the casts of the inputs at the end
+    del made.graph.value_info[:]  # of what was there before
+    return made
+
+
+def _dynamic(path: Path, source: Any) -> Any:
+    """8-bit weights; activations are quantized as they come."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    _refuse_quantized(source)
+    kinds = {tensor.data_type for tensor in source.graph.initializer}
+    if onnx.TensorProto.FLOAT16 in kinds:
+        raise ConversionError(
+            "dynamic: the model's weights are float16; only float32 can be quantized this way",
+            hint="export the model in float32",
+        )
+    with tempfile.TemporaryDirectory() as scratch, _translated("ONNX Runtime's quantizer"):
+        target = Path(scratch) / FILE
+        quantize_dynamic(path, target, per_channel=True, weight_type=QuantType.QInt8)
+        made = onnx.load(target)
+    if not {node.op_type for node in made.graph.node} & _QUANTIZED_ALREADY:
+        raise ConversionError("dynamic: the model has no operator whose weights can be in 8 bits")
+    return made
+
+
+def _static(ranges: Path, recipe: Recipe, quantizer: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """8-bit weights and activations as QuantizeLinear and DequantizeLinear; notes about it."""
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.calibrate import load_tensors_data
+
+    prepared = onnx.load(ranges / PREPARED)
+    bounds = _bounds(load_tensors_data(ranges / RANGES))
+    kept, notes = _left_out(prepared, bounds, recipe)
+    if recipe.io == "integer" and notes:
+        raise ConversionError(
+            f"{recipe.name}: an output cannot be 8-bit integers with one scale: {notes[0]}",
+            hint="take onnx-int8, or export the model with one output for each kind of number",
+        )
+    kept |= _bias_additions(prepared) if quantizer["symmetric"] else set()
+    with tempfile.TemporaryDirectory() as scratch, _translated("ONNX Runtime's quantizer"):
+        target = Path(scratch) / FILE
+        quantize_static(
+            ranges / PREPARED,
+            target,
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(quantizer["operators"]),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=sorted(kept),
+            extra_options=dict(quantizer["options"]),
+            calibration_cache_path=ranges / RANGES,
+        )
+        made = onnx.load(target)
+    notes += _check(made, recipe, quantizer, kept)
+    if recipe.io == "integer":
+        _open_borders(made, bounds)
+    return made, notes
+
+
+def _left_out(
+    proto: Any, ranges: Mapping[str, tuple[float, float]], recipe: Recipe
+) -> tuple[set[str], list[str]]:
+    """Nodes at the end of the graph that stay in float, and why.
+
+    A detector joins boxes (0 to 640, say) and scores (0 to 1) in one tensor: one scale for both
+    would leave one step for all scores. A final softmax over many classes has results below a step.
+    """
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    kept: set[str] = set()
+    notes: list[str] = []
+    for output in proto.graph.output:
+        way: list[str] = []
+        names = [output.name]
+        while names:
+            node = makers.get(names.pop())
+            if node is None:
+                continue
+            if node.op_type in MOVERS:
+                way.append(node.name)
+                names.append(node.input[0])
+            elif node.op_type == "Concat":
+                way.append(node.name)
+                widest = {name: max(map(abs, ranges.get(name, (0, 0)))) for name in node.input}
+                real = [value for value in widest.values() if value > 0]
+                if real and max(real) > FAR_APART * min(real):
+                    kept |= set(way)
+                    notes.append(
+                        f"{node.name} joins numbers up to {max(real):.3g} with numbers up to "
+                        f"{min(real):.3g}; it stays in float, so that each has a scale of its own"
+                    )
+                names += node.input
+            elif node.op_type in _MAKES_FLOAT and recipe.io == "float":
+                kept |= {node.name, *way}
+    return kept, notes
+
+
+def _bias_additions(proto: Any) -> set[str]:
+    """Additions of constants: part of the operator before them, not an operator of their own."""
+    constants = onnx_graph.values(proto)
+    return {
+        node.name
+        for node in proto.graph.node
+        if node.op_type == "Add" and any(name in constants for name in node.input)
+    }
+
+
+def _open_borders(proto: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Make inputs and outputs 8-bit integers.
+
+    Where there is a QuantizeLinear after an input, or a DequantizeLinear before an output, it is
+    taken off; where there is none, its opposite is put there.
+    """
+    graph = proto.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    for value in graph.input:
+        if not _is_float(value):
+            continue
+        readers = [node for node in graph.node if value.name in node.input]
+        if readers and all(node.op_type == "QuantizeLinear" for node in readers):
+            for node in readers:
+                _rename_uses(graph, node.output[0], value.name)
+                graph.node.remove(node)
+        else:
+            inner = f"{value.name}_real"
+            _rename_uses(graph, value.name, inner)
+            _add(graph, "DequantizeLinear", value.name, inner, ranges[value.name])
+        _make_integer(value)
+    for value in graph.output:
+        if not _is_float(value):
+            continue
+        maker = makers[value.name]
+        stored = makers.get(maker.input[0]) if maker.op_type == "DequantizeLinear" else None
+        if stored is not None:
+            graph.node.remove(maker)
+            _rename_uses(graph, stored.output[0], value.name)
+            stored.output[0] = value.name
+        else:
+            inner = f"{value.name}_real"
+            _rename_uses(graph, value.name, inner)
+            index = list(maker.output).index(value.name)
+            maker.output[index] = inner
+            _add(graph, "QuantizeLinear", inner, value.name, ranges[value.name])
+        _make_integer(value)
+    del graph.value_info[:]
+    onnx_graph.sort(proto)
+
+
+def _add(graph: Any, kind: str, source: str, target: str, ends: tuple[float, float]) -> None:
+    """A QuantizeLinear or DequantizeLinear for numbers of the range `ends`; 0 is exact."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    low, high = min(0.0, ends[0]), max(0.0, ends[1])
+    scale = (high - low) / 255 or 1.0
+    zero = round(-128 - low / scale)
+    names = (f"{target}_scale", f"{target}_zero_point")
+    numbers = (np.float32(scale), np.int8(max(-128, min(127, zero))))
+    for name, number in zip(names, numbers, strict=True):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(number), name))
+    graph.node.append(helper.make_node(kind, [source, *names], [target], f"{target}_{kind}"))
+
+
+def _is_float(value: Any) -> bool:
+    from onnx import TensorProto
+
+    return bool(value.type.tensor_type.elem_type == TensorProto.FLOAT)
+
+
+def _make_integer(value: Any) -> None:
+    from onnx import TensorProto
+
+    value.type.tensor_type.elem_type = TensorProto.INT8
+
+
+def _rename_uses(graph: Any, old: str, new: str) -> None:
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new
+
+
+# -------------------------------------------------------------------------------- checks
+
+
+def _check(proto: Any, recipe: Recipe, quantizer: Mapping[str, Any], kept: set[str]) -> list[str]:
+    """The file must hold what was asked for; what stayed in float, in words.
+
+    Raises:
+        ConversionError: an operator with weights is not quantized; names it.
+    """
+    import numpy as np
+
+    constants = onnx_graph.values(proto)
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    quantized, wrong = [], []
+    for node in proto.graph.node:
+        if node.op_type not in WEIGHTED or node.name in kept:
+            continue
+        before = [makers.get(name) for name in node.input[:2]]
+        if all(each is not None and each.op_type == "DequantizeLinear" for each in before):
+            quantized.append(node.name)
+        elif node.input[1] in constants:
+            wrong.append(f"{node.op_type} {node.name!r}")
+    if wrong or not quantized:
+        what = ", ".join(wrong[:4]) or "every operator"
+        raise ConversionError(f"{recipe.name}: {what} stayed in float")
+    if quantizer["symmetric"]:
+        for node in proto.graph.node:
+            if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2:
+                zero = constants[node.input[2]]
+                if zero.dtype != np.int8 or zero.any():
+                    raise ConversionError(
+                        f"{recipe.name}: {node.name!r} has a zero point or {zero.dtype} numbers, "
+                        "which this runtime does not take"
+                    )
+    floats = sorted(
+        {node.op_type for node in proto.graph.node if node.op_type in ("LSTM", "GRU", "RNN")}
+    )
+    return [
+        f"{name} stays in float: ONNX Runtime's quantizer has no integer form" for name in floats
+    ]
+
+
+def _check_border(made: Signature, wanted: Signature, recipe: Recipe) -> None:
+    pairs = list(zip((*made.inputs, *made.outputs), (*wanted.inputs, *wanted.outputs), strict=True))
+    for one, other in pairs:
+        dtype = other.dtype
+        if recipe.io == "integer" and dtype == "float32":
+            dtype = "int8"
+        if (one.name, one.shape, one.dtype) != (other.name, other.shape, dtype):
+            raise ConversionError(f"{recipe.name}: the artifact has {one} in place of {other}")
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Whatever ONNX and ONNX Runtime raise becomes a ConversionError."""
+    try:
+        yield
+    except (EdgekitError, MemoryError):
+        raise
+    except Exception as exc:
+        raise ConversionError(
+            f"{what} failed: {type(exc).__name__}: {onnx_graph.line(exc)}"
+        ) from exc
