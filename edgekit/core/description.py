@@ -17,7 +17,10 @@ from edgekit.core.tensor import Signature
 CPU = "cpu"  # the runtime's own kernels
 PORTABLE = "portable"  # ExecuTorch's reference kernels: slow
 # Operators that only move numbers about: the mark of a graph whose layout was changed on the way.
-LAYOUT_CHANGES = frozenset({"TRANSPOSE", "PERMUTE_COPY", "TRANSPOSE_COPY", "DIM_ORDER_COPY"})
+LAYOUT_CHANGES = frozenset(
+    {"TRANSPOSE", "STATICTRANSPOSE", "PERMUTE", "PERMUTE_COPY", "TRANSPOSE_COPY", "DIM_ORDER_COPY"}
+)
+_NAMESPACES = frozenset({"aten", "edge", "dim_order_ops", "et_vk", "default", "out"})
 
 
 class Node(Noun):
@@ -108,7 +111,7 @@ class Coverage(Noun):
 
 def _bare(operator: str) -> str:
     """``aten.permute_copy.default`` → ``PERMUTE_COPY``, ``Transpose`` → ``TRANSPOSE``."""
-    parts = [part for part in operator.split(".") if part not in ("aten", "default", "out")]
+    parts = [part for part in operator.split(".") if part not in _NAMESPACES]
     return (parts[0] if parts else operator).upper()
 
 

@@ -8,5 +8,7 @@ INSPECTORS = Registry(
     "inspector",
     {
         "tflite": "edgekit.inspection.tflite:TFLiteInspector",
+        "executorch": "edgekit.inspection.executorch:ExecuTorchInspector",
+        "pt2": "edgekit.inspection.pt2:Pt2Inspector",
     },
 )

@@ -96,6 +96,9 @@ def print_inspection(
     _operators(console, description, every)
     metadata = dict(description.metadata)
     notes = metadata.pop("notes", [])
+    blobs = metadata.pop("delegates", [])
+    if blobs:
+        metadata = {"blobs": _blobs(blobs)} | metadata
     if metadata:
         console.print()
         console.print(_pairs(list(_metadata(metadata, every))))
@@ -250,10 +253,22 @@ def _layers(line: Share, every: bool, room: int) -> str:
 
 def _metadata(metadata: Mapping[str, Any], every: bool) -> Iterator[tuple[str, str]]:
     for name, value in metadata.items():
-        text = _words(value)
+        text = readable_bytes(value) if name.endswith("_bytes") else _words(value)
+        name = name.removesuffix("_bytes")
         if not every and len(text) > LONGEST:
             text = f"{text[:LONGEST]}… (--all shows it whole)"
         yield name.replace("_", " "), text
+
+
+def _blobs(blobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What delegates' compilers left: by delegate, how many pieces and how large."""
+    sizes: dict[str, list[int]] = {}
+    for blob in blobs:
+        sizes.setdefault(blob["id"], []).append(blob["size_bytes"])
+    return [
+        f"{name} {readable_bytes(sum(each))}" + (f" in {len(each)} pieces" if each[1:] else "")
+        for name, each in sizes.items()
+    ]
 
 
 def _words(value: Any) -> str:
