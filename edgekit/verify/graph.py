@@ -72,6 +72,39 @@ class Graph:
                 operator.customOptions = np.frombuffer(content, np.uint8, size, start)
                 operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
 
+    @property
+    def count(self) -> int:
+        """How many graphs the file has: the main one, and the bodies of loops and branches."""
+        return len(self._model.subgraphs)
+
+    def with_main(self, index: int) -> bytes:
+        """The file with the graph at `index` as the main one, and without signatures."""
+        graphs, signatures = self._model.subgraphs, self._model.signatureDefs
+        order = [index, *(other for other in range(self.count) if other != index)]
+        place = {old: new for new, old in enumerate(order)}
+        options = [
+            operator.builtinOptions
+            for graph in graphs
+            for operator in graph.operators
+            if operator.builtinOptions is not None
+        ]
+        named = [
+            (option, name, getattr(option, name))
+            for option in options
+            for name in vars(option)
+            if name.lower().endswith("subgraphindex")
+        ]
+        self._model.subgraphs = [graphs[old] for old in order]
+        self._model.signatureDefs = None
+        try:
+            for option, name, old in named:
+                setattr(option, name, place.get(old, old))
+            return self._packed()
+        finally:
+            for option, name, old in named:
+                setattr(option, name, old)
+            self._model.subgraphs, self._model.signatureDefs = graphs, signatures
+
     def names(self) -> tuple[dict[str, int], dict[str, int]]:
         """Tensor index by input name and by output name, as the file's signature has them."""
         graph = self._graph
@@ -114,18 +147,22 @@ class Graph:
 
     def with_outputs(self, tensors: Iterable[int]) -> bytes:
         """The file with these tensors as further outputs of the main graph."""
-        import flatbuffers
         import numpy as np
 
         graph = self._graph
         before = graph.outputs
         graph.outputs = np.array([*before, *tensors], dtype=np.int32)
         try:
-            builder = flatbuffers.Builder(1 << 20)
-            builder.Finish(self._model.Pack(builder), IDENTIFIER)
-            return bytes(builder.Output())
+            return self._packed()
         finally:
             graph.outputs = before
+
+    def _packed(self) -> bytes:
+        import flatbuffers
+
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self._model.Pack(builder), IDENTIFIER)
+        return bytes(builder.Output())
 
     def _way_back(self, tensor: int) -> list[Any]:
         """The operators from `tensor` back through changes of type and shape, and the one before.

@@ -1,0 +1,32 @@
+"""Counts worked out by hand for each operator that has any."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgekit.core.tflite_macs import of_operator
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "outputs", "expected"),
+    [
+        ("CONV_2D", [(1, 8, 8, 3), (16, 3, 3, 3), (16,)], [(1, 8, 8, 16)], 64 * 16 * 27),
+        ("CONV_2D", [(1, 8, 8, 8), (16, 1, 1, 2)], [(1, 8, 8, 16)], 64 * 16 * 2),  # four groups
+        ("CONV_3D", [(1, 4, 8, 8, 3), (3, 3, 3, 3, 5)], [(1, 4, 8, 8, 5)], 256 * 5 * 81),
+        ("DEPTHWISE_CONV_2D", [(1, 8, 8, 6), (1, 3, 3, 6)], [(1, 8, 8, 6)], 64 * 6 * 9),
+        ("TRANSPOSE_CONV", [(4,), (5, 2, 2, 3), (1, 4, 4, 3)], [(1, 8, 8, 5)], 16 * 3 * 4 * 5),
+        ("FULLY_CONNECTED", [(2, 7), (5, 7), None], [(2, 5)], 70),
+        ("BATCH_MATMUL", [(2, 4, 6), (2, 6, 5)], [(2, 4, 5)], 2 * 4 * 6 * 5),
+        ("BATCH_MATMUL", [(2, 6, 4), (2, 5, 6)], [(2, 4, 5)], 2 * 4 * 6 * 5),  # both transposed
+        ("ADD", [(1, 8), (1, 8)], [(1, 8)], 0),
+        ("MEAN", [(1, 8, 8, 3), (2,)], [(1, 3)], 0),
+        ("RELU", [(1, 8)], [(1, 8)], 0),
+    ],
+)
+def test_counts(name, inputs, outputs, expected) -> None:  # type: ignore[no-untyped-def]
+    assert of_operator(name, inputs, outputs) == expected
+
+
+def test_an_lstm_counts_its_four_gates() -> None:
+    inputs = [(1, 5, 8), *[(16, 8)] * 4, *[(16, 16)] * 4]
+    assert of_operator("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [(1, 5, 16)]) == 5 * 4 * 16 * 24
