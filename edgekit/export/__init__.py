@@ -8,5 +8,6 @@ EXPORTERS = Registry(
     "exporter",
     {
         "tflite": "edgekit.export.tflite:TFLiteExporter",
+        "onnx": "edgekit.export.onnx:ONNXExporter",
     },
 )

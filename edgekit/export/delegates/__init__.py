@@ -8,4 +8,10 @@ from __future__ import annotations
 
 from edgekit.core.registry import Registry
 
-DELEGATES: Registry = Registry("delegate", {})
+DELEGATES: Registry = Registry(
+    "delegate",
+    {
+        "onnx/cpu": "edgekit.export.delegates.onnx_cpu:CpuDelegate",
+        "onnx/tensorrt": "edgekit.export.delegates.tensorrt:TensorrtDelegate",
+    },
+)
