@@ -234,7 +234,8 @@ def _made_up(proto: Any, seed: int) -> dict[str, Any]:
     feeds = {}
     for spec in signature(proto).inputs:
         real = spec.dtype.startswith("float")
-        numbers = rng.normal(size=spec.shape) if real else rng.integers(0, 2, size=spec.shape)
+        shape = [size or 1 for size in spec.shape]
+        numbers = rng.normal(size=shape) if real else rng.integers(0, 2, size=shape)
         feeds[spec.name] = np.asarray(numbers).astype(spec.dtype)
     return feeds
 

@@ -52,6 +52,7 @@ class ONNXModel:
 
     def __init__(self, model: Model) -> None:
         import onnx
+        import onnx.inliner
 
         self._reference = model.reference
         path = Path(model.path)
@@ -101,7 +102,9 @@ class ONNXModel:
         parts: list[list[Any]] = [[] for _ in names]
         for index in range(len(arrays[0])):
             feeds = {
-                spec.name: np.ascontiguousarray(array[index], dtype=spec.dtype).reshape(spec.shape)
+                spec.name: np.ascontiguousarray(array[index], dtype=spec.dtype).reshape(
+                    _sizes(spec)
+                )
                 for spec, array in zip(self.signature.inputs, arrays, strict=True)
             }
             with _translated(self._reference, "fails to run"):
@@ -165,6 +168,10 @@ def _spec(value: Any) -> TensorSpec:
     )
 
 
+def _sizes(spec: TensorSpec) -> list[int]:
+    return [size or 0 for size in spec.shape]  # none is open here
+
+
 def _settle_outputs(proto: Any, session: Any, inputs: Sequence[TensorSpec], model: Model) -> None:
     """Give outputs whose shape inference does not find the shape that they have when run.
 
@@ -211,7 +218,8 @@ def _made_up(inputs: Sequence[TensorSpec], high: int) -> dict[str, Any]:
     feeds = {}
     for spec in inputs:
         real = spec.dtype.startswith("float")
-        numbers = rng.normal(size=spec.shape) * high if real else np.zeros(spec.shape)
+        shape = _sizes(spec)
+        numbers = rng.normal(size=shape) * high if real else np.zeros(shape)
         feeds[spec.name] = numbers.astype(spec.dtype)
     return feeds
 
