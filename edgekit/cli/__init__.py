@@ -24,6 +24,10 @@ COMMANDS = {
     "verify": ("edgekit.cli.verify:command", "Check that a bundle is what its manifest says."),
     "inspect": ("edgekit.cli.inspect:command", "Show what is in a model file."),
     "devices": ("edgekit.cli.devices:command", "List the kinds of board that can be targeted."),
+    "toolchain": (
+        "edgekit.cli.toolchain:command",
+        "Add or remove a toolchain that needs an environment of its own.",
+    ),
     "clean": ("edgekit.cli.clean:command", "Free the space that cached work takes."),
     "demo": ("edgekit.cli.demo:command", "Walk the whole way once, on real handwritten digits."),
 }

@@ -112,6 +112,22 @@ class StepProgress(_Live):
         return ", ".join(f"{title} {now - at:.0f} s" for title, at in self._running.items())
 
 
+class ToolchainProgress(_Live):
+    """Shows how far the installation of a toolchain is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._current = ""
+        self._started = time.monotonic()
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        with self._lock:
+            self._current = f"{what} ({done} of {of})" if done < of else what
+
+    def _now(self) -> str:
+        return f"{self._current}, {time.monotonic() - self._started:.0f} s"
+
+
 class DeviceProgress(_Live):
     """Shows what happens on a device: what is done, for which variant, how much of it."""
 

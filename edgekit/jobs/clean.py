@@ -11,8 +11,9 @@ from edgekit.work.cache import Cache
 
 
 def usage_here() -> StoreUsage:
-    """What cached steps and runtimes' environments take."""
-    steps, runtimes = Cache().usage(), managed.environments()
+    """What cached steps and runtimes' environments take; toolchains are not cached work."""
+    steps = Cache().usage()
+    runtimes = [each for each in managed.environments() if not each.is_toolchain]
     return StoreUsage(
         entries=steps.entries + len(runtimes),
         size_bytes=steps.size_bytes + sum(each.size_bytes for each in runtimes),

@@ -1,26 +1,34 @@
-"""Environments with one package of an exact version: the boards' runtimes, on this computer.
+"""Environments with packages of exact versions, apart from the one that edgekit runs in.
 
-They lie in ``environments/<name>-<version>`` of the cache folder, are made once, by venv and pip,
-and count as made only when a marker file, written last, is there.
+They lie in ``environments/`` of the cache folder, are made once, by venv and pip, and count as made
+only when a marker file, written last, is there. ``<name>-<version>`` holds a board's runtime, made
+when it is needed; ``toolchain-<name>-<pins>`` a toolchain (`edgekit.work.toolchains`), made when
+the user asks for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgekit.core.errors import PlanError
 from edgekit.core.files import unwritable, write_json
 from edgekit.core.locate import cache_dir
 
 MARKER = "edgekit.json"  # what was installed; written last
+TOOLCHAIN = "toolchain-"  # what the names of toolchains' folders begin with
 PROBE_SECONDS = 30
 INSTALL_SECONDS = 900
 
@@ -32,6 +40,9 @@ _BESIDE = {
 }
 
 
+Said = Callable[[str], None]  # gets each line that pip prints
+
+
 @dataclass(frozen=True)
 class Environment:
     """A managed environment on disk; `size_bytes` counts its files."""
@@ -39,6 +50,10 @@ class Environment:
     name: str
     folder: Path
     size_bytes: int
+
+    @property
+    def is_toolchain(self) -> bool:
+        return self.name.startswith(TOOLCHAIN)
 
 
 def runtime_python(name: str, version: str) -> Path:
@@ -52,8 +67,58 @@ def runtime_python(name: str, version: str) -> Path:
     """
     if (ready := ready_python(name, version)) is not None:
         return ready
-    folder = environments_dir() / f"{name}-{version}"
+    beside, lowest, highest = _BESIDE.get(name, ((), (3, 9), (3, 14)))
+    packages = [f"{name}=={version}", *beside]
+    wanted = " ".join(f"'{package}'" for package in packages)
+    return make_environment(
+        environments_dir() / f"{name}-{version}",
+        title=f"{name} {version}",
+        install=["--only-binary=:all:", *packages],
+        download=f"pip download {wanted}",
+        pythons=(lowest, highest),
+        marker={"packages": packages},
+    )
+
+
+def ready_python(name: str, version: str) -> Path | None:
+    """The same, or None if it would have to be made first."""
+    if _installed(name) == version:
+        return Path(sys.executable)
+    return made_python(environments_dir() / f"{name}-{version}")
+
+
+def made_python(folder: Path) -> Path | None:
+    """The Python of the environment in `folder`, or None if it was not made to the end."""
     python = folder / "bin" / "python"
+    return python if (folder / MARKER).is_file() and python.exists() else None
+
+
+def make_environment(
+    folder: Path,
+    *,
+    title: str,
+    install: Sequence[str],
+    download: str,
+    pythons: tuple[tuple[int, int], tuple[int, int]],
+    marker: dict[str, Any],
+    seconds: float = INSTALL_SECONDS,
+    said: Said = lambda line: None,
+) -> Path:
+    """The Python of the environment in `folder`, which is made if it is not there.
+
+    Args:
+        title: what it holds, for people.
+        install: arguments of ``pip install``.
+        download: the command that fetches the same elsewhere, where there is no network here.
+        pythons: the oldest and the newest version that will do.
+        marker: what is noted of it.
+        seconds: how long pip may take.
+        said: called with each line that pip prints.
+
+    Raises:
+        PlanError: no suitable Python here, or the packages cannot be had.
+        OutputError: the cache folder cannot be written.
+    """
     from filelock import FileLock
 
     try:
@@ -63,20 +128,24 @@ def runtime_python(name: str, version: str) -> Path:
     except OSError as exc:
         raise unwritable(folder, exc) from exc
     try:
-        if not ((folder / MARKER).is_file() and python.exists()):  # another process was faster
-            _make(folder, name, version)
+        made = made_python(folder)
+        if made is not None:  # another process was faster
+            return made
+        base = _find_python(*pythons, title)
+        python = folder / "bin" / "python"
+        shutil.rmtree(folder, ignore_errors=True)  # half-made by one that was interrupted
+        try:
+            _run([str(base), "-m", "venv", str(folder)], f"python -m venv for {title}", download)
+            pip = [str(python), "-m", "pip", "install", "--no-input", "--progress-bar=off"]
+            _run([*pip, *install], f"pip install of {title}", download, seconds=seconds, said=said)
+            noted = {**marker, "python": str(base), "size_bytes": _counted(folder)}
+            write_json(folder / MARKER, noted)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return python
     finally:
         lock.release()
-    return python
-
-
-def ready_python(name: str, version: str) -> Path | None:
-    """The same, or None if it would have to be made first."""
-    if _installed(name) == version:
-        return Path(sys.executable)
-    folder = environments_dir() / f"{name}-{version}"
-    python = folder / "bin" / "python"
-    return python if (folder / MARKER).is_file() and python.exists() else None
 
 
 def clean_environment() -> dict[str, str]:
@@ -99,50 +168,73 @@ def environments() -> list[Environment]:
 
 
 def remove_environments() -> list[Environment]:
-    """Remove all of them; what was removed. The next use makes them again."""
-    found = environments()
+    """Remove the boards' runtimes, which the next use makes again; what was removed.
+
+    Toolchains stay: nobody but the user makes them.
+    """
+    found = [environment for environment in environments() if not environment.is_toolchain]
     for environment in found:
-        # The marker first: what is left after an interruption does not count as made.
-        (environment.folder / MARKER).unlink(missing_ok=True)
-        shutil.rmtree(environment.folder, ignore_errors=True)
-        Path(f"{environment.folder}.lock").unlink(missing_ok=True)
+        remove_environment(environment)
     return found
 
 
-def _make(folder: Path, name: str, version: str) -> None:
-    beside, lowest, highest = _BESIDE.get(name, ((), (3, 9), (3, 14)))
-    python = _find_python(lowest, highest, f"{name} {version}")
-    packages = [f"{name}=={version}", *beside]
-    shutil.rmtree(folder, ignore_errors=True)  # half-made by one that was interrupted
-    try:
-        _run([str(python), "-m", "venv", str(folder)], f"python -m venv for {name}", packages)
-        install = ["-m", "pip", "install", "--quiet", "--only-binary=:all:", *packages]
-        _run([str(folder / "bin" / "python"), *install], f"pip install {name}", packages)
-        write_json(folder / MARKER, {"packages": packages, "python": str(python)})
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+def remove_environment(environment: Environment) -> None:
+    # The marker first: what is left after an interruption does not count as made.
+    (environment.folder / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(environment.folder, ignore_errors=True)
+    Path(f"{environment.folder}.lock").unlink(missing_ok=True)
 
 
-def _run(argv: Sequence[str], what: str, packages: Sequence[str]) -> None:
+def _run(
+    argv: Sequence[str],
+    what: str,
+    download: str,
+    *,
+    seconds: float = INSTALL_SECONDS,
+    said: Said = lambda line: None,
+) -> None:
     try:
-        done = subprocess.run(
-            argv, env=clean_environment(), capture_output=True, text=True, errors="replace",
-            timeout=INSTALL_SECONDS, stdin=subprocess.DEVNULL, check=False,
+        process = subprocess.Popen(
+            argv, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
-    except subprocess.TimeoutExpired as exc:
-        raise _cannot(what, f"took longer than {INSTALL_SECONDS} s", packages) from exc
     except OSError as exc:
-        raise _cannot(what, str(exc.strerror or exc), packages) from exc
-    if done.returncode != 0:
-        raise _cannot(what, _last_error(done.stderr or done.stdout), packages)
+        raise _cannot(what, str(exc.strerror or exc), download) from exc
+    late = threading.Event()
+
+    def end() -> None:  # with all that it has started
+        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def stop() -> None:
+        late.set()
+        end()
+
+    timer = threading.Timer(seconds, stop)
+    timer.start()
+    lines = []
+    try:
+        with process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                said(line.rstrip())
+    except BaseException:  # Ctrl-C, or `said` failed: pip must not go on alone
+        end()
+        process.wait()
+        raise
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise _cannot(what, f"took longer than {seconds:.0f} s", download)
+    if process.returncode != 0:
+        raise _cannot(what, _last_error("".join(lines)), download)
 
 
-def _cannot(what: str, why: str, packages: Sequence[str]) -> PlanError:
-    wanted = " ".join(f"'{package}'" for package in packages)
+def _cannot(what: str, why: str, download: str) -> PlanError:
     return PlanError(
         f"{what} failed: {why}",
-        hint=f"without network: elsewhere run pip download {wanted} -d DIR, bring DIR here "
+        hint=f"without network: elsewhere run {download} -d DIR, bring DIR here "
         "and set PIP_NO_INDEX=1 PIP_FIND_LINKS=DIR",
     )
 
@@ -190,6 +282,15 @@ def _installed(name: str) -> str | None:
 
 
 def _size(folder: Path) -> int:
+    """In bytes, as noted when it was made; counted where it was not made to the end."""
+    try:
+        noted = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return int(noted["size_bytes"])
+    except (OSError, ValueError, KeyError, TypeError):  # half-made, or by an older edgekit
+        return _counted(folder)
+
+
+def _counted(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         try:

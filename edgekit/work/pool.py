@@ -23,10 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import edgekit
 from edgekit.core.errors import EdgekitError, UsageError, WorkerError
 from edgekit.core.files import readable_bytes, unwritable
 from edgekit.core.locate import cache_dir
 from edgekit.work.cache import HINT
+from edgekit.work.environments import clean_environment
+from edgekit.work.toolchains import is_installed, toolchain_python
 
 T = TypeVar("T")
 Call = Callable[[str, Path, dict[str, Any]], dict[str, Any]]
@@ -46,12 +49,14 @@ class Kind:
         extra: the extra of edgekit that holds them.
         at_most: how many processes of this kind at a time.
         env: variables set for the process.
+        toolchain: a name in `edgekit.work.toolchains.TOOLCHAINS` whose Python runs the process.
     """
 
     preload: tuple[str, ...] = ()
     extra: str = ""
     at_most: int = 1
     env: dict[str, str] = field(default_factory=dict)
+    toolchain: str = ""
 
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -72,6 +77,16 @@ KINDS = {
         env={"TORCH_CPP_LOG_LEVEL": "ERROR"},
     ),
     "onnx": Kind(preload=("onnxruntime",), extra="onnx", at_most=max(1, min(2, CORES))),
+    "executorch-openvino": Kind(
+        preload=("torch",),
+        toolchain="executorch-openvino",
+        env={"TORCH_CPP_LOG_LEVEL": "ERROR"},
+    ),
+    "executorch-ethos-u": Kind(
+        preload=("torch",),
+        toolchain="executorch-ethos-u",
+        env={"TORCH_CPP_LOG_LEVEL": "ERROR"},
+    ),
     "plain": Kind(at_most=max(1, min(4, CORES))),
 }
 
@@ -106,8 +121,13 @@ class Pool:
         self.stop()
 
     def warm(self, kinds: Iterable[str]) -> None:
-        """Start one worker of each kind now, so that its imports run beside other work."""
+        """Start one worker of each kind now, so that its imports run beside other work.
+
+        One whose toolchain is not installed is left: the step that needs it will say so.
+        """
         for kind in kinds:
+            if KINDS[kind].toolchain and not is_installed(KINDS[kind].toolchain):
+                continue
             with self._lock:
                 if not any(worker.kind == kind for worker in self._workers):
                     self._idle.setdefault(kind, []).append(self._start(kind))
@@ -162,25 +182,32 @@ class Pool:
 
 
 class _Worker:
-    """One process: requests as JSON lines on its stdin, answers on its stdout, the rest logged."""
+    """One process: requests as JSON lines on its stdin, answers on its stdout, the rest logged.
+
+    Raises:
+        PlanError: its toolchain is not installed.
+    """
 
     def __init__(self, kind: str, timeout_seconds: float, memory_bytes: float) -> None:
         self.kind, self.timeout_seconds, self.memory_bytes = kind, timeout_seconds, memory_bytes
+        definition = KINDS[kind]
+        toolchain = definition.toolchain
+        python = str(toolchain_python(toolchain)) if toolchain else sys.executable
         self.log = _log_file(kind)
         # A folder of its own, since what it leaves there (TensorFlow's generated code, a
         # half-written model) is removed by nobody where a worker is killed.
         self.temporary = _temporary_folder()
-        definition = KINDS[kind]
+        inherited = _only_edgekit(self.temporary) if toolchain else dict(os.environ)
         with open(self.log, "wb") as log:
             # -P: a json.py in the current folder must not shadow the library's. A session of its
             # own: Ctrl-C reaches only us, and we end the worker.
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "edgekit.work.worker", *definition.preload],
+                [python, "-P", "-m", "edgekit.work.worker", *definition.preload],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={
-                    **os.environ,
+                    **inherited,
                     **definition.env,
                     "PYTHONUNBUFFERED": "1",
                     "TMPDIR": str(self.temporary),
@@ -221,7 +248,7 @@ class _Worker:
             if "unexpected" in answer:
                 error.log = str(self.log)
             if "install" in answer:
-                error.hint = f"pip install 'edgekit[{KINDS[self.kind].extra}]'"
+                error.hint = _how_to_install(KINDS[self.kind])
             raise error
         result: dict[str, Any] = answer["result"]
         return result
@@ -268,6 +295,24 @@ class _Worker:
         return WorkerError(
             f"{_short(function)}: the {self.kind} worker process {how}", log=str(self.log)
         )
+
+
+def _how_to_install(kind: Kind) -> str:
+    if kind.toolchain:
+        return f"edgekit toolchain remove {kind.toolchain}; edgekit toolchain add {kind.toolchain}"
+    return f"pip install 'edgekit[{kind.extra}]'"
+
+
+def _only_edgekit(folder: Path) -> dict[str, str]:
+    """Variables by which a toolchain's Python finds edgekit, and nothing else that is here.
+
+    The folder that edgekit lies in may hold every package of this environment; what leads there is
+    a link to edgekit alone.
+    """
+    packages = folder / "packages"
+    packages.mkdir()
+    (packages / "edgekit").symlink_to(Path(edgekit.__file__).parent, target_is_directory=True)
+    return {**clean_environment(), "PYTHONPATH": str(packages)}
 
 
 def _short(function: str) -> str:

@@ -20,6 +20,8 @@ from edgekit.work.environments import (
     runtime_python,
 )
 
+REAL_POPEN = subprocess.Popen
+
 
 class FakeTools:
     """Stands for venv and pip: notes what is run, makes what they would make."""
@@ -29,10 +31,12 @@ class FakeTools:
         self.environments: list[dict[str, str]] = []
         self.failing, self.message = failing, message
 
-    def __call__(self, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        if argv[1] == "-c":  # another Python is asked what it is: this one says what was wanted
-            version = Path(argv[0]).name.removeprefix("python")
-            return subprocess.CompletedProcess(argv, 0, f"{version}\n", "")
+    def run(self, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Another Python is asked what it is: this one says what was wanted."""
+        version = Path(argv[0]).name.removeprefix("python")
+        return subprocess.CompletedProcess(argv, 0, f"{version}\n", "")
+
+    def start(self, argv: list[str], **options: Any) -> subprocess.Popen[str]:
         self.calls.append(argv)
         self.environments.append(options["env"])
         what = argv[2]
@@ -40,14 +44,17 @@ class FakeTools:
             python = Path(argv[3]) / "bin" / "python"
             python.parent.mkdir(parents=True)
             python.symlink_to(sys.executable)
+            (Path(argv[3]) / "pyvenv.cfg").write_text("home = /usr/bin\n")
         failed = what == self.failing
-        return subprocess.CompletedProcess(argv, int(failed), "", self.message if failed else "")
+        said = self.message if failed else ""
+        return REAL_POPEN(["sh", "-c", f'printf %s "$0"; exit {int(failed)}', said], **options)
 
 
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch, fresh_cache: Path) -> FakeTools:
     fake = FakeTools()
-    monkeypatch.setattr("subprocess.run", lambda argv, **options: fake(argv, **options))
+    monkeypatch.setattr("subprocess.run", fake.run)
+    monkeypatch.setattr("subprocess.Popen", fake.start)
     return fake
 
 
@@ -104,22 +111,52 @@ def test_a_failure_leaves_nothing_and_says_what_to_bring(tools: FakeTools, faili
     assert environments.environments() == []
 
 
-@pytest.mark.parametrize(
-    ("raised", "said"),
-    [
-        (subprocess.TimeoutExpired("pip", 1), "took longer than"),
-        (PermissionError(13, "Permission denied"), "Permission denied"),
-    ],
-)
-def test_tools_that_do_not_run_at_all(
-    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, said: str
-) -> None:
+def test_tools_that_do_not_run_at_all(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **options: object) -> None:
-        raise raised
+        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("subprocess.run", fail)
-    with pytest.raises(PlanError, match=said):
+    monkeypatch.setattr("subprocess.Popen", fail)
+    with pytest.raises(PlanError, match="Permission denied"):
         runtime_python("ai-edge-litert", "1.2.3")
+
+
+def test_tools_that_do_not_end_are_stopped_with_what_they_started(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"it failed: took longer than 0 s"):
+        environments._run(["sh", "-c", "sleep 60 & sleep 60"], "it", "pip download", seconds=0.2)
+
+
+def test_what_is_said_is_handed_on_line_by_line() -> None:
+    said: list[str] = []
+    environments._run(
+        ["sh", "-c", "echo one; echo two >&2"], "it", "pip download", said=said.append
+    )
+    assert said == ["one", "two"]
+
+
+def test_an_interruption_leaves_no_installer_and_no_half_made_folder(
+    tools: FakeTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(argv: list[str], **options: Any) -> subprocess.Popen[str]:
+        if argv[2] == "pip":
+            argv = ["sh", "-c", "echo Collecting it; sleep 60"]
+            started.append(REAL_POPEN(argv, **options))
+            return started[-1]
+        return tools.start(argv, **options)
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("subprocess.Popen", start)
+    folder = environments_dir() / "it"
+    with pytest.raises(KeyboardInterrupt):
+        environments.make_environment(
+            folder, title="it", install=["it"], download="pip download it",
+            pythons=((3, 9), (3, 99)), marker={}, said=interrupt,
+        )  # fmt: skip
+    assert started[0].returncode == -9
+    assert not folder.exists()
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
