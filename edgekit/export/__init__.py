@@ -8,6 +8,7 @@ EXPORTERS = Registry(
     "exporter",
     {
         "tflite": "edgekit.export.tflite:TFLiteExporter",
+        "executorch": "edgekit.export.executorch:ExecuTorchExporter",
         "onnx": "edgekit.export.onnx:ONNXExporter",
     },
 )

@@ -8,11 +8,15 @@ float32 ``.tflite``. https://pytorch.org/docs/stable/export.html
 
 from __future__ import annotations
 
+import json
+import re
+import sysconfig
+import traceback
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgekit.core.errors import ConversionError, EdgekitError, PlanError
-from edgekit.core.files import sha256_file
+from edgekit.core.files import sha256_file, write_json
 from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
 from edgekit.core.registry import resolve
@@ -20,6 +24,7 @@ from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.work.steps import Step
 
 FILE = "program.pt2"
+FACTS = "program.json"  # the step's result beside it, for the steps that start from the program
 
 
 class TorchModel(LoadedModel, Protocol):
@@ -71,8 +76,6 @@ def program(out: Path, *, model: dict[str, Any], graph: str | None = None) -> di
     Raises:
         ConversionError: torch.export cannot trace the model; names its line.
     """
-    import torch
-
     handle = Model.from_json(model)
     if graph is None:
         loaded: TorchModel = resolve(handle.loader)(handle)
@@ -83,15 +86,24 @@ def program(out: Path, *, model: dict[str, Any], graph: str | None = None) -> di
         example = tuple(_example(spec) for spec in signature.inputs)
         parent, tools = sha256_file(path), ["torch"]
     traced = _traced(module, example)
+    return save(traced, out, signature=signature.to_json(), way=way, parent=parent, tools=tools)
+
+
+def save(traced: Any, out: Path, **facts: Any) -> dict[str, Any]:
+    """Write ``program.pt2`` and what is known of it; the result of the step."""
+    import torch
+
     torch.export.save(traced, out / FILE)
-    return {
-        "files": [FILE],
-        "signature": signature.to_json(),
-        "way": way,
-        "parent": parent,
-        "tools": tools,
-        "sha256": sha256_file(out / FILE),
-    }
+    result = {"files": [FILE], "sha256": sha256_file(out / FILE), **facts}
+    write_json(out / FACTS, result)
+    return result
+
+
+def load(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The ``ExportedProgram`` that a step left in `folder`, and that step's result."""
+    import torch
+
+    return torch.export.load(folder / FILE), json.loads((folder / FACTS).read_text("utf-8"))
 
 
 def _translated(folder: Path, handle: Model) -> tuple[Path, Any, Signature, str]:
@@ -156,8 +168,6 @@ def _traced(module: Any, example: tuple[Any, ...]) -> Any:
 
 def untraceable(exc: Exception) -> ConversionError:
     """What torch.export said, as one line with the line of the user's code that it came from."""
-    import re
-
     text = str(exc)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = next((line for line in lines if not line.startswith(("from user code", "("))), "")
@@ -174,8 +184,6 @@ def untraceable(exc: Exception) -> ConversionError:
 
 
 def _said_place(text: str) -> str:
-    import re
-
     found = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', text)
     own = [each for each in found if not _is_library(each[0])]
     return f"{Path(own[-1][0]).name}:{own[-1][1]} in {own[-1][2]}" if own else ""
@@ -183,16 +191,12 @@ def _said_place(text: str) -> str:
 
 def place(exc: BaseException) -> str:
     """The last line of the user's own code in the traceback: ``net.py:12 in forward``."""
-    import traceback
-
-    frames = [frame for frame in traceback.extract_tb(exc.__traceback__)]
+    frames = traceback.extract_tb(exc.__traceback__)
     own = [frame for frame in frames if not _is_library(frame.filename)]
     return f"{Path(own[-1].filename).name}:{own[-1].lineno} in {own[-1].name}" if own else ""
 
 
 def _is_library(file: str) -> bool:
-    import sysconfig
-
     roots = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     ours = str(Path(__file__).parent.parent)
     return file.startswith(("<", ours, *roots)) or not file.endswith(".py")

@@ -11,6 +11,13 @@ from edgekit.core.registry import Registry
 DELEGATES: Registry = Registry(
     "delegate",
     {
+        "executorch/xnnpack": "edgekit.export.delegates.executorch_xnnpack:XnnpackDelegate",
+        "executorch/portable": "edgekit.export.delegates.executorch_portable:PortableDelegate",
+        "executorch/vulkan": "edgekit.export.delegates.executorch_vulkan:VulkanDelegate",
+        "executorch/coreml": "edgekit.export.delegates.executorch_coreml:CoreMLDelegate",
+        "executorch/openvino": "edgekit.export.delegates.executorch_openvino:OpenVinoDelegate",
+        "executorch/ethos-u": "edgekit.export.delegates.executorch_ethos_u:EthosUDelegate",
+        "executorch/qnn": "edgekit.export.delegates.executorch_qnn:QnnDelegate",
         "onnx/cpu": "edgekit.export.delegates.onnx_cpu:CpuDelegate",
         "onnx/tensorrt": "edgekit.export.delegates.tensorrt:TensorrtDelegate",
     },

@@ -1,0 +1,60 @@
+"""OpenVINO in ExecuTorch: Intel's CPUs, GPUs and NPUs.
+
+    # variants
+    pte-openvino-float32  pte-openvino-int8
+
+    # in a recipe file
+    [options]
+    device = "CPU"                # "GPU" | "NPU"
+
+Its packages pin other versions than ours, so they live in an environment of their own
+(``edgekit toolchain add executorch-openvino``): executorch[openvino]==1.5.1, torch==2.13.0.
+https://docs.pytorch.org/executorch/stable/build-run-openvino.html
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from edgekit.core.errors import PlanError
+from edgekit.core.recipe import Recipe
+from edgekit.core.requirement import Requirement
+from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
+
+TOOLCHAIN = "executorch-openvino"
+DEVICES = ("CPU", "GPU", "NPU")
+
+
+class OpenVinoDelegate(ExecuTorchDelegate):
+    """Intel's OpenVINO."""
+
+    name = "openvino"
+    title = "OpenVINO"
+    backend = "OpenvinoBackend"
+    quantizations = ("none", "int8")
+    requirements = (
+        Requirement(
+            kind="toolchain", name=TOOLCHAIN, how=f"run: edgekit toolchain add {TOOLCHAIN}"
+        ),
+    )
+    runs_here = True
+    worker = TOOLCHAIN
+    known_options: ClassVar[dict[str, str]] = {"device": " | ".join(DEVICES)}
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        device = recipe.options.get("device", "CPU")
+        if device not in DEVICES:
+            raise PlanError(f"{recipe.name}: device = {device!r}; known: {', '.join(DEVICES)}")
+
+    def partitioners(self, recipe: Recipe) -> list[Any]:
+        from executorch.backends.openvino.partitioner import OpenvinoPartitioner
+        from executorch.exir.backend.backend_details import CompileSpec
+
+        device = recipe.options.get("device", "CPU")
+        return [OpenvinoPartitioner([CompileSpec("device", device.encode())])]
+
+    def quantizer(self, recipe: Recipe) -> Any:
+        from executorch.backends.openvino.quantizer import OpenVINOQuantizer
+
+        return OpenVINOQuantizer()

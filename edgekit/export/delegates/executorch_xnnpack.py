@@ -1,0 +1,96 @@
+"""XNNPACK in ExecuTorch: Arm and x86 CPUs, the usual way of a ``.pte``.
+
+    # variants
+    pte-float32  pte-float16  pte-dynamic  pte-int8
+
+float16 computes in halves where the CPU has them (Arm v8.2 and newer, x86 with F16C) and keeps
+float32 at the border. dynamic has 8-bit weights per channel and quantizes activations as they
+come, in dense layers and convolutions. int8 takes ranges from calibration data.
+https://docs.pytorch.org/executorch/stable/backends-xnnpack.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from edgekit.core.recipe import Recipe
+from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
+
+
+class XnnpackDelegate(ExecuTorchDelegate):
+    """The CPU by XNNPACK; what it does not take runs on portable kernels and is reported."""
+
+    name = "xnnpack"
+    title = "XNNPACK"
+    backend = "XnnpackBackend"
+    quantizations = ("none", "float16", "dynamic-int8", "int8")
+    runs_here = True
+
+    def prepared(self, program: Any) -> Any:
+        from edgekit.export.executorch_rewrite import pooled
+
+        return pooled(program)
+
+    def partitioners(self, recipe: Recipe) -> list[Any]:
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
+            XnnpackDynamicallyQuantizedPartitioner,
+            XnnpackPartitioner,
+        )
+
+        if recipe.quantization == "dynamic-int8":
+            # One partition a dense layer first: XNNPACK quantizes what comes into a partition.
+            return [XnnpackDynamicallyQuantizedPartitioner(per_op_mode=True), XnnpackPartitioner()]
+        return [XnnpackPartitioner()]
+
+    def quantizer(self, recipe: Recipe) -> Any:
+        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+            XNNPACKQuantizer,
+            get_symmetric_quantization_config,
+        )
+
+        dynamic = recipe.quantization == "dynamic-int8"
+        return XNNPACKQuantizer().set_global(
+            get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
+        )
+
+    def lowered(self, program: Any, recipe: Recipe) -> Any:
+        with _needed_patterns(program):
+            return super().lowered(program, recipe)
+
+    def half(self, program: Any) -> Any:
+        from edgekit.export.executorch_half import halved
+
+        return halved(program)
+
+
+@contextmanager
+def _needed_patterns(program: Any) -> Iterator[None]:
+    """Leave out patterns that cannot be in `program`.
+
+    XNNPACK looks for attention and bilinear resizing as patterns of edge operators, which it makes
+    by exporting example modules: 2 s, where MobileNetV2's own lowering takes 6.
+    """
+    from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
+
+    names = {
+        str(node.target)
+        for module in program.graph_module.modules()
+        if hasattr(module, "graph")
+        for node in module.graph.nodes
+        if node.op == "call_function"
+    }
+    idle: list[tuple[Any, str, Any]] = []
+    if not any("softmax" in name or "attention" in name for name in names):
+        idle.append((sdpa, "get_graphs", list))
+    if not any("upsample" in name or "index" in name for name in names):
+        idle += [(bilinear_2d, "get_graphs", list), (bilinear_2d, "get_graphs_dict", dict)]
+    before = [(module, name, getattr(module, name)) for module, name, _ in idle]
+    for module, name, empty in idle:
+        setattr(module, name, empty)
+    try:
+        yield
+    finally:
+        for module, name, function in before:
+            setattr(module, name, function)

@@ -1,0 +1,146 @@
+"""A program → ``model.pte``: the delegate takes what it can, kernels the rest; it is read back.
+
+Measured for MobileNetV2 on two slow cores (see README.md): the verification of the program's own
+notation and the patterns that XNNPACK prepares for operators that the model does not have are left
+out, the file stays the same to the byte.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.description import PORTABLE, Coverage, Node
+from edgekit.core.errors import ConversionError
+from edgekit.core.files import sha256_file
+from edgekit.core.recipe import Recipe
+from edgekit.core.tensor import Signature
+from edgekit.export import executorch_file
+from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
+from edgekit.export.executorch_coverage import coverage
+from edgekit.export.executorch_errors import HINT, stage
+from edgekit.export.executorch_quantize import check, dynamic
+from edgekit.export.program import FILE as PROGRAM
+from edgekit.export.program import load
+
+FILE = "model.pte"
+
+
+def lower(out: Path, *, recipe: dict[str, Any], program: str) -> dict[str, Any]:
+    """Make ``model.pte``; what comes back is said by `Exporter.step`.
+
+    Raises:
+        ConversionError: a compiler fails, the delegate takes nothing, or ExecuTorch has no kernel
+            for an operator that is left to it; names operator and layer.
+    """
+    import torch
+
+    from edgekit.export.executorch import delegate_of
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    wish = Recipe.from_json(recipe)
+    delegate = delegate_of(wish)
+    traced, facts = load(Path(program))
+    before = Path(program) / PROGRAM
+    notes = list(facts.get("notes", ()))
+    with stage("quantizing", delegate.title, traced):
+        if not wish.needs_calibration:
+            traced = delegate.prepared(traced)
+        if wish.quantization == "float16":
+            traced = delegate.half(traced)
+        elif wish.quantization == "dynamic-int8":
+            traced = dynamic(traced, delegate.quantizer(wish))
+            notes += check(traced, delegate.title)
+    with stage("lowering", delegate.title, traced):
+        manager = delegate.lowered(traced, wish)
+        covered = coverage(manager, delegate.name, _source(delegate))
+    with stage("planning memory", delegate.title, traced):
+        made = delegate.finished(manager, wish)
+    path = out / FILE
+    with path.open("wb") as file:
+        made.write_to_file(file)
+    read = executorch_file.read(path)
+    _check(read, covered, delegate)
+    result: dict[str, Any] = {
+        "files": [FILE],
+        "signature": executorch_file.signature(
+            read, Signature.from_json(facts["signature"])
+        ).to_json(),
+        "way": f"{facts['way']} → ExecuTorch, {delegate.title}",
+        "parent": sha256_file(before),
+        "sha256": sha256_file(path),
+        "tools": ["executorch", "torch", *(["torchao"] if "int8" in wish.quantization else [])],
+        "coverage": covered.to_json(),
+        "notes": notes + _left(covered, delegate) + delegate.notes(wish, out),
+    }
+    if not delegate.runs_here:
+        if wish.quantization == "dynamic-int8":
+            torch.export.save(traced, out / PROGRAM)
+        else:
+            shutil.copyfile(before, out / PROGRAM)
+        what = "quantized program" if "int8" in wish.quantization else "program"
+        result["stand_in"] = {
+            "file": PROGRAM, "format": "pt2", "what": f"the {what} before lowering",
+        }  # fmt: skip
+    return result
+
+
+def _source(delegate: ExecuTorchDelegate) -> str:
+    from importlib.metadata import version
+
+    return f"ExecuTorch {version('executorch')}'s compiler for {delegate.title}"
+
+
+def _check(read: Any, covered: Coverage, delegate: ExecuTorchDelegate) -> None:
+    """Raise ConversionError unless the file is what was asked for and a runtime can have it."""
+    registered = _registered() if executorch_file.kernels(read) else set()
+    missing = [name for name in executorch_file.kernels(read) if name not in registered]
+    if missing:
+        raise ConversionError(
+            f"{delegate.title} and ExecuTorch's portable kernels have no {', '.join(missing)}"
+            + _needed_by(missing[0], covered),
+            hint=HINT,
+        )
+    if delegate.backend and delegate.backend not in executorch_file.delegates(read):
+        operators = list(dict.fromkeys(node.operator for node in covered.nodes))
+        raise ConversionError(
+            f"{delegate.title} takes no operator of this model ({', '.join(operators[:6])})",
+            hint="pte-portable-float32 runs it on portable kernels, slowly; TFLite may do better",
+        )
+
+
+def _needed_by(kernel: str, covered: Coverage) -> str:
+    kind = kernel.partition(".")[0].replace("::", ".")
+    layers = [node.layer for node in covered.nodes if node.operator.startswith(kind + ".")]
+    where = next(filter(None, layers), "")
+    return f", which layer {where} needs" if where else ""
+
+
+def _registered() -> set[str]:
+    """The operators that ExecuTorch's own runtime has kernels for."""
+    from executorch.runtime import Runtime
+
+    logging.getLogger("executorch").setLevel(logging.ERROR)
+    return set(Runtime.get().operator_registry.operator_names)
+
+
+def _left(covered: Coverage, delegate: ExecuTorchDelegate) -> list[str]:
+    """A sentence about what runs on portable kernels although a delegate was asked for."""
+    left = [node for node in covered.nodes if node.where == PORTABLE]
+    if not left or not delegate.backend:
+        return []
+    kinds = dict.fromkeys(node.operator for node in left)
+    return [
+        f"{len(left)} of {len(covered.nodes)} operators are left to portable kernels: "
+        f"{', '.join(_line(kind, left) for kind in kinds)}"
+    ]
+
+
+def _line(kind: str, left: list[Node]) -> str:
+    mine = [node for node in left if node.operator == kind]
+    layers = list(dict.fromkeys(node.layer for node in mine if node.layer))
+    where = f" ({', '.join(layers[:3])}{', …' if len(layers) > 3 else ''})" if layers else ""
+    return f"{len(mine)} × {kind}{where}"

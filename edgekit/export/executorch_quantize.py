@@ -1,0 +1,217 @@
+"""A program → the same in 8 bits, by PT2E with the delegate's own quantizer.
+
+https://docs.pytorch.org/ao/stable/pt2e_quantization/index.html
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.dataset import DataSet
+from edgekit.core.errors import ConversionError, DataError
+from edgekit.core.recipe import Recipe
+from edgekit.core.tensor import Signature
+from edgekit.export.executorch_coverage import layer
+from edgekit.export.executorch_errors import stage
+from edgekit.export.program import load, save
+
+# A join of outputs whose parts differ by more than this in size stays in float: 8 bits over both
+# would leave the smaller part fewer than five.
+MOST_UNEVEN = 8.0
+LOOKED_AT = 8  # samples that tell how uneven a join is
+
+
+def quantize(
+    out: Path, *, recipe: dict[str, Any], samples: dict[str, Any], program: str
+) -> dict[str, Any]:
+    """Calibrate on the samples and write ``program.pt2`` with marks of quantization.
+
+    Raises:
+        ConversionError: the quantizer fails, or finds nothing to quantize.
+        DataError: an activation is not finite for these samples.
+    """
+    import torch
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    from edgekit.export.executorch import delegate_of
+
+    wish = Recipe.from_json(recipe)
+    delegate = delegate_of(wish)
+    traced, facts = load(Path(program))
+    rows = Rows(DataSet.from_json(samples), Signature.from_json(facts["signature"]))
+    example = tuple(traced.example_inputs[0])
+    with stage("quantizing", delegate.title, traced), torch.no_grad():
+        module = delegate.prepared(traced).module()
+        spared, notes = _uneven_joins(module, rows)
+        prepared = prepare_pt2e(module, _sparing(delegate.quantizer(wish), spared))
+        for row in rows:
+            prepared(*row)
+        converted = convert_pt2e(prepared)
+        made = torch.export.export(converted, example, strict=False)
+    notes += check(made, delegate.title)
+    keep = {key: facts[key] for key in ("signature", "parent", "way")}
+    return save(made, out, **keep, tools=["torch", "torchao", "executorch"], notes=notes)
+
+
+def dynamic(traced: Any, quantizer: Any) -> Any:
+    """`traced` with 8-bit weights; activations are quantized as they come, without calibration."""
+    import torch
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    example = tuple(traced.example_inputs[0])
+    with torch.no_grad():
+        prepared = prepare_pt2e(traced.module(), quantizer)
+        prepared(*example)  # lets it see the weights
+        return torch.export.export(convert_pt2e(prepared), example, strict=False)
+
+
+class Rows(Sequence[list[Any]]):
+    """The samples one by one as tensors in the signature's order, each read when asked for."""
+
+    def __init__(self, data: DataSet, signature: Signature) -> None:
+        self._data, self._signature = data, signature
+
+    def __len__(self) -> int:
+        return self._data.count
+
+    def __getitem__(self, index: Any) -> Any:
+        import torch
+
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        row = self._data.rows(self._signature, index, index + 1)
+        return [torch.from_numpy(row[spec.name]) for spec in self._signature.inputs]
+
+
+# ------------------------------------------------------------------------------ detector heads
+
+
+_MOVES = ("view", "reshape", "permute", "transpose", "contiguous", "clone", "flatten", "cat",
+          "unsqueeze", "squeeze", "slice", "stack")  # fmt: skip
+
+
+def _uneven_joins(module: Any, rows: Rows) -> tuple[set[str], list[str]]:
+    """Names of nodes that must not be quantized as one, and sentences about them.
+
+    A detector's last join puts boxes in pixels beside scores below one: with one scale for both,
+    every score is rounded to nothing.
+    """
+    import torch
+
+    joins = {node.name: node for node in module.graph.nodes if _ends_the_model(node)}
+    if not joins:
+        return set(), []
+    sizes: dict[str, list[float]] = {}
+
+    class Look(torch.fx.Interpreter):
+        def run_node(self, n: Any) -> Any:
+            if n.name in joins:
+                parts = self.fetch_args_kwargs_from_env(n)[0][0]
+                seen = [float(part.abs().max()) if part.numel() else 0.0 for part in parts]
+                before = sizes.get(n.name, seen)
+                sizes[n.name] = [max(pair) for pair in zip(before, seen, strict=True)]
+            return super().run_node(n)
+
+    for index in range(min(LOOKED_AT, len(rows))):
+        Look(module).run(*rows[index])
+    spared: set[str] = set()
+    notes = []
+    for name, parts in sizes.items():
+        if len(parts) > 1 and max(parts) > MOST_UNEVEN * min(parts):
+            spared |= {name, *(node.name for node in _after(joins[name]))}
+            reach = " and ".join(f"{size:.3g}" for size in sorted({max(parts), min(parts)}))
+            where = layer(joins[name])
+            notes.append(
+                f"the join of outputs {name!r}{f' in {where}' if where else ''} stays in float32: "
+                f"its parts reach {reach}, and one 8-bit scale would ruin the smaller"
+            )
+    return spared, notes
+
+
+def _ends_the_model(node: Any) -> bool:
+    """Whether it joins tensors that after it are only moved about until they leave the model."""
+    if node.op != "call_function" or ".cat." not in f"{node.target}.":
+        return False
+    return all(
+        user.op == "output"
+        or any(f".{move}" in str(user.target).replace("_copy", "") for move in _MOVES)
+        for user in _after(node)
+    )
+
+
+def _after(node: Any) -> list[Any]:
+    found: dict[Any, None] = {}
+    queue = list(node.users)
+    while queue:
+        each = queue.pop()
+        if each not in found:
+            found[each] = None
+            queue += list(each.users)
+    return list(found)
+
+
+def _sparing(quantizer: Any, names: set[str]) -> Any:
+    """`quantizer`, with its marks taken off the nodes called `names`."""
+    annotate = quantizer.annotate
+
+    def sparing(model: Any) -> Any:
+        model = annotate(model)
+        for node in model.graph.nodes:
+            if node.name in names:
+                node.meta.pop("quantization_annotation", None)
+        return model
+
+    if names:
+        quantizer.annotate = sparing
+    return quantizer
+
+
+# -------------------------------------------------------------------------------------- checks
+
+
+_HEAVY = ("conv", "linear", "matmul", "bmm", "addmm", "mm.")
+
+
+def check(made: Any, title: str) -> list[str]:
+    """Sentences about what stayed in float.
+
+    Raises:
+        ConversionError: nothing was quantized.
+        DataError: a range is not finite.
+    """
+    nodes = [node for node in made.graph_module.graph.nodes if node.op == "call_function"]
+    marks = [node for node in nodes if "quantized_decomposed.quantize" in str(node.target)]
+    if not any("dequantize" in str(node.target) for node in nodes):
+        raise ConversionError(
+            f"{title}'s quantizer finds nothing to quantize in this model",
+            hint="take a float variant: an 8-bit file would be the same one",
+        )
+    for node in marks:
+        numbers = [arg for arg in node.args[1:3] if isinstance(arg, (int, float))]
+        if not all(math.isfinite(number) for number in numbers):
+            where = layer(node.args[0])
+            raise DataError(
+                f"the calibration samples drive {where or node.args[0]} to a number that is not "
+                "finite",
+                hint="look for NaN, infinity or missing normalisation in --calibration",
+            )
+    left = [node for node in nodes if _is_heavy(node) and not _reads_integers(node)]
+    if not left:
+        return []
+    named = list(dict.fromkeys(filter(None, (layer(node) for node in left))))[:6]
+    return [
+        f"{len(left)} of {sum(map(_is_heavy, nodes))} convolutions and products stay in float32: "
+        f"{title}'s quantizer does not take them ({', '.join(named) or left[0].target})"
+    ]
+
+
+def _is_heavy(node: Any) -> bool:
+    kind = str(node.target).removeprefix("aten.")
+    return str(node.target).startswith("aten.") and kind.startswith(_HEAVY)
+
+
+def _reads_integers(node: Any) -> bool:
+    return any("dequantize" in str(arg.target) for arg in node.all_input_nodes)
