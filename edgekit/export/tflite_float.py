@@ -13,6 +13,7 @@ second answer of a stateless model would be wrong. A loop (WHILE) takes its plac
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,9 +23,10 @@ from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
 from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature
-from edgekit.export import flatbuffer
+from edgekit.export import flatbuffer, tflite_transposes
 
 FILE = "model.tflite"
+WAY = "TFLiteConverter, from a frozen function of fixed shapes"
 
 
 class TensorFlowModel(LoadedModel, Protocol):
@@ -44,7 +46,7 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     handle = Model.from_json(model)
     source: TensorFlowModel = resolve(handle.loader)(handle)
     try:
-        content = _converted(source.concrete)
+        content = converted(source.concrete)
     except EdgekitError:
         raise
     except MemoryError:
@@ -52,23 +54,38 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     except Exception as exc:
         raise explained(exc) from exc
     tree = flatbuffer.read(content)
-    _name(tree, source.signature)
+    name(tree, source.signature)
+    result = finished(out, tree, way=WAY, parent=handle.digest, tools=["tensorflow"])
+    del content, tree
+    give_back()
+    return result
+
+
+def finished(
+    out: Path,
+    tree: Any,
+    *,
+    way: str,
+    parent: str,
+    tools: Sequence[str],
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write ``model.tflite``; the result of the step, with what is to be said of transposes."""
     path = out / FILE
     flatbuffer.write(tree, path)
-    made = flatbuffer.signature(tree)
-    del content, tree
-    _give_back()
     return {
         "files": [FILE],
-        "signature": made.to_json(),
-        "way": "TFLiteConverter, from a frozen function of fixed shapes",
-        "parent": handle.digest,
-        "tools": ["tensorflow"],
+        "signature": flatbuffer.signature(tree).to_json(),
+        "way": way,
+        "parent": parent,
+        "tools": list(tools),
+        "notes": [tflite_transposes.note(tree), *notes],
         "sha256": sha256_file(path),
     }
 
 
-def _converted(concrete: Any) -> bytes:
+def converted(concrete: Any) -> bytes:
+    """The flatbuffer of a ``ConcreteFunction`` with fixed shapes, as TFLiteConverter makes it."""
     import tensorflow as tf
 
     # Without `trackable_obj` on purpose: with it the converter goes through a SavedModel.
@@ -76,7 +93,7 @@ def _converted(concrete: Any) -> bytes:
     return content
 
 
-def _name(tree: Any, wanted: Signature) -> None:
+def name(tree: Any, wanted: Signature) -> None:
     """Give the main graph the source's signature; the order of inputs and outputs was kept."""
     graph = tree.subgraphs[0]
     if len(graph.inputs) != len(wanted.inputs) or len(graph.outputs) != len(wanted.outputs):
@@ -93,7 +110,7 @@ def _name(tree: Any, wanted: Signature) -> None:
     )
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Hand what the conversion has freed back to the system: the worker stays while others start.
 
     For MobileNetV2 it is 250 MB of a process of 950 that C's allocator would keep.

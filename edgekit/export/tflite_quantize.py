@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.files import sha256_file
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
-from edgekit.export import flatbuffer, tflite_bias
+from edgekit.export import flatbuffer, tflite_bias, tflite_joins, tflite_transposes
+from edgekit.work.cache import RESULT_FILE
 
 FILE = "model.tflite"
 RANGES = "ranges.json"
@@ -83,8 +85,9 @@ def quantize(
     if wish.needs_calibration:
         refuse_loops(source, wish)
     statistics = None if ranges is None else _statistics(Path(ranges) / RANGES, wish)
+    joins = [] if ranges is None else _uneven_joins(source, Path(ranges) / RANGES, wish)
     try:
-        tool = quantizer.Quantizer(path.read_bytes(), _instructions(wish))
+        tool = quantizer.Quantizer(path.read_bytes(), _instructions(wish, joins))
         made = tool.quantize(
             statistics, enable_progress_bar=False, enable_progress_report=False
         ).quantized_model
@@ -96,13 +99,16 @@ def quantize(
     if changed + _state_dense_version(tree):
         flatbuffer.write(tree, out / FILE)
     check(tree, wish)
+    if wish.io == "float":
+        tflite_joins.check(tree, joins)
     _open(out / FILE, wish)
     return {
         "files": [FILE],
         "signature": _in_order(flatbuffer.signature(tree), flatbuffer.signature(source)).to_json(),
-        "way": WAY,
+        "way": _way(Path(float)),
         "parent": sha256_file(path),
         "tools": ["ai-edge-quantizer", "ai-edge-litert"],
+        "notes": [tflite_transposes.note(tree), *tflite_joins.notes(joins, wish)],
         "sha256": sha256_file(out / FILE),
     }
 
@@ -201,7 +207,7 @@ def _statistics(path: Path, recipe: Recipe) -> dict[str, Any]:
 # -------------------------------------------------------------------------- instructions
 
 
-def _instructions(recipe: Recipe) -> Any:
+def _instructions(recipe: Recipe, joins: Sequence[tflite_joins.Join]) -> Any:
     """What ai-edge-quantizer is told, as its recipe of regular expressions and operations."""
     from ai_edge_quantizer import algorithm_manager, qtyping
     from ai_edge_quantizer import recipe as recipes
@@ -242,7 +248,29 @@ def _instructions(recipe: Recipe) -> Any:
                 op_config=None,
                 algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
             )
+        for name in {name for join in joins for name in join.operators}:
+            manager.add_quantization_config(
+                regex=f"^{re.escape(name)};?$",  # the names of an operator's outputs, each with ;
+                operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+                op_config=None,
+                algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
+            )
     return manager.get_quantization_recipe()
+
+
+def _way(folder: Path) -> str:
+    """How the float file in a step's folder was made, and what comes after that."""
+    kept = folder / RESULT_FILE
+    if not kept.exists():  # a file that no step has made
+        return WAY
+    return f"{json.loads(kept.read_text(encoding='utf-8'))['way']}, then {WAY}"
+
+
+def _uneven_joins(tree: Any, path: Path, recipe: Recipe) -> list[tflite_joins.Join]:
+    """16 bits have room for a join of uneven parts, 8 have not."""
+    if recipe.quantization != "int8":
+        return []
+    return tflite_joins.uneven(tree, json.loads(path.read_text(encoding="utf-8")))
 
 
 # -------------------------------------------------------------------------------- checks

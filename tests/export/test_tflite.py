@@ -189,7 +189,7 @@ def test_the_parent_is_named(keras3: Path, tmp_path: Path, pool: Pool, cache: Ca
 
     assert base.result["parent"] == model.digest
     assert made.result["parent"] == sha256_file(file_of(base))
-    assert made.result["way"] == "ai-edge-quantizer"
+    assert made.result["way"] == f"{base.result['way']}, then ai-edge-quantizer"
 
 
 # ------------------------------------------------------------------------ other models
