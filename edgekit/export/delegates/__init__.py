@@ -18,6 +18,7 @@ DELEGATES: Registry = Registry(
         "executorch/openvino": "edgekit.export.delegates.executorch_openvino:OpenVinoDelegate",
         "executorch/ethos-u": "edgekit.export.delegates.executorch_ethos_u:EthosUDelegate",
         "executorch/qnn": "edgekit.export.delegates.executorch_qnn:QnnDelegate",
+        "tflite/xnnpack": "edgekit.export.delegates.tflite_xnnpack:XnnpackDelegate",
         "onnx/cpu": "edgekit.export.delegates.onnx_cpu:CpuDelegate",
         "onnx/tensorrt": "edgekit.export.delegates.tensorrt:TensorrtDelegate",
     },

@@ -1,0 +1,23 @@
+"""XNNPACK in LiteRT: Arm and x86 CPUs, the usual way of a ``.tflite``.
+
+    # variants
+    float32  float16  dynamic  int8  int8-io  int16x8
+
+Nothing is compiled: LiteRT and tflite-runtime hand XNNPACK what it takes when they load the file,
+and keep the rest on kernels of their own. What it took is asked for after the conversion. float16
+are weights; the arithmetic is float32.
+https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/README.md
+"""
+
+from __future__ import annotations
+
+from edgekit.export.delegates.tflite_base import TFLiteDelegate
+
+
+class XnnpackDelegate(TFLiteDelegate):
+    """The CPU by XNNPACK."""
+
+    name = "xnnpack"
+    title = "XNNPACK"
+    quantizations = ("none", "float16", "dynamic-int8", "int8", "int16x8", "original")
+    runs_here = True
