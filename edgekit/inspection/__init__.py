@@ -10,5 +10,6 @@ INSPECTORS = Registry(
         "tflite": "edgekit.inspection.tflite:TFLiteInspector",
         "executorch": "edgekit.inspection.executorch:ExecuTorchInspector",
         "pt2": "edgekit.inspection.pt2:Pt2Inspector",
+        "onnx": "edgekit.inspection.onnx:OnnxInspector",
     },
 )

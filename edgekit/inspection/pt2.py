@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ from edgekit.work.steps import Step
 
 JSON_LIMIT_BYTES = 512 * 2**20
 CHUNK_BYTES = 2**24
+WORTH_A_WORD_BYTES = 1000
+# A size that is open, not one that is computed from such: ``Symbol('s37', integer=True)``.
+_SYMBOL = re.compile(r"(?:Symbol\(')?(\w+)(?:'[^()]*\))?$")
 DEEPEST_GRAPH = 16
 _TYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32",
@@ -103,6 +107,7 @@ class _Found:
     open_sizes: dict[str, int] = field(default_factory=dict)
     quantized: bool = False
     branches: bool = False
+    used: set[str] = field(default_factory=set)
 
 
 class _Archive:
@@ -121,7 +126,7 @@ class _Archive:
         constants = _constants(signature)
         found.quantized = any("quantize" in node["target"] for node in graph["nodes"])
         _walk(graph, constants, found, 0)
-        weights, notes = self._weights(graph, constants)
+        weights, notes = self._weights(graph, _used(signature, found.used), constants & found.used)
         if found.open_sizes:
             sizes = ", ".join(f"{name} = {size}" for name, size in found.open_sizes.items())
             notes.append(f"open sizes are counted as the example has them: {sizes}")
@@ -167,8 +172,13 @@ class _Archive:
             raise DamagedError(f"its {name} would unfold to {readable_bytes(size)}")
         return json.loads(self.archive.read(name))
 
-    def _weights(self, graph: Any, constants: set[str]) -> tuple[Weights, list[str]]:
-        weights, notes, listed = Weights(), [], False
+    def _weights(
+        self, graph: Any, used: set[str], constants: set[str]
+    ) -> tuple[Weights, list[str]]:
+        """Of those that the graph reads: `used` are the user's names, `constants` the graph's."""
+        weights, listed = Weights(), False
+        notes: list[str] = []
+        idle = 0
         names = set(self.archive.namelist())
         for folder, config in (("weights", "model_weights"), ("constants", "model_constants")):
             list_name = f"{self.root}data/{folder}/{config}_config.json"
@@ -176,8 +186,11 @@ class _Archive:
                 continue
             listed = True
             done: set[str] = set()
-            for entry in self._json(list_name)["config"].values():
+            for name, entry in self._json(list_name)["config"].items():
                 meta, file = entry.get("tensor_meta"), str(entry.get("path_name"))
+                if name not in used:
+                    idle += self.archive.getinfo(f"{self.root}data/{folder}/{file}").file_size
+                    continue
                 if meta is None or file in done:  # an object, or weights that layers share
                     continue
                 done.add(file)
@@ -189,6 +202,8 @@ class _Archive:
                 dtype, size = _dtype(meta), math.prod(_sizes(meta))
                 if _is_weight(dtype, meta):
                     weights.add(dtype, size, size * packed_bits(dtype) // 8, 0)
+        if idle >= WORTH_A_WORD_BYTES:
+            notes.append(f"{readable_bytes(idle)} of its weights are used by nothing")
         return weights, notes
 
     def _weight(
@@ -252,6 +267,16 @@ def _constants(signature: Any) -> set[str]:
     return found
 
 
+def _used(signature: Any, names: set[str]) -> set[str]:
+    """The user's names of the parameters, buffers and constants that the graph calls `names`."""
+    found = set()
+    for spec in signature["input_specs"]:
+        for kind in ("parameter", "buffer", "tensor_constant"):
+            if kind in spec and spec[kind]["arg"]["name"] in names:
+                found.add(spec[kind][f"{kind}_name"])
+    return found
+
+
 def _walk(graph: Any, constants: set[str], found: _Found, depth: int) -> None:
     if depth > DEEPEST_GRAPH:
         raise DamagedError("its graphs hold each other without end")
@@ -263,6 +288,7 @@ def _walk(graph: Any, constants: set[str], found: _Found, depth: int) -> None:
         for each in inner:  # of torch.cond and its like
             found.branches = True
             _walk(each, set(), found, depth + 1)
+        found.used.update(name for given in node["inputs"] for name in _names(given["arg"]))
         outputs = [name for given in node["outputs"] for name in _names(given)]
         is_free = any(aten.bare(target) == free for free in _FREE)
         if inner or is_free or not outputs or not str(node["target"]).startswith("torch.ops."):
@@ -362,8 +388,9 @@ def _sizes(meta: Any, found: _Found | None = None) -> tuple[int, ...]:
         expression = size["as_expr"]
         hint = (expression.get("hint") or {}).get("as_int")
         sizes.append(1 if hint is None else int(hint))
-        if found is not None and str(expression["expr_str"]).isidentifier():
-            found.open_sizes[str(expression["expr_str"])] = sizes[-1]
+        symbol = _SYMBOL.match(str(expression["expr_str"]))
+        if found is not None and symbol:
+            found.open_sizes[symbol[1]] = sizes[-1]
     return tuple(sizes)
 
 
