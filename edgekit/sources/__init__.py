@@ -9,5 +9,6 @@ SOURCES = Registry(
     {
         "keras": "edgekit.sources.keras:KerasSource",
         "onnx": "edgekit.sources.onnx:ONNXSource",
+        "torch": "edgekit.sources.torch:TorchSource",
     },
 )

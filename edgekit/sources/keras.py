@@ -3,6 +3,7 @@
     edgekit convert model.keras --for raspberry-pi-5
     edgekit convert exported/ --for raspberry-pi-5
     edgekit convert my_package.models:build --for raspberry-pi-5
+    edgekit convert keras:my_package.models:build --for raspberry-pi-5
 
 Keras 3 and Keras 2 (tf_keras) files are told apart by what they say of themselves. See
 https://keras.io/api/models/model_saving_apis/.
@@ -10,13 +11,13 @@ https://keras.io/api/models/model_saving_apis/.
 
 from __future__ import annotations
 
-import re
 import uuid
 from pathlib import Path
 
 from edgekit.core.errors import ModelError, UntrustedModelError, UsageError
 from edgekit.core.files import sha256_path
 from edgekit.core.model import Model, ModelOptions
+from edgekit.sources.functions import framework_of, function_in
 from edgekit.sources.keras_files import Kind, examine
 from edgekit.work.steps import Step
 
@@ -28,7 +29,6 @@ TOOLS: dict[str, tuple[str, ...]] = {
     "savedmodel": ("tensorflow",),
     "function": ("tensorflow", "keras", "tf-keras"),
 }
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
@@ -37,8 +37,8 @@ class KerasSource:
 
     def accepts(self, reference: str) -> bool:
         """Whether `reference` looks like one of Keras' things: by its name or its first bytes."""
-        if _is_function(reference):
-            return True
+        if function_in(reference):
+            return framework_of(reference) == "keras"
         path = Path(reference)
         return path.suffix.lower() in _SUFFIXES or (path / "saved_model.pb").exists()
 
@@ -49,10 +49,10 @@ class KerasSource:
                 "--weights goes with a function that makes a PyTorch model",
                 hint="save architecture and weights together with model.save('model.keras')",
             )
-        if _is_function(reference):
+        if function := function_in(reference):
             return Model(
-                name=reference.rpartition(":")[2].rpartition(".")[2],
-                reference=reference,
+                name=function.rpartition(":")[2].rpartition(".")[2],
+                reference=function,
                 path="",
                 framework="keras",
                 kind="function",
@@ -111,10 +111,6 @@ def _handle(path: Path, reference: str, kind: Kind, options: ModelOptions) -> Mo
         worker=WORKER,
         **dict(options),
     )
-
-
-def _is_function(reference: str) -> bool:
-    return _FUNCTION.fullmatch(reference) is not None and not Path(reference).exists()
 
 
 def _listed(names: tuple[str, ...]) -> str:
