@@ -28,8 +28,18 @@ from edgekit.work.steps import Progress
 
 if TYPE_CHECKING:
     from edgekit.bundles import Bundle, Manifest
+    from edgekit.jobs.doctor import Finding
 
-__all__ = ["bundle", "convert", "inspect", "load_build", "profile", "report", "verify_bundle"]
+__all__ = [
+    "bundle",
+    "convert",
+    "doctor",
+    "inspect",
+    "load_build",
+    "profile",
+    "report",
+    "verify_bundle",
+]
 
 
 def _silent(*_: object) -> None:
@@ -75,7 +85,7 @@ def convert(
         raw_pixels: the artifact takes uint8 pixels; the normalisation moves into it.
         weights: a state_dict for the PyTorch model that a function makes.
         output: the build's folder; ``<model>-<board>.build`` if not given.
-        progress: called with each step and "start", "done", "cached" or "failed".
+        progress: called with each step and what happens to it, see `edgekit.work.steps.Progress`.
 
     Raises:
         RejectedError: a named variant, or every variant, cannot be used; the build is kept.
@@ -214,3 +224,10 @@ def verify_bundle(bundle: str | Path, *, digest: str = "") -> Manifest:
     manifest = check(Path(bundle), digest=digest).manifest
     assert manifest is not None  # it raises otherwise
     return manifest
+
+
+def doctor() -> list[Finding]:
+    """What this computer can convert with and run, what is missing and how to get it."""
+    from edgekit.jobs.doctor import examine
+
+    return examine()

@@ -95,6 +95,8 @@ class StepProgress(_Live):
                 self._running[step.title] = time.monotonic()
             elif event == "cached":
                 self._cached += 1
+            elif event == "skipped":
+                return
             else:
                 took = time.monotonic() - self._running.pop(step.title, time.monotonic())
                 self._done += event == "done"

@@ -101,7 +101,9 @@ class Done:
 
 
 Outcome = Done | EdgekitError
-Progress = Callable[[Step, str], None]  # "start", "done", "cached", "failed" or "otherwise"
+# Told a step and "start", "done", "cached", "failed", "skipped" (what it needs has failed) or
+# "otherwise" (its other way is taken).
+Progress = Callable[[Step, str], None]
 
 _COSTS = "costs"  # in a kept result: what it and each step that it needs have cost, by key
 _FAILED = "failed"  # in a kept result: the error of a step that has another way
@@ -247,7 +249,7 @@ class _Run:
                 if failed is not None:
                     del self.todo[key]
                     self.outcomes[key] = failed
-                    self.progress(step, "failed")
+                    self.progress(step, "skipped")
                     submitted = True
                 elif all(needs):
                     del self.todo[key]
