@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekit.api import bundle, convert, inspect, load_build, profile, report, verify_bundle
+    from edgekit.api import (
+        bundle,
+        convert,
+        doctor,
+        inspect,
+        load_build,
+        profile,
+        report,
+        verify_bundle,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "bundle",
     "convert",
+    "doctor",
     "inspect",
     "load_build",
     "profile",

@@ -24,6 +24,10 @@ COMMANDS = {
     "verify": ("edgekit.cli.verify:command", "Check that a bundle is what its manifest says."),
     "inspect": ("edgekit.cli.inspect:command", "Show what is in a model file."),
     "devices": ("edgekit.cli.devices:command", "List the kinds of board that can be targeted."),
+    "doctor": (
+        "edgekit.cli.doctor:command",
+        "Say which converters, runtimes and compilers are here, and how to get the others.",
+    ),
     "toolchain": (
         "edgekit.cli.toolchain:command",
         "Add or remove a toolchain that needs an environment of its own.",

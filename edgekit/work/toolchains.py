@@ -85,7 +85,7 @@ TOOLCHAINS = {
             name="executorch-ethos-u",
             title="ExecuTorch for Arm's Ethos-U",
             page="https://docs.pytorch.org/executorch/stable/backends-arm-ethos-u.html",
-            size_bytes=1_700_000_000,
+            size_bytes=1_720_000_000,
             minutes=3,
         ),
     )
