@@ -156,7 +156,8 @@ def _example(spec: TensorSpec) -> Any:
 def _traced(module: Any, example: tuple[Any, ...]) -> Any:
     import torch
 
-    module.eval()
+    if not isinstance(module, torch.fx.GraphModule):  # a program's module refuses eval()
+        module.eval()
     try:
         with torch.no_grad():
             return torch.export.export(module, example, strict=False)
