@@ -38,31 +38,42 @@ class Join:
 def uneven(tree: Any, ranges: Mapping[str, Sequence[float]]) -> list[Join]:
     """The outputs of the main graph that join uneven parts; `ranges` are calibrated, by tensor."""
     graph = tree.subgraphs[0]
-    described = list(flatbuffer.operators_of(tree, graph))
-    made_by = {int(out): at for at, op in enumerate(graph.operators) for out in op.outputs}
     names = {int(entry.tensorIndex): _text(entry.name) for entry in tree.signatureDefs[0].outputs}
+    walk = _Walk(tree, graph)
     found = []
     for output in map(int, graph.outputs):
-        operators: list[str] = []
-        widths: list[float] = []
-        joined = False
-        queue = [output]
-        while queue:
-            index = queue.pop()
-            at = made_by.get(index)
-            kind = described[at].name if at is not None else ""
-            if at is not None and (kind in _MOVES or kind == "CONCATENATION"):
-                joined = joined or kind == "CONCATENATION"
-                operators.append(_text(graph.tensors[index].name))
-                sources = graph.operators[at].inputs
-                queue.extend(int(each) for each in (sources if kind not in _MOVES else sources[:1]))
-                continue
-            low, high = ranges.get(_text(graph.tensors[index].name), (0.0, 0.0))
-            if high > low:
-                widths.append(max(high, 0.0) - min(low, 0.0))
-        if joined and widths and max(widths) > MOST_UNEVEN * min(widths):
+        operators, parts = walk.back_from(output)
+        spans = [ranges[part] for part in parts if part in ranges]
+        widths = [max(high, 0.0) - min(low, 0.0) for low, high in spans if high > low]
+        if operators and widths and max(widths) > MOST_UNEVEN * min(widths):
             found.append(Join(names[output], tuple(operators), min(widths), max(widths)))
     return found
+
+
+class _Walk:
+    """From an output back to the parts that it is joined from."""
+
+    def __init__(self, tree: Any, graph: Any) -> None:
+        self._graph = graph
+        self._kinds = [each.name for each in flatbuffer.operators_of(tree, graph)]
+        self._made_by = {
+            int(out): at for at, op in enumerate(graph.operators) for out in op.outputs
+        }
+
+    def back_from(self, index: int) -> tuple[list[str], list[str]]:
+        """Names of what the joining operators and those after them give, and of the parts."""
+        at = self._made_by.get(index)
+        kind = "" if at is None else self._kinds[at]
+        name = _text(self._graph.tensors[index].name)
+        if at is None or (kind not in _MOVES and kind != "CONCATENATION"):
+            return [], [name]
+        sources = [int(each) for each in self._graph.operators[at].inputs]
+        if kind in _MOVES:
+            operators, parts = self.back_from(sources[0])
+            return ([*operators, name] if operators else []), parts
+        before = [self.back_from(source) for source in sources]
+        operators = [each for pair in before for each in pair[0]]
+        return [*operators, name], [each for pair in before for each in pair[1]]
 
 
 def check(tree: Any, joins: Sequence[Join]) -> None:

@@ -20,6 +20,7 @@ What it does by itself and what is done about it:
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -291,8 +292,11 @@ def _rebuilt(graph: Any, ranked: set[str], channels_first: set[str]) -> Any:
             np.save(SAMPLES, images)
             # Without this file it looks for one by itself when it fails, for minutes.
             Path("none.json").write_text('{"operations": []}', encoding="utf-8")
+            said = io.StringIO()
             try:
-                return onnx2tf.convert(
+                return _call(
+                    said,
+                    onnx2tf.convert,
                     input_onnx_file_path="model.onnx",
                     output_folder_path="made",
                     keep_ncw_or_nchw_or_ncdhw_input_names=sorted(channels_first) or None,
@@ -306,7 +310,16 @@ def _rebuilt(graph: Any, ranked: set[str], channels_first: set[str]) -> Any:
             except (EdgekitError, MemoryError):
                 raise
             except (Exception, SystemExit) as exc:
-                raise refused(exc, graph) from exc
+                raise refused(exc, graph, said.getvalue()) from exc
+
+
+def _call(said: io.StringIO, function: Any, **arguments: Any) -> Any:
+    """Call it, with what it prints in `said` and in the log."""
+    try:
+        with contextlib.redirect_stdout(said):
+            return function(**arguments)
+    finally:
+        sys.stderr.write(said.getvalue())
 
 
 @contextlib.contextmanager
@@ -351,18 +364,30 @@ def _contained() -> Iterator[None]:
 
 
 _NO_OPERATOR = re.compile(r"No module named 'onnx2tf\.ops\.(\w+)'")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def refused(exc: BaseException, graph: Any) -> ConversionError:
-    """onnx2tf's failure as one line that names the node, and the layer that is in its name."""
-    label = getattr(exc, "onnx_op_name", None)
+def refused(exc: BaseException, graph: Any, said: str = "") -> ConversionError:
+    """onnx2tf's failure as one line that names the node, and the layer that it came from.
+
+    Where it ends the process, the reason is only in what it has printed before.
+    """
+    lines = [line.strip() for line in _COLOUR.sub("", said).splitlines()]
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    named = [
+        line.rpartition("onnx_op_name:")[2].strip() for line in lines if "onnx_op_name:" in line
+    ]
+    label = getattr(exc, "onnx_op_name", None) or (named[-1] if named else None)
     node = next((each for each in graph.graph.node if each.name == label), None)
     missing = _NO_OPERATOR.search(str(exc))
     layer = _layer(node)
     if missing is not None:
         return ConversionError(f"onnx2tf has no operator {missing[1]}{layer}")
     where = f" at {node.op_type} {label!r}{layer}" if node is not None else ""
-    return ConversionError(f"onnx2tf failed{where}: {_line(exc)}")
+    words = _line(exc)
+    if isinstance(exc, SystemExit) and errors:
+        words = next((line for line in errors if "trace log" not in line), errors[0])[7:207]
+    return ConversionError(f"onnx2tf failed{where}: {words}")
 
 
 def _layer(node: Any) -> str:

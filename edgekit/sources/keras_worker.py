@@ -9,14 +9,20 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.errors import EdgekitError, ModelError, UntrustedModelError, WorkerError
+from edgekit.core.errors import (
+    EdgekitError,
+    ModelError,
+    UntrustedModelError,
+    UsageError,
+    WorkerError,
+)
 from edgekit.core.files import sha256_file, sha256_path
-from edgekit.core.model import Model
+from edgekit.core.model import InputForm, Model
 from edgekit.core.registry import resolve_own
 from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.sources.keras_files import refuse_other_files
@@ -165,6 +171,7 @@ class KerasModel:
         names = _unique([_layer_name(tensor) for tensor in inputs])
         given = [(tuple(tensor.shape), tf.as_dtype(tensor.dtype).name) for tensor in inputs]
         specs = _fixed(model, [(name, *spec) for name, spec in zip(names, given, strict=True)])
+        specs, self._fronts = _in_forms(model, names, specs)
         self._input_specs = specs
         with _translated(model.reference):
             self.concrete = _trace(self._call, specs)
@@ -174,7 +181,8 @@ class KerasModel:
     def _call(self, *tensors: Any) -> list[Any]:
         import tensorflow as tf
 
-        packed = tf.nest.pack_sequence_as(self._input_struct, tensors)
+        taken = [front(tensor) for front, tensor in zip(self._fronts, tensors, strict=True)]
+        packed = tf.nest.pack_sequence_as(self._input_struct, taken)
         answer = self._live(packed, training=False)
         return [tf.convert_to_tensor(tensor) for tensor in tf.nest.flatten(answer)]
 
@@ -210,7 +218,8 @@ class SavedModel:
         _, given = self._function.structured_input_signature
         self._names = sorted(given)
         open_specs = [(n, _shape(given[n]), given[n].dtype.name) for n in self._names]
-        self._input_specs = _fixed(model, open_specs)
+        specs = _fixed(model, open_specs)
+        self._input_specs, self._fronts = _in_forms(model, self._names, specs)
         self._output_names = sorted(self._function.structured_outputs)
         self._takes_batches = all(shape[0] is None for _, shape, _ in open_specs if shape)
         with _translated(model.reference):
@@ -220,7 +229,8 @@ class SavedModel:
         )
 
     def _call(self, *tensors: Any) -> list[Any]:
-        answer = self._function(**dict(zip(self._names, tensors, strict=True)))
+        taken = [front(tensor) for front, tensor in zip(self._fronts, tensors, strict=True)]
+        answer = self._function(**dict(zip(self._names, taken, strict=True)))
         return [answer[name] for name in self._output_names]
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,6 +326,11 @@ def _fixed(model: Model, inputs: Sequence[tuple[str, tuple[int | None, ...], str
     """
     import tensorflow as tf
 
+    if model.dims:
+        raise UsageError(
+            f"--dim {min(model.dims)}: the open dimensions of a Keras model have no names",
+            hint=f"give the whole size of the input, for example --shape {inputs[0][0]}=1,96,96,3",
+        )
     unknown = sorted(set(model.shapes) - {name for name, _, _ in inputs})
     if unknown:
         raise ModelError(
@@ -375,6 +390,99 @@ def _signature(
             for name, tensor in zip(output_names, concrete.outputs, strict=True)
         ),
     )
+
+
+# -------------------------------------------------------------------------------- forms
+
+
+def _in_forms(
+    model: Model, names: Sequence[str], specs: Sequence[Any]
+) -> tuple[list[Any], list[Callable[[Any], Any]]]:
+    """The specs of the inputs in the user's forms, and what turns each into the model's own.
+
+    Raises:
+        UsageError: a form that an input cannot take.
+    """
+    unknown = sorted(set(model.forms) - {"", *names})
+    if unknown:
+        raise UsageError(
+            f"{model.reference!r} has no input called {unknown[0]!r}; "
+            f"its inputs: {', '.join(names)}"
+        )
+    pairs = [
+        _in_form(name, spec, model.form(name, len(spec.shape)))
+        for name, spec in zip(names, specs, strict=True)
+    ]
+    return [spec for spec, _ in pairs], [front for _, front in pairs]
+
+
+def _in_form(name: str, spec: Any, form: InputForm | None) -> tuple[Any, Callable[[Any], Any]]:
+    import numpy as np
+    import tensorflow as tf
+
+    if form is None:
+        return spec, lambda tensor: tensor
+    shape = [int(size) for size in spec.shape]
+    if form.layout and len(shape) != 4:
+        raise UsageError(
+            f"input {name!r} has {len(shape)} dimensions; a layout goes with images, "
+            "which have four"
+        )
+    own = _layout(shape)
+    outside = form.layout or own
+    turned = len(shape) == 4 and outside != own
+    if turned:
+        order = [0, 3, 1, 2] if outside == "nchw" else [0, 2, 3, 1]
+        shape = [shape[axis] for axis in order]
+    channel = 1 if len(shape) == 4 and outside == "nchw" else len(shape) - 1
+    _check_numbers(name, spec.dtype, shape, channel, form)
+
+    def along(numbers: tuple[float, ...]) -> Any:
+        sizes = [1] * len(shape)
+        if len(numbers) > 1:
+            sizes[channel] = len(numbers)
+        return np.array(numbers, dtype=np.float32).reshape(sizes)
+
+    def front(tensor: Any) -> Any:
+        if form.mean or form.std:
+            tensor = tf.cast(tensor, tf.float32)
+        if form.mean:
+            tensor = tensor - along(form.mean)
+        if form.std:
+            tensor = tensor / along(form.std)
+        tensor = tf.cast(tensor, spec.dtype)
+        if turned:
+            tensor = tf.transpose(tensor, [0, 2, 3, 1] if own == "nhwc" else [0, 3, 1, 2])
+        return tensor
+
+    outer = tf.uint8 if form.dtype == "uint8" else spec.dtype
+    return tf.TensorSpec(shape, outer, name=spec.name), front
+
+
+def _layout(shape: Sequence[int]) -> str:
+    """Of an image input: Keras' own is NHWC; one with its few channels first is NCHW."""
+    few = (1, 3, 4)
+    is_first = len(shape) == 4 and shape[1] in few and shape[3] not in few
+    return "nchw" if is_first else "nhwc"
+
+
+def _check_numbers(
+    name: str, dtype: Any, shape: Sequence[int], channel: int, form: InputForm
+) -> None:
+    if (form.mean or form.std or form.dtype) and not dtype.is_floating:
+        raise UsageError(
+            f"input {name!r} takes {dtype.name}, not real numbers: it cannot take raw pixels, a "
+            "mean or a standard deviation"
+        )
+    for what, numbers in (("mean", form.mean), ("standard deviation", form.std)):
+        channels = shape[channel] if shape else 0
+        if len(numbers) > 1 and len(numbers) != channels:
+            raise UsageError(
+                f"input {name!r} has {channels} channels; {len(numbers)} numbers are given for the "
+                f"{what}"
+            )
+    if 0 in form.std:
+        raise UsageError(f"input {name!r}: a standard deviation of 0 cannot be divided by")
 
 
 def _words_of(shape: Sequence[int | None]) -> str:
