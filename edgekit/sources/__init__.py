@@ -10,5 +10,6 @@ SOURCES = Registry(
         "keras": "edgekit.sources.keras:KerasSource",
         "onnx": "edgekit.sources.onnx:ONNXSource",
         "torch": "edgekit.sources.torch:TorchSource",
+        "tflite": "edgekit.sources.tflite:TFLiteSource",
     },
 )
