@@ -53,9 +53,12 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
 def simplify(out: Path, *, exported: str) -> dict[str, Any]:
     """Make ``model.onnx`` from what another exporter wrote; see `convert`."""
     import onnx
+    import onnx.inliner
 
     made = json.loads((Path(exported) / RESULT_FILE).read_text(encoding="utf-8"))
     proto = onnx.load(Path(exported) / made["files"][0])
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto)
     wanted = Signature.from_json(made["signature"])
     tools = [*made["tools"], *TOOLS]
     return finish(out, proto, wanted, made["way"], made["parent"], tools)
@@ -202,19 +205,7 @@ def _name_borders(proto: Any, wanted: Signature) -> None:
         while fresh in taken:
             fresh += "_"
         changed[name] = fresh
-    _rename(graph, changed)
-
-
-def _rename(graph: Any, names: dict[str, str]) -> None:
-    for node in graph.node:
-        for part in (node.input, node.output):
-            for index, name in enumerate(part):
-                part[index] = names.get(name, name)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _rename(inner, names)
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = names.get(value.name, value.name)
+    onnx_graph.rename(graph, changed)
 
 
 def _modern(proto: Any, notes: list[str]) -> Any:

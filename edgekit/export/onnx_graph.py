@@ -132,6 +132,19 @@ def name_nodes(proto: Any) -> None:
         node.name = name
 
 
+def rename(graph: Any, names: Mapping[str, str]) -> None:
+    """Give tensors other names wherever they stand, in inner graphs too."""
+    for node in graph.node:
+        for part in (node.input, node.output):
+            for index, name in enumerate(part):
+                part[index] = names.get(name, name)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                rename(inner, names)
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = names.get(value.name, value.name)
+
+
 def sort(proto: Any) -> None:
     """Put every node after those whose results it reads; otherwise the order stays."""
     graph = proto.graph

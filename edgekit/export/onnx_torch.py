@@ -1,10 +1,11 @@
 """A program of torch.export → ``.onnx``, by torch's own exporter.
 
-https://docs.pytorch.org/docs/stable/onnx_export.html
+https://docs.pytorch.org/docs/stable/onnx_export.html. Runs in the worker of torch.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 from edgekit.core.errors import ConversionError, EdgekitError
 from edgekit.core.files import sha256_file
 from edgekit.core.tensor import Signature
+from edgekit.export import onnx_graph
+from edgekit.export.onnx_graph import FILE
 from edgekit.work.cache import RESULT_FILE
 
-FILE = "model.onnx"
 # Taken by ONNX Runtime from 1.14, by TensorRT from 10.0, and by onnx2tf.
 OPSET = 18
 
@@ -47,8 +49,10 @@ def export(out: Path, *, program: str) -> dict[str, Any]:
         raise _explained(exc, exported) from exc
     if made is None:
         raise ConversionError("torch.onnx.export gave nothing")
+    proto = made.model_proto
+    _name_by_layers(proto)
     try:
-        (out / FILE).write_bytes(made.model_proto.SerializeToString())
+        (out / FILE).write_bytes(proto.SerializeToString())
     except ValueError as exc:  # protobuf: more than 2 GB
         raise ConversionError(
             f"the model does not fit into one ONNX file: {str(exc)[:200]}"
@@ -61,6 +65,34 @@ def export(out: Path, *, program: str) -> dict[str, Any]:
         "tools": sorted({*before["tools"], "torch", "onnxscript", "onnx"}),
         "sha256": sha256_file(out / FILE),
     }
+
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def _name_by_layers(proto: Any) -> None:
+    """Put the user's layer in front of names: ``features.0.1/getitem``.
+
+    The exporter keeps it in metadata, which simplifiers drop, beside paths of the user's computer.
+    """
+    graph = proto.graph
+    outside = {value.name for value in (*graph.input, *graph.output)}
+    changed: dict[str, str] = {}
+    for node in graph.node:
+        scopes = [entry.value for entry in node.metadata_props if entry.key == _SCOPES]
+        path = ast.literal_eval(scopes[0])[:-1] if scopes else []
+        layer = next((part for part in reversed(path) if part), "")
+        if layer:
+            node.name = f"{layer}/{node.name or node.op_type}"
+            names = (name for name in node.output if name and name not in outside)
+            changed.update({name: f"{layer}/{name}" for name in names})
+        del node.metadata_props[:]
+    onnx_graph.rename(graph, changed)
+    for value in graph.value_info:
+        del value.metadata_props[:]
+    for tensor in graph.initializer:
+        del tensor.metadata_props[:]
+    del graph.metadata_props[:], proto.metadata_props[:]
 
 
 _OPERATOR = re.compile(r"(?:op=|<OpOverload\(op=)'(\w+)\.(\w+)'|\b(aten)[.:]+(\w+)")
@@ -90,12 +122,20 @@ def _explained(exc: BaseException, program: Any) -> ConversionError:
 
 def _place(program: Any, operator: str) -> str:
     """The user's layer and line of the first node with that operator, as far as it is kept."""
-    for node in program.graph.nodes:
-        if not str(node.target).startswith(operator):
-            continue
-        layers = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
-        lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-        parts = [f"layer {layers[-1]}"] if layers else []
-        parts += [f"{Path(lines[-1][0]).name}:{lines[-1][1]}"] if lines else []
-        return ", ".join(parts)
-    return ""
+    found = _first(program.graph, operator)
+    if found is None:
+        try:  # the exporter has taken operators apart before it failed
+            found = _first(program.run_decompositions().graph, operator)
+        except Exception:  # noqa: BLE001 - the place is an extra; the error is told without it
+            return ""
+    if found is None:
+        return ""
+    layers = [path for path, _ in (found.meta.get("nn_module_stack") or {}).values()]
+    lines = re.findall(r'File "([^"]+)", line (\d+)', found.meta.get("stack_trace") or "")
+    parts = [f"layer {layers[-1]}"] if layers and layers[-1] else []
+    parts += [f"{Path(lines[-1][0]).name}:{lines[-1][1]}"] if lines else []
+    return ", ".join(parts)
+
+
+def _first(graph: Any, operator: str) -> Any:
+    return next((node for node in graph.nodes if str(node.target).startswith(operator)), None)
