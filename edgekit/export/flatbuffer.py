@@ -129,7 +129,7 @@ def operators(model: Any) -> Iterator[Operator]:
 
 def operators_of(model: Any, graph: Any) -> Iterator[Operator]:
     """The operators of one subgraph, in the order of its list."""
-    names = _operator_names(model)
+    names = operator_names(model)
     for operator in graph.operators:
         ins = [graph.tensors[index] for index in operator.inputs if index >= 0]
         outs = [graph.tensors[index] for index in operator.outputs if index >= 0]
@@ -147,7 +147,8 @@ def operators_of(model: Any, graph: Any) -> Iterator[Operator]:
         )
 
 
-def _operator_names(model: Any) -> list[str]:
+def operator_names(model: Any) -> list[str]:
+    """By operator code: the schema's name, or that of a custom operator."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     return [

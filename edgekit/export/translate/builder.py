@@ -13,6 +13,10 @@ Tensor = torch.Tensor
 _RESERVED = frozenset(dir(torch.nn.Module()))
 
 
+class Refusal(Exception):
+    """An attribute or an input of an operator has no faithful translation; says which."""
+
+
 @dataclass(eq=False)
 class Value:
     """What flows between operators.
@@ -24,6 +28,7 @@ class Value:
         channels_first: the last axis of the file's layout stands at 1 here (TFLite only).
         other: the same value in the other layout, once it was needed.
         origin: what made it, where a later operator may be joined with it.
+        alias: the value that holds the elements, if this one only names their layout otherwise.
     """
 
     tensor: Tensor
@@ -32,6 +37,7 @@ class Value:
     channels_first: bool = False
     other: Value | None = None
     origin: tuple[Any, ...] = ()
+    alias: Value | None = None
 
     @property
     def shape(self) -> list[int]:
@@ -137,7 +143,7 @@ class Builder:
                 "weight" for the second argument and "bias" for the third.
         """
         wrapped = [
-            Value(given, True) if isinstance(given, Tensor) else given for given in arguments
+            Value(given, True) if isinstance(given, Tensor) else _held(given) for given in arguments
         ]
         values = [given for given in wrapped if isinstance(given, Value)]
         known = all(value.constant for value in values)
@@ -157,6 +163,7 @@ class Builder:
     def module(self, outputs: Sequence[Value]) -> Translated:
         """What computes `outputs`, without the calls that none of them needs."""
         # An output that is constant or an input is given as a copy: programs return what they made.
+        outputs = [_held(value) for value in outputs]
         held = {id(value) for value in self._inputs}
         outputs = [
             self._copy(value) if value.constant or id(value) in held else value for value in outputs
@@ -224,6 +231,10 @@ def scalar(value: Value | None) -> Any:
     if value is None or not value.constant or value.tensor.numel() != 1:
         return None
     return value.tensor.item()
+
+
+def _held(given: Any) -> Any:
+    return given.alias if isinstance(given, Value) and given.alias is not None else given
 
 
 def _named(at: int, given: Any, names: Sequence[str]) -> Any:

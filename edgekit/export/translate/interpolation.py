@@ -9,6 +9,7 @@ import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 
 from edgekit.export.translate.builder import Value
+from edgekit.export.translate.padding import picker
 
 Tensor = torch.Tensor
 
@@ -24,21 +25,20 @@ def nearest(node: Node, x: Value, sizes: list[int], indices: dict[int, Tensor]) 
         wanted = sizes[2:]
         for mode in ("nearest", "nearest-exact"):
             if all(torch.equal(_own(mode, x.shape[a], sizes[a]), indices[a]) for a in indices):
-                result: Value = node.call(lambda x: F.interpolate(x, wanted, mode=mode), x)
-                return result
+                return node.call(_torchs(wanted, mode), x)
     made = x
     for axis, at in indices.items():
-        made = node.call(_picked(axis), made, at, names=("", f"rows{axis}"))
+        made = node.call(picker(axis), made, at, names=("", f"rows{axis}"))
     return made
+
+
+def _torchs(sizes: list[int], mode: str, aligned: bool | None = None) -> Callable[..., Tensor]:
+    return lambda x: F.interpolate(x, sizes, mode=mode, align_corners=aligned)
 
 
 def _own(mode: str, size: int, wanted: int) -> Tensor:
     ramp = torch.arange(size, dtype=torch.float32).reshape(1, 1, size)
     return F.interpolate(ramp, wanted, mode=mode).reshape(-1).to(torch.int64)
-
-
-def _picked(axis: int) -> Callable[..., Tensor]:
-    return lambda x, at: torch.index_select(x, axis, at)
 
 
 _MODES = {3: "linear", 4: "bilinear", 5: "trilinear"}
@@ -53,11 +53,7 @@ def linear(
         wanted = sizes[2:]
         for aligned in (corners, not corners):
             if all(_same(aligned, x.shape[a], sizes[a], places[a]) for a in places):
-                result: Value = node.call(
-                    lambda x: F.interpolate(x, wanted, mode=_MODES[x.ndim], align_corners=aligned),
-                    x,
-                )
-                return result
+                return node.call(_torchs(wanted, _MODES[x.rank], aligned), x)
     made = x
     for axis, at in places.items():
         low = at.floor()

@@ -11,7 +11,7 @@ import onnx  # noqa: TID253 - see the package's docstring
 import torch  # noqa: TID253
 
 from edgekit.core.errors import ConversionError, EdgekitError
-from edgekit.export.translate.builder import Builder, Translated, Value, scalar
+from edgekit.export.translate.builder import Builder, Refusal, Translated, Value, scalar
 from edgekit.export.translate.onnx import OTHER_WAY, refused, title
 
 Tensor = torch.Tensor
@@ -38,10 +38,6 @@ WHY = {
     "Loop": "unroll the loop before the export, or convert to the TFLite format instead",
     "Scan": "unroll the loop before the export, or convert to the TFLite format instead",
 }
-
-
-class Refusal(Exception):
-    """An attribute or an input of an operator has no faithful translation; says which."""
 
 
 class Node:
@@ -190,10 +186,10 @@ def binary(node: Node, function: Callable[..., Any], first: int = 0, second: int
     a, b = node.value(first), node.value(second)
     if not (a.constant and b.constant) and a.dtype == b.dtype:
         if scalar(b) is not None and b.rank <= a.rank and b.dtype != torch.bool:
-            return _value(node.call(_with_second(function, scalar(b)), a))
+            return node.call(_with_second(function, scalar(b)), a)
         if scalar(a) is not None and a.rank <= b.rank and a.dtype != torch.bool:
-            return _value(node.call(_with_first(function, scalar(a)), b))
-    return _value(node.call(function, a, b))
+            return node.call(_with_first(function, scalar(a)), b)
+    return node.call(function, a, b)
 
 
 def _with_second(function: Callable[..., Any], number: Any) -> Callable[..., Any]:
@@ -202,11 +198,6 @@ def _with_second(function: Callable[..., Any], number: Any) -> Callable[..., Any
 
 def _with_first(function: Callable[..., Any], number: Any) -> Callable[..., Any]:
     return lambda x: function(number, x)
-
-
-def _value(made: Any) -> Value:
-    assert isinstance(made, Value)
-    return made
 
 
 def _spec(given: Any) -> tuple[list[int], torch.dtype]:

@@ -7,8 +7,8 @@ from typing import Any
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 
-from edgekit.export.translate.builder import Value
-from edgekit.export.translate.onnx_graph import Handler, Node, Refusal
+from edgekit.export.translate.builder import Refusal, Value
+from edgekit.export.translate.onnx_graph import Handler, Node
 
 Tensor = torch.Tensor
 
@@ -33,18 +33,15 @@ def sliced(node: Any, x: Value, axis: int, start: int, end: int, step: int) -> V
     if places == range(x.shape[axis]):
         return x
     if step > 0:
-        result: Value = node.call(
+        return node.call(
             lambda x: torch.ops.aten.slice(x, axis, places.start, places.stop, step), x
         )
-        return result
     if len(places) == 0:
-        result = node.call(lambda x: torch.ops.aten.slice(x, axis, 0, 0, 1), x)
-        return result
+        return node.call(lambda x: torch.ops.aten.slice(x, axis, 0, 0, 1), x)
     low, high = places[-1], places[0] + 1
-    result = node.call(
+    return node.call(
         lambda x: torch.flip(torch.ops.aten.slice(x, axis, low, high, -step), [axis]), x
     )
-    return result
 
 
 def _positive(indices: Value, size: int) -> Value:
@@ -60,16 +57,12 @@ def gather(node: Node) -> Value:
     indices = _positive(node.value(1), x.shape[axis])
     if indices.constant and indices.rank == 0:
         at = int(indices.tensor.item())
-        result: Value = node.call(lambda x: x.select(axis, at), x)
-        return result
+        return node.call(lambda x: x.select(axis, at), x)
     if x.rank == 2 and axis == 0 and x.constant and not indices.constant:
-        result = node.call(
-            lambda weight, at: F.embedding(at, weight), x, indices, names=("weight",)
-        )
-        return result
+        return node.call(lambda weight, at: F.embedding(at, weight), x, indices, names=("weight",))
     shape = x.shape[:axis] + indices.shape + x.shape[axis + 1 :]
     flat = indices.rank == 1
-    result = node.call(
+    return node.call(
         lambda x, at: (
             torch.index_select(x, axis, at)
             if flat
@@ -79,37 +72,33 @@ def gather(node: Node) -> Value:
         indices,
         names=("data", "indices"),
     )
-    return result
 
 
 def gather_elements(node: Node) -> Value:
     axis = node.attribute("axis", 0)
     indices = _positive(node.value(1), node.x.shape[axis])
-    result: Value = node.call(
+    return node.call(
         lambda x, at: torch.gather(x, axis, at), node.x, indices, names=("data", "indices")
     )
-    return result
 
 
 def gather_nd(node: Node) -> Value:
     if node.attribute("batch_dims", 0):
         raise Refusal("has batch dimensions")
-    result: Value = node.call(
+    return node.call(
         lambda x, at: x[tuple(at.unbind(-1))], node.x, node.value(1), names=("data", "indices")
     )
-    return result
 
 
 def scatter_nd(node: Node) -> Value:
     how = node.attribute("reduction", "none")
     if how not in ("none", "add"):
         raise Refusal(f"has the reduction {how}")
-    result: Value = node.call(
+    return node.call(
         lambda x, at, new: torch.index_put(x, tuple(at.unbind(-1)), new, how == "add"),
         *node.inputs,
         names=("data", "indices", "updates"),
     )
-    return result
 
 
 _REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
@@ -124,10 +113,7 @@ def scatter_elements(node: Node) -> Value:
             return torch.scatter(x, axis, at, new)
         return torch.scatter_reduce(x, axis, at, new, _REDUCTIONS[how], include_self=True)
 
-    result: Value = node.call(
-        compute, node.x, indices, node.value(2), names=("data", "indices", "updates")
-    )
-    return result
+    return node.call(compute, node.x, indices, node.value(2), names=("data", "indices", "updates"))
 
 
 def one_hot(node: Node) -> Value:
@@ -141,17 +127,13 @@ def one_hot(node: Node) -> Value:
         at = torch.where(at < 0, at + depth, at).unsqueeze(axis)
         return torch.where(at == places.reshape(shape), values[1], values[0])
 
-    result: Value = node.call(
-        compute, indices, places, node.value(2), names=("", "places", "values")
-    )
-    return result
+    return node.call(compute, indices, places, node.value(2), names=("", "places", "values"))
 
 
 def trilu(node: Node) -> Value:
     k = int(node.constant(1, "a diagonal").item()) if node.maybe(1) is not None else 0
     function = torch.triu if node.attribute("upper", 1) else torch.tril
-    result: Value = node.call(lambda x: function(x, k), node.x)
-    return result
+    return node.call(lambda x: function(x, k), node.x)
 
 
 TABLE: dict[str, Handler] = {

@@ -9,8 +9,9 @@ from typing import Any
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 
-from edgekit.export.translate.builder import Value
-from edgekit.export.translate.onnx_graph import Handler, Node, Refusal
+from edgekit.export.translate.builder import Refusal, Value
+from edgekit.export.translate.onnx_graph import Handler, Node
+from edgekit.export.translate.padding import pairs, same, transposed
 
 Tensor = torch.Tensor
 _CONV: list[Callable[..., Any]] = [F.conv1d, F.conv2d, F.conv3d]
@@ -39,19 +40,8 @@ def _pads(
     if how == "NOTSET":
         pads = list(node.attribute("pads") or [0] * 2 * dims)
         return pads[:dims], pads[dims:]
-    begins, ends = [], []
-    for size, k, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
-        total = max((math.ceil(size / stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
-        less, more = total // 2, total - total // 2
-        begins.append(less if how == "SAME_UPPER" else more)
-        ends.append(more if how == "SAME_UPPER" else less)
-    return begins, ends
-
-
-def _for_torch(begins: list[int], ends: list[int]) -> list[int]:
-    """In the order of F.pad: last dimension first."""
-    pairs = zip(reversed(begins), reversed(ends), strict=True)
-    return [size for pair in pairs for size in pair]
+    begins, ends = same(x.shape[2:], kernel, strides, dilations)
+    return (begins, ends) if how == "SAME_UPPER" else (ends, begins)
 
 
 def conv(node: Node) -> Value:
@@ -65,15 +55,14 @@ def conv(node: Node) -> Value:
     if begins == ends:
         padding, extra = begins, []
     else:
-        padding, extra = [0] * dims, _for_torch(begins, ends)
+        padding, extra = [0] * dims, pairs(begins, ends)
 
     def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x = F.pad(x, extra) if extra else x
         made: Tensor = function(x, weight, bias, stride, padding, dilation, groups)
         return made
 
-    result: Value = node.call(compute, x, weight, node.maybe(2))
-    return result
+    return node.call(compute, x, weight, node.maybe(2))
 
 
 def conv_transpose(node: Node) -> Value:
@@ -104,22 +93,13 @@ def conv_transpose(node: Node) -> Value:
     else:
         pads = list(node.attribute("pads") or [0] * 2 * dims)
         begins, ends = (pads[:dims], pads[dims:]) if how == "NOTSET" else ([0] * dims, [0] * dims)
-    # Unlike paddings are an output padding, as far as torch has it; else some output is cut off.
-    more = [e + b - f for e, b, f in zip(extra, begins, ends, strict=True)]
-    if all(b >= 0 for b in begins) and all(
-        0 <= m < max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)
-    ):
-        padding, cut = begins, []
-    else:
-        padding, more = [0] * dims, extra
-        cut = _for_torch([-b for b in begins], [-e for e in ends])
+    padding, more, cut = transposed(begins, ends, extra, stride, dilation)
 
     def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         made: Tensor = function(x, weight, bias, stride, padding, more, groups, dilation)
         return F.pad(made, cut) if cut else made
 
-    result: Value = node.call(compute, x, weight, node.maybe(2))
-    return result
+    return node.call(compute, x, weight, node.maybe(2))
 
 
 def gemm(node: Node) -> Value:
@@ -152,8 +132,7 @@ def matmul(node: Node) -> Value:
         made: Value = node.call(F.linear, a, weight)
         made.origin = ("linear", a, weight)
         return made
-    result: Value = node.call(torch.matmul, a, b)
-    return result
+    return node.call(torch.matmul, a, b)
 
 
 def batch_norm(node: Node) -> Value:
@@ -161,7 +140,7 @@ def batch_norm(node: Node) -> Value:
         raise Refusal("is set to training; export the model in evaluation mode")
     epsilon = node.attribute("epsilon", 1e-5)
     x, scale, bias, mean, variance = (node.value(at) for at in range(5))
-    result: Value = node.call(
+    return node.call(
         lambda x, m, v, w, b: F.batch_norm(x, m, v, w, b, False, 0.0, epsilon),
         x,
         mean,
@@ -170,15 +149,13 @@ def batch_norm(node: Node) -> Value:
         bias,
         names=("", "running_mean", "running_var", "weight", "bias"),
     )
-    return result
 
 
 def instance_norm(node: Node) -> Value:
     epsilon = node.attribute("epsilon", 1e-5)
-    result: Value = node.call(
+    return node.call(
         lambda x, w, b: F.instance_norm(x, weight=w, bias=b, eps=epsilon), *node.inputs
     )
-    return result
 
 
 def layer_norm(node: Node) -> Value:
@@ -190,16 +167,14 @@ def layer_norm(node: Node) -> Value:
         node.call(lambda w: w.expand(shape), given) if given is not None else None
         for given in (node.value(1), node.maybe(2))
     ]
-    result: Value = node.call(lambda x, w, b: F.layer_norm(x, shape, w, b, epsilon), x, *affine)
-    return result
+    return node.call(lambda x, w, b: F.layer_norm(x, shape, w, b, epsilon), x, *affine)
 
 
 def rms_norm(node: Node) -> Value:
     x, epsilon = node.x, node.attribute("epsilon", 1e-5)
     shape = x.shape[node.attribute("axis", -1) % x.rank :]
     weight = node.call(lambda w: w.expand(shape), node.value(1))
-    result: Value = node.call(lambda x, w: F.rms_norm(x, shape, w, epsilon), x, weight)
-    return result
+    return node.call(lambda x, w: F.rms_norm(x, shape, w, epsilon), x, weight)
 
 
 def group_norm(node: Node) -> Value:
@@ -209,10 +184,7 @@ def group_norm(node: Node) -> Value:
         each = x.shape[1] // groups
         scale = node.call(lambda w: w.repeat_interleave(each), scale)
         bias = node.call(lambda b: b.repeat_interleave(each), bias)
-    result: Value = node.call(
-        lambda x, w, b: F.group_norm(x, groups, w, b, epsilon), x, scale, bias
-    )
-    return result
+    return node.call(lambda x, w, b: F.group_norm(x, groups, w, b, epsilon), x, scale, bias)
 
 
 def local_response_norm(node: Node) -> Value:
@@ -220,14 +192,12 @@ def local_response_norm(node: Node) -> Value:
     alpha, beta = node.attribute("alpha", 1e-4), node.attribute("beta", 0.75)
     if size % 2 == 0:
         raise Refusal(f"has the even size {size}, which torch centres otherwise")
-    result: Value = node.call(lambda x: F.local_response_norm(x, size, alpha, beta, bias), node.x)
-    return result
+    return node.call(lambda x: F.local_response_norm(x, size, alpha, beta, bias), node.x)
 
 
 def lp_normalization(node: Node) -> Value:
     axis, order = node.attribute("axis", -1), node.attribute("p", 2)
-    result: Value = node.call(lambda x: x / torch.norm(x, order, axis, keepdim=True), node.x)
-    return result
+    return node.call(lambda x: x / torch.norm(x, order, axis, keepdim=True), node.x)
 
 
 def _pool(node: Node) -> tuple[int, list[int], list[int], list[int], list[int], list[int], bool]:
@@ -247,15 +217,14 @@ def max_pool(node: Node) -> Value:
         raise Refusal(f"is over {node.x.dtype}; torch pools floating-point numbers")
     function = _MAX[dims - 1]
     even = begins == ends and all(b <= k // 2 for b, k in zip(begins, kernel, strict=True))
-    padding, extra = (begins, []) if even else ([0] * dims, _for_torch(begins, ends))
+    padding, extra = (begins, []) if even else ([0] * dims, pairs(begins, ends))
 
     def compute(x: Tensor) -> Tensor:
         x = F.pad(x, extra, value=-math.inf) if extra else x
         made: Tensor = function(x, kernel, stride, padding, dilation, ceil_mode=ceil)
         return made
 
-    result: Value = node.call(compute, node.x)
-    return result
+    return node.call(compute, node.x)
 
 
 def average_pool(node: Node) -> Value:
@@ -265,33 +234,27 @@ def average_pool(node: Node) -> Value:
     function = _AVERAGE[dims - 1]
     included = bool(node.attribute("count_include_pad", 0))
     if begins == ends and all(b <= k // 2 for b, k in zip(begins, kernel, strict=True)):
-        result: Value = node.call(
-            lambda x: function(x, kernel, stride, begins, ceil, included), node.x
-        )
-        return result
+        return node.call(lambda x: function(x, kernel, stride, begins, ceil, included), node.x)
     if ceil:
         raise Refusal("has unlike paddings and ceil_mode")
-    extra = _for_torch(begins, ends)
+    extra = pairs(begins, ends)
     if included:
-        result = node.call(lambda x: function(F.pad(x, extra), kernel, stride), node.x)
-        return result
+        return node.call(lambda x: function(F.pad(x, extra), kernel, stride), node.x)
     # What share of each window is no padding.
     ones = torch.ones(1, 1, *node.x.shape[2:], dtype=node.x.dtype)
     share = function(F.pad(ones, extra), kernel, stride)
-    result = node.call(
+    return node.call(
         lambda x, share: function(F.pad(x, extra), kernel, stride) / share,
         node.x,
         share,
         names=("", "share"),
     )
-    return result
 
 
 def _global(function: Callable[..., Any]) -> Handler:
     def handler(node: Node) -> Value:
         dims = tuple(range(-1, 1 - node.x.rank, -1))  # as torch's adaptive pooling writes it
-        result: Value = node.call(lambda x: function(x, dims, True), node.x)
-        return result
+        return node.call(lambda x: function(x, dims, True), node.x)
 
     return handler
 
@@ -304,7 +267,7 @@ def attention(node: Node) -> Value:
         raise Refusal("has a soft cap or gives more than the result")
     causal, scale = bool(node.attribute("is_causal", 0)), node.attribute("scale")
     grouped = node.x.shape[1] != node.value(1).shape[1]
-    result: Value = node.call(
+    return node.call(
         lambda q, k, v, mask: F.scaled_dot_product_attention(
             q, k, v, mask, 0.0, causal, scale=scale, enable_gqa=grouped
         ),
@@ -313,7 +276,6 @@ def attention(node: Node) -> Value:
         node.value(2),
         node.maybe(3),
     )
-    return result
 
 
 TABLE: dict[str, Handler] = {

@@ -8,8 +8,8 @@ from typing import Any
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 
-from edgekit.export.translate.builder import Value
-from edgekit.export.translate.onnx_graph import Handler, Node, Refusal
+from edgekit.export.translate.builder import Refusal, Value
+from edgekit.export.translate.onnx_graph import Handler, Node
 
 Tensor = torch.Tensor
 # Rows of the weights are blocks of gates; torch's order from ONNX's: lstm i f g o from i o f c,

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch  # noqa: TID253
 
-from edgekit.export.translate.builder import Value
-from edgekit.export.translate.onnx_graph import Handler, Node, Refusal
+from edgekit.export.translate.builder import Refusal, Value
+from edgekit.export.translate.onnx_graph import Handler, Node
 
 Tensor = torch.Tensor
 
@@ -42,8 +42,7 @@ def reduction(node: Node) -> Value:
     # Negative, as people write global averages and as backends look for them.
     dims = [dim - x.rank for dim in sorted(dims, reverse=True)] if x.rank == 4 else sorted(dims)
     function = _REDUCE[node.operator]
-    result: Value = node.call(lambda x: function(x, dims, keep), x)
-    return result
+    return node.call(lambda x: function(x, dims, keep), x)
 
 
 def extreme(node: Node) -> Value:
@@ -57,8 +56,7 @@ def extreme(node: Node) -> Value:
             return size - 1 - function(torch.flip(x, [axis]), axis, keep)
         return function(x, axis, keep)
 
-    result: Value = node.call(compute, x)
-    return result
+    return node.call(compute, x)
 
 
 def top_k(node: Node) -> Any:
@@ -80,14 +78,12 @@ def cumulative_sum(node: Node) -> Value:
 
     if without and node.x.dtype.is_floating_point:
         raise Refusal("is exclusive, which torch does not have for floating-point numbers")
-    result: Value = node.call(compute, node.x)
-    return result
+    return node.call(compute, node.x)
 
 
 def einsum(node: Node) -> Value:
     equation = node.attribute("equation")
-    result: Value = node.call(lambda *given: torch.einsum(equation, *given), *node.inputs)
-    return result
+    return node.call(lambda *given: torch.einsum(equation, *given), *node.inputs)
 
 
 TABLE: dict[str, Handler] = {

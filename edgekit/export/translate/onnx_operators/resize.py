@@ -6,9 +6,9 @@ import math
 
 import torch  # noqa: TID253
 
-from edgekit.export.translate.builder import Value
+from edgekit.export.translate.builder import Refusal, Value
 from edgekit.export.translate.interpolation import linear, nearest
-from edgekit.export.translate.onnx_graph import Handler, Node, Refusal
+from edgekit.export.translate.onnx_graph import Handler, Node
 
 
 def resize(node: Node) -> Value:

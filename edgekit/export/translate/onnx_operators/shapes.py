@@ -7,8 +7,9 @@ from typing import Any
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 
-from edgekit.export.translate.builder import Value
-from edgekit.export.translate.onnx_graph import Handler, Node, Refusal
+from edgekit.export.translate.builder import Refusal, Value
+from edgekit.export.translate.onnx_graph import Handler, Node
+from edgekit.export.translate.padding import mirrored, picker
 
 Tensor = torch.Tensor
 
@@ -53,8 +54,7 @@ def reshaped(node: Node, x: Value, sizes: list[int]) -> Value:
     """No call where nothing changes."""
     if x.shape == sizes:
         return x
-    result: Value = node.call(lambda x: x.reshape(sizes), x)
-    return result
+    return node.call(lambda x: x.reshape(sizes), x)
 
 
 def reshape(node: Node) -> Value:
@@ -75,8 +75,7 @@ def transpose(node: Node) -> Value:
     order = list(node.attribute("perm") or reversed(range(node.x.rank)))
     if order == sorted(order):
         return node.x
-    result: Value = node.call(lambda x: x.permute(order), node.x)
-    return result
+    return node.call(lambda x: x.permute(order), node.x)
 
 
 def squeeze(node: Node) -> Value:
@@ -101,14 +100,12 @@ def expand(node: Node) -> Value:
     sizes = list(torch.broadcast_shapes(tuple(x.shape), tuple(node.ints(1, "a shape"))))
     if sizes == x.shape:
         return x
-    result: Value = node.call(lambda x: x.expand(sizes), x)
-    return result
+    return node.call(lambda x: x.expand(sizes), x)
 
 
 def tile(node: Node) -> Value:
     repeats = node.ints(1, "repeats")
-    result: Value = node.call(lambda x: x.repeat(repeats), node.x)
-    return result
+    return node.call(lambda x: x.repeat(repeats), node.x)
 
 
 def concat(node: Node) -> Value:
@@ -118,8 +115,7 @@ def concat(node: Node) -> Value:
         return given[0]
     if not given:
         return node.x
-    result: Value = node.call(lambda *parts: torch.cat(parts, axis), *given)
-    return result
+    return node.call(lambda *parts: torch.cat(parts, axis), *given)
 
 
 def split(node: Node) -> Any:
@@ -150,39 +146,25 @@ def pad(node: Node) -> Value:
     first, least = padded[0], min(begins + ends)
     pairs = [n for at in reversed(range(first, x.rank)) for n in (begins[at], ends[at])]
     if mode == "constant":
-        result: Value = node.call(lambda x: F.pad(x, pairs, value=value), x)
-        return result
+        return node.call(lambda x: F.pad(x, pairs, value=value), x)
     if mode in _MODES and first >= 2 and x.rank <= 5 and least >= 0 and x.dtype.is_floating_point:
         pairs = [n for at in reversed(range(2, x.rank)) for n in (begins[at], ends[at])]
-        result = node.call(lambda x: F.pad(x, pairs, mode=_MODES[mode]), x)
-        return result
+        return node.call(lambda x: F.pad(x, pairs, mode=_MODES[mode]), x)
     if mode not in ("reflect", "edge", "wrap"):
         raise Refusal(f"has the mode {mode}")
     made = x
     for axis in padded:
-        n = x.shape[axis]
-        places = torch.arange(-begins[axis], n + ends[axis])
-        if mode == "edge":
-            places = places.clamp(0, n - 1)
-        elif mode == "wrap":
-            places = places % n
-        else:
-            places = (n - 1) - ((places % (2 * n - 2)) - (n - 1)).abs() if n > 1 else places * 0
-        made = node.call(_picker(axis), made, places)
+        places = mirrored(mode, x.shape[axis], begins[axis], ends[axis])
+        made = node.call(picker(axis), made, places, names=("", f"places{axis}"))
     return made
-
-
-def _picker(axis: int) -> Any:
-    return lambda x, places: torch.index_select(x, axis, places)
 
 
 def depth_to_space(node: Node) -> Value:
     b, x = node.attribute("blocksize"), node.x
     n, c, h, w = x.shape
     if node.attribute("mode", "DCR") == "CRD":
-        result: Value = node.call(lambda x: F.pixel_shuffle(x, b), x)
-        return result
-    result = node.call(
+        return node.call(lambda x: F.pixel_shuffle(x, b), x)
+    return node.call(
         lambda x: (
             x.reshape(n, b, b, c // b**2, h, w)
             .permute(0, 3, 4, 1, 5, 2)
@@ -190,13 +172,12 @@ def depth_to_space(node: Node) -> Value:
         ),
         x,
     )
-    return result
 
 
 def space_to_depth(node: Node) -> Value:
     b, x = node.attribute("blocksize"), node.x
     n, c, h, w = x.shape
-    result: Value = node.call(
+    return node.call(
         lambda x: (
             x.reshape(n, c, h // b, b, w // b, b)
             .permute(0, 3, 5, 1, 2, 4)
@@ -204,7 +185,6 @@ def space_to_depth(node: Node) -> Value:
         ),
         x,
     )
-    return result
 
 
 def eye_like(node: Node) -> Value:
