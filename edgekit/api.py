@@ -199,10 +199,16 @@ def bundle(
     return job(_opened(build), Path(output), variants=variants, every=every, version=version)
 
 
-def inspect(file: str | Path, *, trust_code: bool = False) -> Description:
+def inspect(
+    file: str | Path,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    trust_code: bool = False,
+) -> Description:
     """What is in a model file: a ``.tflite``, ``.pte``, ``.onnx``, ``.keras``, ``.pt2``, ….
 
     Args:
+        shapes: sizes for open dimensions of a Keras model's inputs, by name, batch included.
         trust_code: whether code inside a Keras model may run.
 
     Raises:
@@ -210,7 +216,7 @@ def inspect(file: str | Path, *, trust_code: bool = False) -> Description:
     """
     from edgekit.jobs.inspect import inspect as job
 
-    return job(str(file), trust_code=trust_code)
+    return job(str(file), ModelOptions(shapes=dict(shapes or {}), trusted=trust_code))
 
 
 def verify_bundle(bundle: str | Path, *, digest: str = "") -> Manifest:

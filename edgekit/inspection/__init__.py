@@ -11,5 +11,6 @@ INSPECTORS = Registry(
         "executorch": "edgekit.inspection.executorch:ExecuTorchInspector",
         "pt2": "edgekit.inspection.pt2:Pt2Inspector",
         "onnx": "edgekit.inspection.onnx:OnnxInspector",
+        "keras": "edgekit.inspection.keras:KerasInspector",
     },
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.description import Description
-from edgekit.core.errors import EdgekitError, InputError
+from edgekit.core.errors import EdgekitError, InputError, UsageError
 from edgekit.core.model import ModelOptions
 from edgekit.inspection import INSPECTORS
 from edgekit.sources import SOURCES
@@ -18,18 +18,20 @@ READS = ".tflite, .pte, .onnx, .keras, .h5, .pt2 and SavedModel folders"
 
 
 def inspect(
-    path: str, *, trust_code: bool = False, progress: Progress = lambda *_: None
+    path: str, options: ModelOptions | None = None, *, progress: Progress = lambda *_: None
 ) -> Description:
     """Describe the file or folder at `path`.
 
     Args:
-        trust_code: whether code inside the model may run where it can only be described loaded.
+        options: for models that can only be described loaded: sizes of open dimensions, and
+            whether code inside may run.
 
     Raises:
         InputError: it is not there, of no known format, damaged or truncated.
         UntrustedModelError: it would run code when it is loaded.
+        UsageError: options were given that this format has no use for.
     """
-    step = _step(path, trust_code)
+    step = _step(path, options or ModelOptions())
     with Pool() as pool:
         outcome = run_steps([step], pool=pool, cache=Cache(), progress=progress)[step]
     if isinstance(outcome, EdgekitError):
@@ -37,16 +39,21 @@ def inspect(
     return Description.from_json(outcome.result["description"], where=path)
 
 
-def _step(path: str, trust_code: bool) -> Step:
+def _step(path: str, options: ModelOptions) -> Step:
     inspector = _inspector(path)
     # Where the parts that a file is made of can only be seen when it is loaded, its source looks
     # at it first and says how it is loaded.
     source = getattr(inspector, "source", "")
     step: Step
     if source:
-        step = inspector.step_of(SOURCES[source]().open(path, ModelOptions(trusted=trust_code)))
+        step = inspector.step_of(SOURCES[source]().open(path, options))
     else:
-        step = inspector.step(path, trust_code=trust_code)
+        if options.shapes:
+            raise UsageError(
+                f"--shape has no use for {path!r}: its open dimensions are shown as they are",
+                hint="it is for Keras models, which are loaded to be counted",
+            )
+        step = inspector.step(path, trust_code=options.trusted)
     return step
 
 
