@@ -230,8 +230,6 @@ def _fixed(model: Model, graph: Any, inputs: Mapping[str, int]) -> dict[int, lis
     found: dict[int, list[int]] = {}
     for name, index in inputs.items():
         sides = before = _sides(graph.tensors[index])
-        if sides and sides[0] < 0:
-            sides = [1, *sides[1:]]
         given = model.shapes.get(name)
         if given is not None:
             wanted = list(given) if len(given) == len(sides) else [1, *given]
@@ -242,6 +240,8 @@ def _fixed(model: Model, graph: Any, inputs: Mapping[str, int]) -> dict[int, lis
                     f"input {name!r} is {_words(before)}; it cannot be {_words(given)}"
                 )
             sides = wanted
+        if sides and sides[0] < 0:
+            sides = [1, *sides[1:]]
         if any(side < 0 for side in sides):
             example = ",".join(str(side) if side > 0 else "SIZE" for side in sides)
             raise ModelError(
@@ -251,7 +251,7 @@ def _fixed(model: Model, graph: Any, inputs: Mapping[str, int]) -> dict[int, lis
         if sides and sides[0] != 1:
             raise ModelError(
                 f"input {name!r} of {model.reference!r} has a fixed batch of {sides[0]}: "
-                f"{_words(before)}",
+                f"{_words(sides)}",
                 hint="edgekit makes artifacts for a batch of 1; convert the model again with that",
             )
         if sides != before:
