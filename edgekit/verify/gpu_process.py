@@ -68,7 +68,8 @@ def _run(model: Any, inputs: Path, outputs: Path) -> None:
             shape = [int(side) for side in outs[name]["shape"]]
             value = buffer.read(int(np.prod(shape)), np.dtype(outs[name]["dtype"]).type)
             answers[f"out:{name}"].append(np.array(value).reshape(shape)[0] if shape else value)
-    np.savez(outputs, **{name: np.stack(values) for name, values in answers.items()})
+    stacked: dict[str, Any] = {name: np.stack(values) for name, values in answers.items()}
+    np.savez(outputs, **stacked)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""What a delegate of TFLite says of itself; each of its files is a class of this kind.
+
+A delegate either takes the CPU's file as it is, when a board loads it, or compiles another file
+from it. https://ai.google.dev/edge/litert/next
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+from edgekit.core.errors import PlanError
+from edgekit.core.recipe import QuantizationKind, Recipe
+from edgekit.core.requirement import Requirement
+from edgekit.work.steps import Step
+
+
+class TFLiteDelegate:
+    """A `Delegate`; as it stands, one that needs no compiler.
+
+    Attributes:
+        name: what stands in variants and coverage tables.
+        integer_io: whether 8-bit inputs and outputs may be asked for.
+        known_options: name of an option → what it says, for people.
+    """
+
+    name = ""
+    title = ""
+    quantizations: tuple[QuantizationKind, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    runs_here = False
+    integer_io = True
+    known_options: ClassVar[dict[str, str]] = {}
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise PlanError if `recipe` cannot be made with this delegate, or not here."""
+        if recipe.quantization not in self.quantizations:
+            kinds = ("float32" if kind == "none" else kind for kind in self.quantizations)
+            raise PlanError(
+                f"{recipe.name}: {self.title} has no {recipe.quantization}; it has "
+                f"{', '.join(kinds)}"
+            )
+        if recipe.io == "integer" and not self.integer_io:
+            raise PlanError(f"{recipe.name}: {self.title} takes and gives float numbers only")
+        unknown = sorted(set(recipe.options) - set(self.known_options))
+        if unknown:
+            known = ", ".join(self.known_options) or "none"
+            raise PlanError(
+                f"{recipe.name}: {self.title} has no option {unknown[0]!r}; known: {known}"
+            )
+        for requirement in self.required(recipe):
+            if not is_met(requirement):
+                raise PlanError(
+                    f"{recipe.name}: {requirement} is missing ({self.title})",
+                    hint=requirement.how,
+                )
+
+    def required(self, recipe: Recipe) -> tuple[Requirement, ...]:
+        """Of the requirements, those for this recipe."""
+        return self.requirements
+
+    def step(self, made: Step, recipe: Recipe) -> Step:
+        """The step of the final artifact.
+
+        Args:
+            made: the step that makes the CPU's file; its folder and result are as
+                `Exporter.step` says.
+            recipe: its options may come from the board's profile.
+
+        Raises:
+            PlanError: the recipe cannot be made with this delegate, or its compiler is not here.
+        """
+        self.check(recipe)
+        return made
+
+
+def is_met(requirement: Requirement) -> bool:
+    """Whether it is on this computer; toolchains are for their owner to look up."""
+    if requirement.kind == "package":
+        try:
+            importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            return False
+        return True
+    if requirement.kind == "program":
+        return shutil.which(requirement.name) is not None
+    if requirement.kind == "variable":
+        return Path(os.environ.get(requirement.name) or "/nowhere").exists()
+    return Path(requirement.name).exists()
