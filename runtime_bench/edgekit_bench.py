@@ -684,9 +684,9 @@ class ExecuTorchModel(Loaded):
 
 def _set_executorch_threads(count):
     """ExecuTorch takes all cores unless told otherwise; torch's own setting does not reach it."""
-    from executorch.extension.pybindings import _portable_lib
+    from executorch.extension.pybindings import portable_lib
 
-    _portable_lib._unsafe_reset_threadpool(count)
+    portable_lib._unsafe_reset_threadpool(count)
 
 
 def _refuse_batch(job):

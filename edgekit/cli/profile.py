@@ -47,7 +47,7 @@ Examples:
 @click.option(
     "--runtime",
     metavar="NAME",
-    help="ai-edge-litert, tflite-runtime or tensorflow; what is there otherwise.",
+    help="The runtime's package, as pip calls it; what is there otherwise.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
 def command(

@@ -252,7 +252,8 @@ def _steps_of(recipe: Recipe, plan: Plan, opened: _Opened, reference: Step) -> d
     }
     runtime = plan.runtime(recipe)
     if delegate.runs_here and can_load(runtime):
-        steps["load"] = load_step(export, check, runtime, recipe)
+        warm = "" if recipe.format == "tflite" else worker
+        steps["load"] = load_step(export, check, runtime, recipe, worker=warm)
     if recipe.format == "tflite" and delegate.runs_here:
         gpu = recipe.delegate == "gpu"
         steps["coverage"] = gpu_step(export, check, recipe) if gpu else xnnpack_step(export, recipe)

@@ -13,7 +13,9 @@ Every function here gives a step and does nothing itself.
 
 from __future__ import annotations
 
+import sys
 import uuid
+from pathlib import Path
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.files import sha256_file
@@ -137,27 +139,44 @@ def environment_step(runtime: Runtime) -> Step | None:
     )
 
 
-def load_step(artifact: Step, check: Step, runtime: Runtime, recipe: Recipe) -> Step:
+def load_step(
+    artifact: Step, check: Step, runtime: Runtime, recipe: Recipe, *, worker: str = ""
+) -> Step:
     """Whether the board's `runtime` opens the artifact and answers `check` as this computer does.
 
     Done with the wheel of the same version for this computer, in an environment of its own, by the
-    runner that boards use. The result holds ``load``, a `LoadCheck` as JSON.
+    runner that boards use; or, where this Python has that version, by a `worker` of the kind that
+    runs such artifacts, if one is named. The result holds ``load``, a `LoadCheck` as JSON.
 
     The step raises PlanError if there is no such environment and none can be made.
     """
-    runner = shipped("runtime_bench") / RUNNER
     said = {
         "runtime": runtime.name,
         "version": runtime.version,
         "quantization": recipe.quantization,
     }
+    needs = {"artifact": artifact, "check": check}
+    title = f"{recipe.name}: load with {runtime.name} {runtime.version}"
+    if worker and ready_python(runtime.name, runtime.version) == Path(sys.executable):
+        # It is the very runtime of a worker that is warm by now: starting another takes seconds.
+        wanted = {**said, "file_format": recipe.format}
+        return Step(
+            title=title,
+            function="edgekit.verify.load:run_here",
+            worker=worker,
+            arguments=wanted,
+            identity=wanted,
+            needs=needs,
+            tools=TOOLS.get(worker, ()),
+        )
+    runner = shipped("runtime_bench") / RUNNER
     return Step(
-        title=f"{recipe.name}: load with {runtime.name} {runtime.version}",
+        title=title,
         function="edgekit.verify.load:run",
         worker="plain",
         arguments={**said, "runner": str(runner)},
         identity={**said, "runner": sha256_file(runner)},
-        needs={"artifact": artifact, "check": check},
+        needs=needs,
     )
 
 

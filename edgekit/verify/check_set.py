@@ -41,12 +41,12 @@ def run(
             if answer is None:
                 raise ConversionError(f"the runtime gives no value for output {port.name!r}")
             arrays.setdefault(f"out:{port.name}", []).append(answer[0])
-    _save(out / "inputs.npz", sources)
-    _save(out / "check.npz", arrays)
+    save_columns(out / "inputs.npz", sources)
+    save_columns(out / "check.npz", arrays)
     return {"samples": count}
 
 
-def _save(path: Path, columns: dict[str, list[Any]]) -> None:
+def save_columns(path: Path, columns: dict[str, list[Any]]) -> None:
     """Like ``numpy.savez``, but for any name: an input may be called "file"."""
     import numpy as np
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.agreement import compare, load_outputs
-from edgekit.core.errors import DeviceError, MismatchError, WorkerError
+from edgekit.core.errors import ConversionError, DeviceError, MismatchError, WorkerError
 from edgekit.core.recipe import QuantizationKind
 from edgekit.core.verdict import LoadCheck
+from edgekit.verify.check_set import save_columns
 from edgekit.verify.folders import artifact_file, signature
+from edgekit.verify.sessions import open_artifact
 from edgekit.work.environments import clean_environment, runtime_python
 
 CHECK_FILE = "check.npz"
@@ -64,6 +66,41 @@ def run(
     if found.ok:
         found = _agrees(found, samples, answers, quantization)
     return {"load": found.to_json()}
+
+
+def run_here(
+    out: Path,
+    *,
+    runtime: str,
+    version: str,
+    quantization: QuantizationKind,
+    file_format: str,
+    artifact: str,
+    check: str,
+) -> dict[str, Any]:
+    """The same in this process, whose runtime is that one: the artifact is opened anew."""
+    import numpy as np
+
+    found = LoadCheck(runtime=runtime, version=version, loads=True, ok=True)
+    samples, answers = Path(check) / CHECK_FILE, out / "answers.npz"
+    try:
+        session = open_artifact(artifact, file_format)
+        with np.load(samples, allow_pickle=False) as file:
+            rows = {name: file[name] for name in file.files}
+        given: dict[str, list[Any]] = {f"out:{port.name}": [] for port in session.outputs}
+        for row in range(len(next(iter(rows.values())))):
+            session.invoke(
+                {port.index: rows[f"in:{port.name}"][row][None] for port in session.inputs}
+            )
+            for port in session.outputs:
+                answer = session.read(port.index)
+                if answer is None:
+                    raise ConversionError(f"it gives no value for {port.name!r}")
+                given[f"out:{port.name}"].append(answer[0])
+    except ConversionError as exc:
+        return {"load": _refused(runtime, version, exc.message).to_json()}
+    save_columns(answers, given)
+    return {"load": _agrees(found, samples, answers, quantization).to_json()}
 
 
 def _agrees(

@@ -254,11 +254,11 @@ class _Run:
                 elif all(needs):
                     del self.todo[key]
                     self.running[self.pool.submit(step.worker, self._work, step)] = step
-                    self.progress(step, "start")
                     submitted = True
 
     def _work(self, step: Step, call: Callable[..., dict[str, Any]]) -> Done:
         """Runs in a thread of the pool that owns one worker process, reached through `call`."""
+        self.progress(step, "start")
         started = time.perf_counter()
         folders: dict[str, Any] = {}
         costs: dict[str, Any] = {}

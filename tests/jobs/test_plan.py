@@ -23,7 +23,7 @@ def plan(folder: Path, *recipes: str, samples: Calibration | None = None) -> Pla
         names.append(str(path))
     return make_plan(
         Wish(
-            model="package.module:function",
+            model="keras:package.module:function",
             profile="linux-x86_64",
             variants=names,
             calibration=str(folder / "x.npz"),
