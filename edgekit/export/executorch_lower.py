@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import executorch_file
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
+from edgekit.export.executorch_border import integer_border
 from edgekit.export.executorch_coverage import coverage
 from edgekit.export.executorch_errors import HINT, stage
 from edgekit.export.executorch_quantize import check, dynamic
@@ -54,10 +57,13 @@ def lower(out: Path, *, recipe: dict[str, Any], program: str) -> dict[str, Any]:
         elif wish.quantization == "dynamic-int8":
             traced = dynamic(traced, delegate.quantizer(wish))
             notes += check(traced, delegate.title)
-    with stage("lowering", delegate.title, traced):
+    with stage("lowering", delegate.title, traced), _shared_origins():
         manager = delegate.lowered(traced, wish)
+        names = Signature.from_json(facts["signature"])
+        if wish.io == "integer":
+            manager, names = integer_border(manager, names)
         covered = coverage(manager, delegate.name, _source(delegate))
-    with stage("planning memory", delegate.title, traced):
+    with stage("planning memory", delegate.title, traced), _shared_origins():
         made = delegate.finished(manager, wish)
     path = out / FILE
     with path.open("wb") as file:
@@ -66,9 +72,7 @@ def lower(out: Path, *, recipe: dict[str, Any], program: str) -> dict[str, Any]:
     _check(read, covered, delegate)
     result: dict[str, Any] = {
         "files": [FILE],
-        "signature": executorch_file.signature(
-            read, Signature.from_json(facts["signature"])
-        ).to_json(),
+        "signature": executorch_file.signature(read, names).to_json(),
         "way": f"{facts['way']} → ExecuTorch, {delegate.title}",
         "parent": sha256_file(before),
         "sha256": sha256_file(path),
@@ -86,6 +90,23 @@ def lower(out: Path, *, recipe: dict[str, Any], program: str) -> dict[str, Any]:
             "file": PROGRAM, "format": "pt2", "what": f"the {what} before lowering",
         }  # fmt: skip
     return result
+
+
+@contextmanager
+def _shared_origins() -> Iterator[None]:
+    """Let torch share what it notes of where nodes come from, instead of copying it every time.
+
+    The notes of a node grow with each of some fifty passes, and are never changed once written;
+    copying them took a sixth of the whole. The file stays the same to the byte.
+    """
+    from torch.fx.traceback import NodeSource
+
+    kind: Any = NodeSource
+    kind.__deepcopy__ = lambda self, memo: self
+    try:
+        yield
+    finally:
+        del kind.__deepcopy__
 
 
 def _source(delegate: ExecuTorchDelegate) -> str:

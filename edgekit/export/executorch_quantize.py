@@ -49,7 +49,7 @@ def quantize(
         prepared = prepare_pt2e(module, _sparing(delegate.quantizer(wish), spared))
         for row in rows:
             prepared(*row)
-        converted = convert_pt2e(prepared)
+        converted = convert_pt2e(prepared, fold_quantize=delegate.folded)
         made = torch.export.export(converted, example, strict=False)
     notes += check(made, delegate.title)
     keep = {key: facts[key] for key in ("signature", "parent", "way")}

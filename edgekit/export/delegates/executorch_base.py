@@ -23,6 +23,8 @@ class ExecuTorchDelegate:
         worker: the kind of worker process that has its compiler.
         tools: the packages whose versions the result depends on, beside executorch and torch.
         integer_io: whether its artifacts can take and give 8-bit numbers.
+        folded: whether the quantized program holds its weights in 8 bits already, or in float with
+            marks beside them, for a compiler that wants to do that itself.
         known_options: name of an option → what it says, for people.
     """
 
@@ -35,6 +37,7 @@ class ExecuTorchDelegate:
     worker = "torch"
     tools: tuple[str, ...] = ()
     integer_io = False
+    folded = True
     known_options: ClassVar[dict[str, str]] = {}
 
     def check(self, recipe: Recipe) -> None:

@@ -56,7 +56,7 @@ class XnnpackDelegate(ExecuTorchDelegate):
         )
 
     def lowered(self, program: Any, recipe: Recipe) -> Any:
-        with _needed_patterns(program):
+        with _needed_passes(program):
             return super().lowered(program, recipe)
 
     def half(self, program: Any) -> Any:
@@ -66,13 +66,14 @@ class XnnpackDelegate(ExecuTorchDelegate):
 
 
 @contextmanager
-def _needed_patterns(program: Any) -> Iterator[None]:
-    """Leave out patterns that cannot be in `program`.
+def _needed_passes(program: Any) -> Iterator[None]:
+    """Leave out passes that look for what cannot be in `program`.
 
     XNNPACK looks for attention and bilinear resizing as patterns of edge operators, which it makes
     by exporting example modules: 2 s, where MobileNetV2's own lowering takes 6.
     """
-    from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
+    from executorch.backends.xnnpack._passes import convert_to_sdpa, convert_to_upsample_bilinear2d
+    from torch.fx.passes.infra.pass_base import PassResult
 
     names = {
         str(node.target)
@@ -81,16 +82,16 @@ def _needed_patterns(program: Any) -> Iterator[None]:
         for node in module.graph.nodes
         if node.op == "call_function"
     }
-    idle: list[tuple[Any, str, Any]] = []
+    idle: list[Any] = []
     if not any("softmax" in name or "attention" in name for name in names):
-        idle.append((sdpa, "get_graphs", list))
+        idle.append(convert_to_sdpa.ConvertToSDPAPass)
     if not any("upsample" in name or "index" in name for name in names):
-        idle += [(bilinear_2d, "get_graphs", list), (bilinear_2d, "get_graphs_dict", dict)]
-    before = [(module, name, getattr(module, name)) for module, name, _ in idle]
-    for module, name, empty in idle:
-        setattr(module, name, empty)
+        idle.append(convert_to_upsample_bilinear2d.ConvertToUpsampleBilinear2d)
+    before = [(kind, kind.call) for kind in idle]
+    for kind in idle:
+        kind.call = lambda self, graph_module: PassResult(graph_module, False)
     try:
         yield
     finally:
-        for module, name, function in before:
-            setattr(module, name, function)
+        for kind, call in before:
+            kind.call = call
