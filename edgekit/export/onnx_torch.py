@@ -45,6 +45,11 @@ def export(out: Path, *, program: str) -> dict[str, Any]:
         )
     except (EdgekitError, MemoryError):
         raise
+    except ImportError as exc:
+        raise ConversionError(
+            f"torch.onnx.export needs a package that is not installed: {exc.name or exc}",
+            hint="pip install 'edgekit[onnx]'",
+        ) from exc
     except Exception as exc:
         raise _explained(exc, exported) from exc
     if made is None:
