@@ -17,7 +17,8 @@ LiteRT's wheel for x86-64 Linux has a plugin for each maker; the compiler behind
     intel          openvino of the version that the plugin was built with, and
                    ai-edge-litert-sdk-intel-nightly
 
-None of them was here to be tried. https://ai.google.dev/edge/litert/next/npu
+None of them was here to be tried, and Samsung's plugin in LiteRT 2.3.0's wheel cannot be: it lacks
+a symbol of flatbuffers' and does not load. https://ai.google.dev/edge/litert/next/npu
 """
 
 from __future__ import annotations

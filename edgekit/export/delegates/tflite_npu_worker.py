@@ -26,6 +26,8 @@ LOG = "compiler.log"
 OPERATOR = "DISPATCH_OP"
 NAME = "npu"
 
+# "└ Could not load shared library …" and "ERROR: [file.cc:1] Failed to …".
+_TELLING = re.compile(r"(?:└|ERROR: \[[^]]*\]) (?!ERROR: \[)(.+)")
 _LOG_NAMED = re.compile(r"See (\S+\.error) for details")
 
 
@@ -87,14 +89,17 @@ def _compile(out: Path, vendor: str, soc: str) -> list[Any]:
 
 
 def _reason(exc: BaseException, log: Path) -> str:
-    """What the compiler said last; LiteRT names a file, which is moved to `log`."""
+    """What the compiler said; LiteRT names a file with that, which is moved to `log`."""
     text = str(exc)
     named = _LOG_NAMED.search(text)
     if named and Path(named[1]).is_file():
         shutil.move(named[1], log)
         text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(exc).__name__
+    telling = [match[1] for line in lines if (match := _TELLING.match(line))]
+    # The first thing that goes wrong is the cause, the last one its consequence.
+    said = (telling or lines[-1:] or [type(exc).__name__])[0]
+    return re.sub(r"/\S*/", "", said)[:300]  # names of files without their folders
 
 
 def _coverage(before: list[Node], after: list[Node], stats: list[Any]) -> Coverage:

@@ -107,7 +107,8 @@ def apply_plugin_main() -> int:
         parser.add_argument(f"--{name}")
     given = parser.parse_args()
     if given.soc_model == "SM8350":
-        print("INFO: [litert] Loading\nERROR: [QnnManager] Failed to load libQnnHtp.so")
+        print("INFO: [a.cc:1] Loading\nERROR: [qnn_manager.cc:1] Failed to load libQnnHtp.so")
+        print("ERROR: [b.cc:2] ERROR: [b.cc:3]\n[LITERT_TOOLS:APPLY] Failed")
         return 1
     model = flatbuffer.read(Path(given.model))
     takes = EDGETPU_TAKES

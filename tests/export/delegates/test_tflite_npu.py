@@ -78,7 +78,7 @@ def test_from_the_report_to_coverage(compiler: None, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_compilers_last_word(compiler: None, tmp_path: Path) -> None:
     file = quantized(cnn(tmp_path / "model.tflite"), "int8-io")
-    with pytest.raises(ConversionError, match=r"SM8350 failed: ERROR: .* load libQnnHtp.so"):
+    with pytest.raises(ConversionError, match=r"SM8350 failed: Failed to load libQnnHtp.so$"):
         compiled(tmp_path, file, soc="SM8350")
     assert "INFO" in (tmp_path / "out" / "compiler.log").read_text()
 
@@ -86,7 +86,7 @@ def test_the_compilers_last_word(compiler: None, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_without_the_makers_sdk_litert_says_so(tmp_path: Path) -> None:
     # LiteRT's own program, with its own plugin, on a computer that has no SDK of Qualcomm's.
-    with pytest.raises(ConversionError, match="LiteRT's compiler for qualcomm SM8650 failed: "):
+    with pytest.raises(ConversionError, match=r"SM8650 failed: .*libQnnHtp.so: cannot open"):
         compiled(tmp_path, quantized(cnn(tmp_path / "model.tflite"), "int8-io"))
 
 
