@@ -47,6 +47,7 @@ _PLAIN = re.compile(
     r"torch\.(?:serialization\._get_layout|contiguous_format)|"
     r"torch\.(?:bool|u?int\d+|float\d+|bfloat16|complex\d+|half|double|float|long)"
 )
+END_BYTES = 22  # of a zip archive's last record, without a comment
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save wrote first before torch 1.6
 
 
@@ -94,6 +95,7 @@ def _examine_zip(path: Path) -> Finding:
     try:
         with zipfile.ZipFile(path) as archive:
             members = _members(path, archive)
+            _refuse_wrapped(path, list(members.values()))
             if "serialized_exported_program.json" in members:
                 raise ModelError(
                     f"{str(path)!r} is a program in the format before torch 2.8",
@@ -136,6 +138,22 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
             f"{readable_bytes(unfolded)}"
         )
     return found
+
+
+def _refuse_wrapped(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """An archive has to be the whole file.
+
+    The end of a truncated file may look like a smaller archive (programs hold one), and what two
+    readers make of a file with something before or after its archive need not be the same.
+    """
+    with open(path, "rb") as file:
+        file.seek(-END_BYTES, io.SEEK_END)
+        last = file.read(4)
+    if last != b"PK\x05\x06" or min((m.header_offset for m in members), default=0) != 0:
+        raise ModelError(
+            f"{str(path)!r} is a damaged or truncated zip archive: it does not fill the file",
+            hint=COPY_AGAIN,
+        )
 
 
 def _below_root(path: Path, members: dict[str, zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:

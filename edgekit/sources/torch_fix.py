@@ -31,6 +31,7 @@ class Input:
     shape: tuple[int, ...] = ()
     form: InputForm | None = None
     own: str = "nchw"  # the layout that the model takes
+    copied: bool = False  # as the model writes into it
 
     @property
     def dtype(self) -> str:
@@ -69,7 +70,8 @@ def fix(model: Model, program: Any) -> Fixed:
         raise ModelError(f"{model.reference!r} has no input")
     names = _output_names(model, program)
     static = all(sizes_of(each.fake) == each.shape for each in tensors)
-    if not static or any(each.form for each in tensors) or len(tensors) != len(inputs):
+    formed = any(each.form or each.copied for each in tensors)
+    if not static or formed or len(tensors) != len(inputs):
         program = _traced(model, program, inputs)
     else:
         _flatten(program)
@@ -92,13 +94,15 @@ def example_for(program: Any) -> list[Any]:
     """The fake tensors and plain values that a program takes, in the order of its graph."""
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     found = []
-    for spec in program.graph_signature.input_specs:
-        if spec.kind.name != "USER_INPUT":
-            continue
+    for spec in _user_inputs(program):
         node = nodes.get(spec.arg.name)
         fake = None if node is None else node.meta.get("val")
         found.append(fake if hasattr(fake, "shape") else getattr(spec.arg, "value", None))
     return found
+
+
+def _user_inputs(program: Any) -> list[Any]:
+    return [s for s in program.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
 
 
 # ------------------------------------------------------------------------------- inputs
@@ -117,6 +121,9 @@ def _inputs(model: Model, program: Any) -> list[Input]:
             )
     opened = _open_sizes(model, program, tensors)
     batch = _fixed_batch(tensors)
+    placed = [spec.arg.name for spec in _user_inputs(program)]
+    overwritten = written(program)
+    changed = {name for name, own in zip(names, placed, strict=True) if own in overwritten}
     found = []
     for name, fake in zip(names, fakes, strict=True):
         if name not in tensors:
@@ -133,7 +140,7 @@ def _inputs(model: Model, program: Any) -> list[Input]:
                 "export the model with that, or with an open batch",
             )
         form = model.form(name, len(shape))
-        found.append(Input(name, fake, tuple(shape), form, _layout(shape)))
+        found.append(Input(name, fake, tuple(shape), form, _layout(shape), name in changed))
     for each in found:
         if each.form is not None:
             _check_form(each, each.form)
@@ -143,11 +150,7 @@ def _inputs(model: Model, program: Any) -> list[Input]:
 def _input_names(program: Any) -> list[str]:
     """The names of forward's parameters; of the graph's, where one of those is nested."""
     given = program.module_call_graph[0].signature.forward_arg_names or []
-    placed = [
-        spec.arg.name
-        for spec in program.graph_signature.input_specs
-        if spec.kind.name == "USER_INPUT"
-    ]
+    placed = [spec.arg.name for spec in _user_inputs(program)]
     return list(given) if len(given) == len(placed) else placed
 
 
@@ -303,7 +306,7 @@ def _inner(holder: Any, each: Input) -> Callable[[Any], Any]:
 
     form = each.form
     if form is None:
-        return lambda tensor: tensor
+        return lambda tensor: tensor.clone() if each.copied else tensor
     names: dict[str, str] = {}
     for what, numbers in (("mean", form.mean), ("std", form.std)):
         if numbers:
@@ -326,7 +329,7 @@ def _inner(holder: Any, each: Input) -> Callable[[Any], Any]:
             tensor = tensor.to(own)
         if _turned(each):
             tensor = tensor.permute((0, 3, 1, 2) if each.own == "nchw" else (0, 2, 3, 1))
-        return tensor
+        return tensor.clone() if each.copied else tensor
 
     return turn
 
@@ -547,9 +550,43 @@ def _refuse_training(model: Model, program: Any) -> None:
                 f"{model.reference!r} was exported in training mode: {name} in {node.name!r}",
                 hint="call model.eval() before torch.export.export",
             )
-    changed = sorted(set(program.graph_signature.buffers_to_mutate.values()))
+    targets = {
+        spec.arg.name: spec.target
+        for spec in program.graph_signature.input_specs
+        if spec.kind.name != "USER_INPUT"
+    }
+    changed = {targets[name] for name in written(program) if name in targets}
+    changed |= set(program.graph_signature.buffers_to_mutate.values())
     if changed:
         raise ModelError(
-            f"{model.reference!r} changes its own state as it runs: {', '.join(changed[:4])}",
+            f"{model.reference!r} changes its own state as it runs: "
+            f"{', '.join(sorted(changed)[:4])}",
             hint="give and return the state as inputs and outputs instead",
         )
+
+
+def written(program: Any) -> set[str]:
+    """Names of what goes into the graph and is written to by an operation in place."""
+    found = set()
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if node.op != "call_function" or schema is None or not schema.is_mutable:
+            continue
+        for index, argument in enumerate(schema.arguments):
+            if argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            given = node.args[index] if index < len(node.args) else node.kwargs.get(argument.name)
+            origin = _origin(given)
+            if origin is not None and origin.op == "placeholder":
+                found.add(origin.name)
+    return found
+
+
+def _origin(node: Any) -> Any:
+    """Whose memory a tensor lies in: views and operations in place are followed back."""
+    while getattr(node, "op", None) == "call_function":
+        schema = getattr(node.target, "_schema", None)
+        if schema is None or not any(each.alias_info is not None for each in schema.returns):
+            break
+        node = node.args[0] if node.args else None
+    return node

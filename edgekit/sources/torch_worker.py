@@ -7,6 +7,7 @@ A model stays loaded there for the next step on it.
 from __future__ import annotations
 
 import os
+import types
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -139,7 +140,7 @@ class TorchModel:
         self.program: Any = fixed.program
         self.signature: Signature = fixed.signature
         self.example: tuple[Any, ...] = fixed.example
-        self.module: Any = fixed.program.module(check_guards=False)
+        self.module: Any = _in_eval_mode(fixed.program.module(check_guards=False))
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs by name; `inputs` of shape (samples, …). One sample at a time."""
@@ -216,6 +217,18 @@ class TorchModel:
             copied = torch.from_numpy(np.array(row, order="C"))
             tensors.append(copied.to(like.dtype).reshape(like.shape))
         return tensors
+
+
+def _in_eval_mode(module: Any) -> Any:
+    """A program's mode is fixed as it is exported; torch refuses to be asked for the one it has."""
+    for part in module.modules():
+        part.training = False
+    module.eval = types.MethodType(_itself, module)
+    return module
+
+
+def _itself(module: Any) -> Any:
+    return module
 
 
 def _layer_of(node: Any) -> str:
