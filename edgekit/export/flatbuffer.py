@@ -97,11 +97,8 @@ def set_signature(
     model.signatureDefs = [definition]
 
 
-def signature(model: Any, *, fixed: bool = False) -> Signature:
+def signature(model: Any) -> Signature:
     """The file's own signature, with types, shapes and quantization of its tensors.
-
-    Args:
-        fixed: gives open dimensions the size that the file carries for them, mostly 1.
 
     Raises:
         ConversionError: it has none, or a tensor of it has a type that no array has.
@@ -112,12 +109,8 @@ def signature(model: Any, *, fixed: bool = False) -> Signature:
     tensors = model.subgraphs[definition.subgraphIndex].tensors
     return Signature(
         name=_text(definition.signatureKey),
-        inputs=tuple(
-            _spec(_text(m.name), tensors[m.tensorIndex], fixed) for m in definition.inputs
-        ),
-        outputs=tuple(
-            _spec(_text(m.name), tensors[m.tensorIndex], fixed) for m in definition.outputs
-        ),
+        inputs=tuple(_spec(_text(m.name), tensors[m.tensorIndex]) for m in definition.inputs),
+        outputs=tuple(_spec(_text(m.name), tensors[m.tensorIndex]) for m in definition.outputs),
     )
 
 
@@ -181,12 +174,11 @@ def _type_names() -> dict[int, str]:
     }
 
 
-def _spec(name: str, tensor: Any, fixed: bool) -> TensorSpec:
+def _spec(name: str, tensor: Any) -> TensorSpec:
     kind = dtype(tensor)
     if kind not in _DTYPES.values():
         raise ConversionError(f"the artifact's {name!r} has the type {kind}, which no array has")
-    is_open = tensor.shapeSignature is not None and not fixed
-    sizes = tensor.shapeSignature if is_open else tensor.shape
+    sizes = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
     return TensorSpec(
         name=name,
         shape=tuple(None if size < 0 else int(size) for size in (() if sizes is None else sizes)),

@@ -110,6 +110,17 @@ def name(tree: Any, wanted: Signature) -> None:
     )
 
 
+def narrowed(tree: Any, wanted: Signature) -> list[str]:
+    """Inputs and outputs whose type is another one in the artifact, as sentences."""
+    made = flatbuffer.signature(tree)
+    pairs = zip((*wanted.inputs, *wanted.outputs), (*made.inputs, *made.outputs), strict=True)
+    return [
+        f"{after.name} is {after.dtype} in the artifact and {before.dtype} in the model"
+        for before, after in pairs
+        if before.dtype != after.dtype
+    ]
+
+
 def give_back() -> None:
     """Hand what the conversion has freed back to the system: the worker stays while others start.
 

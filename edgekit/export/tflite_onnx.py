@@ -31,8 +31,8 @@ from typing import Any
 
 from edgekit.core.errors import ConversionError, EdgekitError
 from edgekit.core.tensor import Signature, TensorSpec
-from edgekit.export import flatbuffer
-from edgekit.export.tflite_float import converted, explained, finished, give_back, name
+from edgekit.export import flatbuffer, tflite_transposes
+from edgekit.export.tflite_float import converted, explained, finished, give_back, name, narrowed
 
 FILE = "model.onnx"
 SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
@@ -86,13 +86,14 @@ def convert(out: Path, *, parent: str, framework: str, onnx: str) -> dict[str, A
             continue
         tree = flatbuffer.read(_flatbuffer(concrete))
         name(tree, wanted)
+        tflite_transposes.fold(tree)
         result = finished(
             out,
             tree,
             way=WAYS.get(framework, WAY),
             parent=parent,
             tools=["onnx2tf", "onnxsim", "tensorflow"],
-            notes=notes,
+            notes=[*notes, *narrowed(tree, wanted)],
         )
         del keras, concrete, tree
         give_back()
@@ -407,6 +408,11 @@ def _layer(node: Any) -> str:
 # ------------------------------------------------------------------------ what it made
 
 
+def border(dtype: str) -> str:
+    """The type at the artifact's border: TFLite's operators compute floats in 32 bits."""
+    return "float32" if dtype.startswith("float") else dtype
+
+
 def _function(keras: Any, wanted: Signature, inputs: Sequence[Any], reference: list[Any]) -> Any:
     """A concrete function with the source's inputs and outputs, layouts and types around `keras`.
 
@@ -416,11 +422,11 @@ def _function(keras: Any, wanted: Signature, inputs: Sequence[Any], reference: l
     import tensorflow as tf
 
     specs = [
-        tf.TensorSpec(spec.shape, tf.as_dtype(spec.dtype), name=f"serving_{at}")
+        tf.TensorSpec(spec.shape, tf.as_dtype(border(spec.dtype)), name=f"serving_{at}")
         for at, spec in enumerate(wanted.inputs)
     ]
     given = [tensor.dtype for tensor in keras.inputs]
-    types = [tf.as_dtype(spec.dtype) for spec in wanted.outputs]
+    types = [tf.as_dtype(border(spec.dtype)) for spec in wanted.outputs]
 
     def call(*tensors: Any) -> list[Any]:
         ready = [tf.cast(tensor, kind) for tensor, kind in zip(tensors, given, strict=True)]
@@ -428,7 +434,8 @@ def _function(keras: Any, wanted: Signature, inputs: Sequence[Any], reference: l
         return [tf.convert_to_tensor(tensor) for tensor in tf.nest.flatten(answer)]
 
     try:
-        answers = [t.numpy() for t in tf.function(call, input_signature=specs)(*inputs)]
+        taken = [tf.cast(array, spec.dtype) for array, spec in zip(inputs, specs, strict=True)]
+        answers = [t.numpy() for t in tf.function(call, input_signature=specs)(*taken)]
     except MemoryError:
         raise
     except Exception as exc:
@@ -471,7 +478,8 @@ def _order(label: str, answer: Any, expected: Any) -> list[int] | None:
             continue
         error = np.abs(found.astype(np.float64) - expected)
         scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
-        if np.allclose(found, expected, rtol=0, atol=TOLERANCE * scale + 1e-5, equal_nan=True):
+        allowed = TOLERANCE * (10 if expected.dtype == np.float16 else 1) * scale + 1e-5
+        if np.allclose(found, expected, rtol=0, atol=allowed, equal_nan=True):
             return order
         worst = worst or f": off by {np.nanmax(error):.3g}, its largest number is {scale:.3g}"
     shapes = "" if worst else f": of shape {answer.shape} instead of {expected.shape}"

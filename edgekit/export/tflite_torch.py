@@ -18,7 +18,7 @@ from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer, tflite_transposes
 from edgekit.export.program import FILE as PROGRAM
 from edgekit.export.program import TorchModel, place, untraceable
-from edgekit.export.tflite_float import finished, name
+from edgekit.export.tflite_float import finished, give_back, name, narrowed
 from edgekit.work.cache import RESULT_FILE
 
 WAY = "litert-torch"
@@ -63,14 +63,17 @@ def _made(
     _in_order(tree)
     name(tree, wanted)
     tflite_transposes.fold(tree)
-    return finished(
+    result = finished(
         out,
         tree,
         way=way,
         parent=parent,
         tools=["litert-torch", "torch"],
-        notes=_narrowed(tree, wanted),
+        notes=narrowed(tree, wanted),
     )
+    del content, tree
+    give_back()
+    return result
 
 
 _NUMBERED = re.compile(r"(?:args|output)_(\d+)$")
@@ -94,17 +97,8 @@ def _in_order(tree: Any) -> None:
             setattr(graph, attribute, np.array(order, dtype=np.int32))
 
 
-def _narrowed(tree: Any, wanted: Signature) -> list[str]:
-    made = flatbuffer.signature(tree)
-    pairs = zip((*wanted.inputs, *wanted.outputs), (*made.inputs, *made.outputs), strict=True)
-    return [
-        f"{after.name} is {after.dtype} in the artifact and {before.dtype} in the model"
-        for before, after in pairs
-        if before.dtype != after.dtype
-    ]
-
-
 _EXECUTING = re.compile(r"While executing .*?target=torch\.ops\.([\w.]+)")
+_LOWERED = re.compile(r"([^\s:]+\.py):(\d+):\d+: error: ([^\n]+)")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\w+)\n\s*([^\n]*)')
 
 
@@ -112,6 +106,14 @@ def explained(exc: Exception) -> ConversionError:
     """litert-torch's words as one line: the operator, and the user's line that it came from."""
     text = str(exc)
     operator = _EXECUTING.search(text)
+    lowered = _LOWERED.search(text)
+    if operator is None and lowered is not None:
+        file, line, said = lowered.groups()
+        return ConversionError(
+            f"litert-torch cannot lower the model to TFLite: {said[:200]} "
+            f"(at {Path(file).name}:{line})",
+            hint="write it with other operations, or give the model as ONNX",
+        )
     if operator is None and (
         "torch.export" in text or type(exc).__module__.startswith(("torch._export", "torch.fx"))
     ):

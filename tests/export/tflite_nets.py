@@ -52,11 +52,12 @@ def _spec(name: str, tensor: Any) -> TensorSpec:
 
 
 def load(handle: Model) -> Loaded:
-    """The network that the handle's path names."""
+    """The network that the handle's path names, or the chain that it lists."""
     import torch
 
     torch.manual_seed(0)
-    loaded: Loaded = globals()[Path(handle.path).name]()
+    name = Path(handle.path).name
+    loaded: Loaded = globals()[name]() if name in globals() else chain(name)
     return loaded
 
 
@@ -124,9 +125,114 @@ def only_onnx() -> Loaded:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.dense = nn.Linear(4, 4)
+            self.mix = nn.Bilinear(4, 4, 3)
 
         def forward(self, rows: Any) -> Any:
-            return (torch.erfinv(torch.tanh(self.dense(rows))),)
+            return (self.mix(rows, rows + 1),)
 
     return Loaded(Net(), {"rows": torch.randn(1, 4)}, ("y",))
+
+
+def nowhere() -> Loaded:
+    """An operator that none of the ways has."""
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def forward(self, rows: Any) -> Any:
+            return (torch.erfinv(rows),)
+
+    return Loaded(Net(), {"rows": torch.randn(1, 4)}, ("y",))
+
+
+def chain(text: str) -> Loaded:
+    """A network of the layers that the text lists, from a 1×4×8×8 image on, channels first."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    layers = nn.ModuleList()
+    steps: list[Any] = []
+    channels = 4
+    for word in text.split("-"):
+        if word in ("conv", "depth", "turned"):
+            kind = nn.ConvTranspose2d if word == "turned" else nn.Conv2d
+            wide = channels if word == "depth" else 6
+            groups = channels if word == "depth" else 1
+            layers.append(kind(channels, wide, 3, padding=1, groups=groups))
+            steps.append(layers[-1])
+            channels = wide
+        elif word == "norm":
+            layers.append(nn.BatchNorm2d(channels))
+            steps.append(layers[-1])
+        elif word == "double":
+            steps.append(lambda x: torch.cat([x, -x], 1))
+            channels *= 2
+        elif word == "half":
+            steps.append(lambda x, c=channels: x[:, : c // 2] * 2)
+            channels //= 2
+        else:
+            steps.append(
+                {
+                    "relu": F.relu,
+                    "silu": F.silu,
+                    "pool": lambda x: F.max_pool2d(x, 3, 1, 1),
+                    "mean": lambda x: F.avg_pool2d(x, 2, 1),
+                    "grow": lambda x: F.interpolate(x, scale_factor=2.0, mode="nearest"),
+                    "pad": lambda x: F.pad(x, (1, 0, 2, 0)),
+                    "soft": lambda x: x.softmax(1),
+                    "gate": lambda x: x * x.mean([2, 3], keepdim=True).sigmoid(),
+                    "swap": lambda x: x.transpose(2, 3) + 1,
+                }[word]
+            )
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, image: Any) -> Any:
+            for step in steps:
+                image = step(image)
+            return image, image.flatten(1).sum(1, keepdim=True)
+
+    return Loaded(Net(), {"image": torch.randn(1, 4, 8, 8)}, ("map", "sum"))
+
+
+# ------------------------------------------------------------------------------- steps
+
+
+def answer(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
+    """Save the example as ``inputs.npz`` and what torch computes of it as ``outputs.npz``."""
+    import numpy as np
+    import torch
+
+    loaded = load(Model.from_json(model))
+    with torch.no_grad():
+        answers = loaded.module(*loaded.example)
+    for file, specs, tensors in (
+        ("inputs", loaded.signature.inputs, loaded.example),
+        ("outputs", loaded.signature.outputs, answers),
+    ):
+        named = {spec.name: each.numpy() for spec, each in zip(specs, tensors, strict=True)}
+        np.savez(out / f"{file}.npz", **named)
+    return {}
+
+
+def convert_without_file(out: Path, *, onnx: str, file: str) -> dict[str, Any]:
+    """`tflite_onnx.convert` with the sample file under another name, and no cable to pull."""
+    import requests
+
+    from edgekit.export import tflite_onnx
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("it was downloading")
+
+    kept, get = tflite_onnx.SAMPLES, requests.get
+    tflite_onnx.SAMPLES = file
+    if file == kept:
+        requests.get = refuse
+    try:
+        return tflite_onnx.convert(out, parent="", framework="onnx", onnx=onnx)
+    finally:
+        tflite_onnx.SAMPLES, requests.get = kept, get
