@@ -2,76 +2,147 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from collections.abc import Iterable
+
 import click
 
-from edgekit.core.profile import DeviceProfile, all_profiles, load_profile, user_profiles_dir
+from edgekit.core.profile import (
+    HOST,
+    Accelerator,
+    DeviceProfile,
+    all_profiles,
+    load_profile,
+    user_profiles_dir,
+)
+
+# What a kind of operating system stands for, in the order of the list.
+GROUPS = {
+    "linux": "Linux boards and computers",
+    "android": "Android phones",
+    "ios": "iPhones, by files only",
+    "bare-metal": "Microcontrollers with an NPU, by files only",
+}
+WIDEST = 120
 
 
-@click.group(name="devices", invoke_without_command=True)
+@click.command(name="devices")
+@click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
-    """List the kinds of board that can be targeted."""
-    if ctx.invoked_subcommand:
+def command(name: str | None, as_json: bool) -> None:
+    """List the kinds of board that can be targeted.
+
+    With NAME, tell all that is known of that one: what runs there, and its accelerators.
+    """
+    if name is not None:
+        profile = load_profile(name)
+        if as_json:
+            _print_json(profile.to_json())
+        else:
+            _show(profile)
         return
     profiles = all_profiles()
     if as_json:
         _print_json([profile.to_json() for profile in profiles])
         return
-    from edgekit.cli.output import table
-
-    table(
-        ["name", "board", "processor", "runtime", "variants"],
-        [
-            [p.name, p.title, _cpu(p) or p.arch, _runtimes(p), ", ".join(p.variants)]
-            for p in profiles
-        ],
-    )
-    click.echo("edgekit devices show NAME tells all of one.")
+    _list(profiles)
+    click.echo("\nedgekit devices NAME tells all of one.")
     click.echo(f"Your own boards: a TOML file of the same form in {user_profiles_dir()}")
 
 
-@command.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(name: str, as_json: bool) -> None:
-    """Tell all that is known of the board NAME."""
-    profile = load_profile(name)
-    if as_json:
-        _print_json(profile.to_json())
-        return
+def _list(profiles: Iterable[DeviceProfile]) -> None:
+    profiles = sorted(profiles, key=lambda profile: (profile.name != HOST, _natural(profile.name)))
+    names = max(len(profile.name) for profile in profiles)
+    titles = max(len(profile.title) for profile in profiles if profile.name != HOST)
+    columns = _columns()
+    for number, (system, title) in enumerate(GROUPS.items()):
+        click.echo(("\n" if number else "") + click.style(title, bold=True))
+        for profile in profiles:
+            if profile.os != system:
+                continue
+            first = f"  {profile.name:<{names}}  {profile.title:<{titles}}"
+            rest = [", ".join(dict.fromkeys(a.delegate for a in profile.accelerators)) or "CPU"]
+            if columns >= WIDEST:  # there is room for it
+                rest.append(_processor(profile))
+            click.echo(f"{first}  {rest[0]:<21}  {''.join(rest[1:])}".rstrip())
+
+
+def _show(profile: DeviceProfile) -> None:
     memory = f"from {profile.memory_mb} MiB" if profile.memory_mb else "not stated"
     lines = [
         ("name", profile.name),
         ("board", profile.title),
         ("page", profile.page or "none: probed"),
         ("system", f"{profile.os}, {profile.arch}"),
-        ("processor", _cpu(profile) or "not stated"),
+        ("chip", profile.soc or "not stated"),
+        ("processor", " + ".join(_clusters(profile)) or "not stated"),
         ("memory", memory),
-        ("reached by", profile.transport),
+        ("reached by", "nothing: files are brought there" if profile.transport == "none"
+         else profile.transport),
         ("threads", str(profile.threads)),
         ("variants", ", ".join(profile.variants) + " (unless --variant names others)"),
-    ]
+    ]  # fmt: skip
     for runtime in profile.runtimes:
         glibc = f", glibc {runtime.min_glibc} or newer" if runtime.min_glibc else ""
         lines.append(("runtime", f"{runtime.name} {runtime.version}{glibc}"))
         lines.append(("", f"runs {', '.join(runtime.variants)}"))
+    for accelerator in profile.accelerators:
+        lines.append(("accelerator", _accelerator(accelerator)))
+        if accelerator.options:
+            options = ", ".join(f"{key} = {value}" for key, value in accelerator.options.items())
+            lines.append(("", options))
     if profile.notes:
-        lines.append(("notes", profile.notes))
+        lines.append(("notes", profile.notes.strip()))
     for key, value in lines:
-        click.echo(f"{key:<12}{value}")
+        for number, line in enumerate(_wrapped(value, _columns() - 13)):
+            click.echo(f"{'' if number else key:<13}{line}")
 
 
-def _cpu(profile: DeviceProfile) -> str:
-    clusters = (
+def _accelerator(accelerator: Accelerator) -> str:
+    share = (
+        "all multiply-adds" if accelerator.share == 1
+        else f"{accelerator.share:.0%} of the multiply-adds" if accelerator.share
+        else "whatever it can"
+    )  # fmt: skip
+    return f"{accelerator.delegate} ({', '.join(accelerator.formats)}): has to take {share}"
+
+
+def _clusters(profile: DeviceProfile) -> list[str]:
+    return [
         f"{c.cores} × {c.model}" + (f" {c.max_mhz / 1000:.1f} GHz" if c.max_mhz else "")
         for c in profile.cpu
+    ]
+
+
+def _processor(profile: DeviceProfile) -> str:
+    """In a few words: the clusters if there is one kind, else the chip and how many cores."""
+    clusters = _clusters(profile)
+    if len(clusters) == 1:
+        return clusters[0]
+    cores = sum(cluster.cores for cluster in profile.cpu)
+    return ", ".join(
+        part for part in (profile.soc or profile.arch, f"{cores} cores" if cores else "") if part
     )
-    return " + ".join(clusters)
 
 
-def _runtimes(profile: DeviceProfile) -> str:
-    return ", ".join(f"{r.name} {r.version}" for r in profile.runtimes)
+def _natural(name: str) -> list[tuple[int, str]]:
+    """So that pixel-9 stands before pixel-10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _columns() -> int:
+    """Where nobody looks (a pipe, a file), lines are not broken: they are for grep."""
+    import shutil
+    import sys
+
+    return min(shutil.get_terminal_size().columns, WIDEST) if sys.stdout.isatty() else 1000
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    return textwrap.wrap(text, max(room, 20), break_long_words=False, break_on_hyphens=False) or [
+        ""
+    ]
 
 
 def _print_json(data: object) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import tomllib
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from edgekit.core.errors import UnknownNameError, UsageError
 from edgekit.core.locate import shipped
 from edgekit.core.profile import all_profiles, load_profile, user_profiles_dir
-from edgekit.core.recipe import BUILTIN
+from edgekit.core.recipe import named_recipe
+from edgekit.export.delegates import DELEGATES
 
 SHIPPED = sorted(shipped("device_profiles").glob("*.toml"))
 MINIMAL = """
@@ -32,10 +34,80 @@ variants = ["float32"]
 def test_what_ships_is_valid_and_says_where_its_facts_are_from(path: Path) -> None:
     profile = load_profile(path.stem)
     assert profile.name == path.stem
-    assert "# http" in path.read_text() or "page = " in path.read_text()
-    for runtime in profile.runtimes:
-        assert set(runtime.variants) <= set(BUILTIN)
-    assert set(profile.variants) <= set(profile.runtime.variants)
+    assert profile.page.startswith("https://")
+    runnable = {variant for runtime in profile.runtimes for variant in runtime.variants}
+    assert set(profile.variants) <= runnable
+    assert len({runtime.name for runtime in profile.runtimes}) == len(profile.runtimes)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_each_variant_that_a_board_runs_is_one_that_can_be_made(path: Path) -> None:
+    for runtime in load_profile(path.stem).runtimes:
+        assert len(set(runtime.variants)) == len(runtime.variants)
+        for variant in runtime.variants:
+            recipe = named_recipe(variant)
+            assert recipe.variant == variant
+            assert recipe.format in runtime.formats
+            delegate = DELEGATES[f"{recipe.format}/{recipe.delegate}"]()
+            assert recipe.quantization in delegate.quantizations, variant
+            assert recipe.io == "float" or delegate.integer_io, variant
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_each_accelerator_is_a_delegate_that_the_runtimes_use(path: Path) -> None:
+    profile = load_profile(path.stem)
+    for accelerator in profile.accelerators:
+        for file_format in accelerator.formats:
+            delegate = DELEGATES[f"{file_format}/{accelerator.delegate}"]()
+            recipes = [named_recipe(v) for r in profile.runtimes for v in r.variants]
+            used = [
+                r for r in recipes if (r.format, r.delegate) == (file_format, accelerator.delegate)
+            ]
+            assert used
+            assert all(profile.accelerator(recipe) == accelerator for recipe in used)
+            if accelerator.options:
+                assert set(accelerator.options) <= set(delegate.known_options)
+
+
+def test_the_configurations_of_ethos_u_are_in_velas_file() -> None:
+    file = importlib.metadata.distribution("ethos-u-vela").locate_file(
+        "ethosu/config_files/Arm/vela.ini"
+    )
+    known = Path(str(file)).read_text()
+    found = 0
+    for path in SHIPPED:
+        for accelerator in load_profile(path.stem).accelerators:
+            if accelerator.delegate == "ethos-u":
+                found += 1
+                assert f"[System_Config.{accelerator.options['system_config']}]" in known
+                assert f"[Memory_Mode.{accelerator.options['memory_mode']}]" in known
+                name = accelerator.options.get("accelerator") or accelerator.options["target"]
+                generation = name.removeprefix("ethos-").partition("-")[0]
+                assert accelerator.options["system_config"].startswith(
+                    f"Ethos_{generation.upper()}_"
+                )
+    assert found >= 7
+
+
+def test_the_chips_of_npus_are_those_that_litert_compiles_for() -> None:
+    package = Path(
+        str(importlib.metadata.distribution("ai-edge-litert").locate_file("ai_edge_litert"))
+    )
+    found = 0
+    for path in SHIPPED:
+        for accelerator in load_profile(path.stem).accelerators:
+            if accelerator.delegate == "npu":
+                found += 1
+                vendor, soc = accelerator.options["vendor"], accelerator.options["soc"]
+                known = (package / "aot" / "vendors" / vendor / "target.py").read_text()
+                assert f'"{soc}"' in known
+    assert found >= 7
+
+
+def test_all_of_it_is_demanded_of_an_accelerator_unless_said_otherwise() -> None:
+    for path in SHIPPED:
+        shares = [accelerator.share for accelerator in load_profile(path.stem).accelerators]
+        assert all(share == 1 for share in shares) or "share = " in path.read_text()
 
 
 def test_the_host_is_probed() -> None:
@@ -48,7 +120,8 @@ def test_the_host_is_probed() -> None:
 def test_all_profiles_lists_the_host_first() -> None:
     names = [profile.name for profile in all_profiles()]
     assert names[0] == "host"
-    assert {"linux-aarch64", "linux-x86_64", "raspberry-pi-4", "raspberry-pi-5"} <= set(names)
+    assert len(set(names)) == len(names)
+    assert {"linux-aarch64", "raspberry-pi-5", "pixel-10", "corstone-300-u55"} <= set(names)
 
 
 def test_an_unknown_board_is_refused_with_the_nearest_names() -> None:
