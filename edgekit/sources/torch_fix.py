@@ -346,34 +346,19 @@ def _example(shape: Sequence[int], dtype: str) -> Any:
 
 def _traced(model: Model, program: Any, inputs: list[Input]) -> Any:
     """The program of fixed sizes; tensors by position in, a tuple of tensors out."""
-    import torch
-    from torch.fx import Interpreter
-    from torch.fx.traceback import preserve_node_meta
-    from torch.utils import _pytree as pytree
-
     tensors = [each for each in inputs if hasattr(each.fake, "shape")]
-    graph = program.module(check_guards=False)  # they hold to the sizes of the export
-    holder = _holder(graph)
-    nodes = Interpreter(holder, graph=graph.graph)
-    turns = [_inner(holder, each) for each in tensors]
+    nodes = interpreter(program)
+    turns = [_inner(nodes.module, each) for each in tensors]
 
-    def forward(*given: Any) -> tuple[Any, ...]:
+    def before(given: Sequence[Any]) -> list[Any]:
         turned = iter([turn(tensor) for turn, tensor in zip(turns, given, strict=True)])
-        flat = [next(turned) if hasattr(each.fake, "shape") else each.fake for each in inputs]
-        with preserve_node_meta():  # each operation's layer
-            answer = nodes.run(*flat, enable_io_processing=False)
-        return tuple(leaf for leaf in pytree.tree_leaves(answer) if isinstance(leaf, torch.Tensor))
+        return [next(turned) if hasattr(each.fake, "shape") else each.fake for each in inputs]
 
-    parameters = [
-        inspect.Parameter(each.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for each in tensors
-    ]
-    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     example = tuple(_example(_outer_shape(each), _outer_dtype(each)) for each in tensors)
-    holder.forward = forward
     batch = _fixed_batch({each.name: each.fake for each in tensors})
     try:
-        with translated(model.reference), torch.no_grad():
-            made = torch.export.export(holder, example, strict=False)
+        with translated(model.reference):
+            made = trace(nodes, [each.name for each in tensors], example, before)
     except EdgekitError as exc:
         if batch is None:
             raise
@@ -381,6 +366,45 @@ def _traced(model: Model, program: Any, inputs: list[Input]) -> Any:
     if batch is not None:
         _check_batch(model, nodes, inputs, batch)
     return made
+
+
+def trace(
+    nodes: Any, names: Sequence[str], example: tuple[Any, ...], before: Callable[..., Any] = list
+) -> Any:
+    """Export what `interpreter` runs, for the sizes of `example`.
+
+    Args:
+        names: of the inputs.
+        before: the graph's inputs from the given ones.
+    """
+    import torch
+    from torch.fx.traceback import preserve_node_meta
+
+    def forward(*given: Any) -> tuple[Any, ...]:
+        with preserve_node_meta():  # each operation's layer
+            return tuple(_tensors(nodes.run(*before(given), enable_io_processing=False)))
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in names]
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    nodes.module.forward = forward
+    with torch.no_grad():
+        return torch.export.export(nodes.module, example, strict=False)
+
+
+def interpreter(program: Any) -> Any:
+    """Runs the program's graph on any sizes; its `module` holds the weights."""
+    from torch.fx import Interpreter
+
+    graph = program.module(check_guards=False)  # they hold to the sizes of the export
+    return Interpreter(_holder(graph), graph=graph.graph)
+
+
+def _tensors(answer: Any) -> list[Any]:
+    import torch
+    from torch.utils import _pytree as pytree
+
+    return [leaf for leaf in pytree.tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
 
 
 def _holder(graph: Any) -> Any:
@@ -410,7 +434,6 @@ def _holder(graph: Any) -> Any:
 def _check_batch(model: Model, nodes: Any, inputs: list[Input], batch: int) -> None:
     """Raise ModelError if the first of a batch gets another answer than it gets alone."""
     import torch
-    from torch.utils import _pytree as pytree
 
     generator = torch.Generator().manual_seed(0)
     whole = [
@@ -423,12 +446,7 @@ def _check_batch(model: Model, nodes: Any, inputs: list[Input], batch: int) -> N
              for value in whole]  # fmt: skip
     with torch.no_grad():
         together, alone = (
-            [
-                leaf
-                for leaf in pytree.tree_leaves(nodes.run(*flat, enable_io_processing=False))
-                if isinstance(leaf, torch.Tensor)
-            ]
-            for flat in (whole, first)
+            _tensors(nodes.run(*flat, enable_io_processing=False)) for flat in (whole, first)
         )
     if not same_first_row(together, alone, batch):
         raise _holds_batch(model, batch)

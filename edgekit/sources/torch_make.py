@@ -17,7 +17,7 @@ from edgekit.core.files import sha256_file
 from edgekit.core.model import Model
 from edgekit.core.registry import resolve_own
 from edgekit.sources.torch_files import examine
-from edgekit.sources.torch_fix import same_first_row
+from edgekit.sources.torch_fix import interpreter, same_first_row, trace
 from edgekit.sources.torch_words import place, short, translated
 
 FILE = "program.pt2"
@@ -450,24 +450,25 @@ def _from_torchscript(handle: Model) -> Any:
         )
     try:
         with torch.no_grad():
-            program = TS2EPConverter(script, example).convert()
-            answers = [
-                pytree.tree_leaves(answer)
-                for answer in (script(*example), program.module()(*example))
-            ]
+            converted = TS2EPConverter(script, example).convert()
+            program = trace(interpreter(converted), names, example)  # of fixed sizes, names kept
+            wanted, nesting = pytree.tree_flatten(script(*example))
+            given = list(program.module()(*example))
     except Exception as exc:
         raise ModelError(
             f"{handle.reference!r} is TorchScript, which is deprecated, and torch cannot make a "
             f"program of it: {short(exc)}",
             hint="export the nn.Module that it was made from with torch.export.save",
         ) from exc
-    pairs = zip(*answers, strict=True) if len(answers[0]) == len(answers[1]) else []
-    if not answers[0] or not all(
-        a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=1e-4, atol=1e-5)
-        for a, b in pairs
-    ):
+    same = len(wanted) == len(given) and all(
+        one.shape == other.shape
+        and torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-5)
+        for one, other in zip(wanted, given, strict=True)
+    )
+    if not same:
         raise ModelError(
             f"{handle.reference!r} is TorchScript, and what torch makes of it gives other answers",
             hint="export the nn.Module that it was made from with torch.export.save",
         )
+    program.module_call_graph[0].signature.out_spec = nesting  # and with it the outputs' names
     return program
