@@ -52,7 +52,7 @@ def gpu_step(artifact: Step, check: Step, recipe: Recipe) -> Step:
 
     Done in a process of its own, since a driver may crash. The result holds
 
-    ``coverage``            a `Coverage` as JSON; None where no GPU could be asked
+    ``coverage``            a `Coverage` as JSON; None where it was not run
     ``fully_accelerated``   whether every operator runs on the GPU
     ``refused``             what the GPU does not take: ``{"operator", "why"}`` each, in its words
     ``device``              the GPU's name, ``software`` whether it is a driver in software

@@ -46,6 +46,8 @@ _REFUSED = re.compile(
     r"(?P<gpu>\d+|No) operations will run on the GPU, and (?:the remaining|all) (?P<cpu>\d+)",
     re.MULTILINE,
 )
+# Seen with an unrolled LSTM in INT8: "cannot assign 'vec4<f32>' to 'vec4<i32>'".
+_INVALID = re.compile(r"\] Validation error: (.+)")
 _DRIVER = (
     ("Couldn't load Vulkan", "there is no Vulkan loader (libvulkan.so.1)"),
     ("Found no drivers", "Vulkan's loader finds no driver"),
@@ -71,20 +73,28 @@ def run(out: Path, *, quantization: QuantizationKind, artifact: str, check: str)
         "software": said.software,
         "parity": None,
         "mismatch": "",
-        "error": said.no_gpu or found["error"],
+        "error": _error(found, said),
     }
-    if said.no_gpu or not said.device:
-        return result
+    if result["error"]:
+        return {**result, "fully_accelerated": False}
     result["coverage"] = coverage(graphs(path), said, fully=found["fully_accelerated"]).to_json()
     answers = out / ANSWERS_FILE
-    if not found["error"] and answers.is_file():
-        expected, actual = load_outputs(samples), load_outputs(answers)
-        result["parity"] = _parity(path, expected, actual)
-        try:
-            compare(expected, actual, _arithmetic(path, quantization), where="LiteRT's GPU")
-        except (MismatchError, DeviceError) as exc:
-            result["mismatch"] = exc.message
+    expected, actual = load_outputs(samples), load_outputs(answers)
+    result["parity"] = _parity(path, expected, actual)
+    try:
+        compare(expected, actual, _arithmetic(path, quantization), where="LiteRT's GPU")
+    except (MismatchError, DeviceError) as exc:
+        result["mismatch"] = exc.message
     return result
+
+
+def _error(found: dict[str, Any], said: Log) -> str:
+    if said.no_gpu or (found["error"] and not said.invalid):
+        return said.no_gpu or str(found["error"])
+    if said.invalid:  # what it computes then is nothing, and often enough it crashes
+        ending = f"; {found['error']}" if found["error"] else ""
+        return f"LiteRT makes a GPU program that is not valid: {said.invalid}{ending}"
+    return "" if said.device else "LiteRT does not say which GPU it has taken"
 
 
 def _asked(out: Path, path: Path, samples: Path) -> tuple[dict[str, Any], str]:
@@ -154,12 +164,14 @@ class Log:
         partial: the graphs that it does not take as a whole, the main one first, the bodies of
             loops after it; empty where it takes everything.
         no_gpu: "" or why there is no GPU to ask.
+        invalid: "" or what is wrong with a program that LiteRT has made for the GPU.
     """
 
     device: str = ""
     software: bool = False
     partial: tuple[Partial, ...] = ()
     no_gpu: str = ""
+    invalid: str = ""
 
 
 def read_log(text: str) -> Log:
@@ -177,6 +189,7 @@ def read_log(text: str) -> Log:
         software="software" in adapter.group(2).lower() if adapter else False,
         partial=tuple(dict.fromkeys(partial)),  # said once more as the model is opened again
         no_gpu=why,
+        invalid=invalid[1][:200] if (invalid := _INVALID.search(text)) else "",
     )
 
 

@@ -166,6 +166,31 @@ def test_a_log_of_no_operation_at_all() -> None:
     assert (said.partial[0].on_gpu, said.partial[0].on_cpu) == (0, 3)
 
 
+INVALID = """\
+E0000 00:00:1 1 environment.cc:105] Validation error: Error while parsing WGSL: :62:22 error: \
+cannot assign 'vec4<f32>' to 'vec4<i32>'
+    dst_tensor[i] = value;
+E0000 00:00:1 1 environment.cc:105] Validation error: [Invalid ShaderModule] is invalid
+"""
+
+
+def test_an_invalid_program_is_an_error_even_if_it_runs() -> None:
+    said = read_log(LOG + INVALID)
+    found: dict[str, Any] = {"fully_accelerated": True, "error": ""}
+    assert accelerate_gpu._error(found, said) == (
+        "LiteRT makes a GPU program that is not valid: Error while parsing WGSL: :62:22 error: "
+        "cannot assign 'vec4<f32>' to 'vec4<i32>'"
+    )
+    found["error"] = "its process was killed by SIGSEGV"
+    assert accelerate_gpu._error(found, said).endswith("; its process was killed by SIGSEGV")
+
+
+def test_a_gpu_that_nothing_is_said_of_is_an_error() -> None:
+    found: dict[str, Any] = {"fully_accelerated": True, "error": ""}
+    assert accelerate_gpu._error(found, read_log(LOG)) == ""
+    assert "does not say which GPU" in accelerate_gpu._error(found, read_log("INFO: fine\n"))
+
+
 def test_weights_in_float16_go_where_their_reader_goes() -> None:
     graph = [
         Operator("DEQUANTIZE", (8,), (9,), 0, "w", "float32"),
