@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from edgekit.jobs.doctor import Finding
 
 STATE = 10  # columns for a version
+BELOW = 6  # columns before the lines below
 WIDEST = 120
 
 
@@ -32,31 +33,31 @@ def command(as_json: bool, required: tuple[str, ...]) -> None:
 
         click.echo(json.dumps([each.to_json() for each in findings], indent=2, ensure_ascii=False))
     elif not required:
-        width = max(len(each.name) for each in findings)
         told = {each.how for each in findings if each.group != "delegates"}
         for number, (group, title) in enumerate(TITLES.items()):
             click.echo(("\n" if number else "") + click.style(title, bold=True))
-            for finding in findings:
-                if finding.group == group:
-                    further_down = group == "delegates" and finding.how in told
-                    _show(finding, width, "" if further_down else finding.how)
+            members = [finding for finding in findings if finding.group == group]
+            width = max((len(finding.name) for finding in members), default=0)
+            for finding in members:
+                further_down = group == "delegates" and told >= set(finding.how.split("; "))
+                _show(finding, width, "" if further_down else finding.how)
     require(findings, required)
 
 
 def _show(finding: Finding, width: int, how: str) -> None:
-    """A line; where something is missing, more lines that say what, and what to do."""
+    """What it is; where it is missing, lines below that say why and what to do."""
     state = (finding.version or "yes") if finding.here else "missing"
     colour = "green" if finding.here else "yellow"
     lead = f"  {finding.name:<{width}}  {click.style(f'{state:<{STATE}}', fg=colour)}  "
-    indent = " " * (width + STATE + 6)
-    room = _columns() - len(indent)
-    said = _wrapped(finding.title, room)
-    if finding.missing != "it is not installed":  # the line above says that already
-        said += _wrapped(finding.missing, room)
-    said += _wrapped(how, room, "→ ")
-    click.echo(lead + (said[0] if said else ""))
-    for line in said[1:]:
-        click.echo(indent + line)
+    indent = width + STATE + 6
+    title = _wrapped(finding.title, _columns() - indent) or [""]
+    click.echo((lead + title[0]).rstrip())
+    for line in title[1:]:
+        click.echo(" " * indent + line)
+    # "missing" has said already that it is not installed, not set, not on PATH.
+    reason = "" if finding.missing.startswith("it is not") else finding.missing
+    for line in _wrapped(reason, _columns() - BELOW) + _wrapped(how, _columns() - BELOW, "→ "):
+        click.echo(" " * BELOW + line)
 
 
 def _columns() -> int:

@@ -58,6 +58,7 @@ OF_FORMAT: dict[Format, tuple[str, ...]] = {
     "onnx": ("onnx",),
 }
 
+EXTRA = "pip install 'edgekit["
 VULKAN = "libvulkan.so.1"
 ICD_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 ICD_FOLDERS = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d")
@@ -117,7 +118,7 @@ def _packages() -> Iterator[Finding]:
             here=bool(version),
             version=version,
             missing="" if version else "it is not installed",
-            how="" if version else f"pip install 'edgekit[{extra}]'",
+            how="" if version else f"{EXTRA}{extra}]'",
         )
 
 
@@ -130,17 +131,31 @@ def _delegates() -> Iterator[Finding]:
                 group="delegates", name=key, title="", here=False, missing=exc.message, how=exc.hint
             )
             continue
-        lacking = [needed for needed in _needs(key, delegate) if missing(needed)]
         numbers = ", ".join(_number(kind) for kind in delegate.quantizations)
-        runs = "; runs here" if delegate.runs_here else ""
-        yield Finding(
-            group="delegates",
-            name=key,
-            title=f"{delegate.title}: {numbers}{runs}",
-            here=not lacking,
-            missing="; ".join(f"needs {needed}: {missing(needed)}" for needed in lacking),
-            how="; ".join(dict.fromkeys(_how(needed) for needed in lacking)),
-        )
+        title = f"{delegate.title}: {numbers}{'; runs here' if delegate.runs_here else ''}"
+        # One that has a compiler of each maker's needs only that of the chip it is for.
+        vendors: dict[str, Sequence[Requirement]] = getattr(delegate, "vendors", {})
+        for vendor, needs in vendors.items():
+            yield _delegate(f"{key}/{vendor}", title, needs)
+        if not vendors:
+            yield _delegate(key, title, _needs(key, delegate))
+
+
+def _delegate(name: str, title: str, needs: Sequence[Requirement]) -> Finding:
+    lacking = [needed for needed in needs if missing(needed)]
+    return Finding(
+        group="delegates",
+        name=name,
+        title=title,
+        here=not lacking,
+        missing="needs " + " and ".join(map(_reason, lacking)) if lacking else "",
+        how="; ".join(dict.fromkeys(_how(needed) for needed in lacking)),
+    )
+
+
+def _reason(needed: Requirement) -> str:
+    reason = missing(needed)
+    return str(needed) if reason.startswith("it is not") else f"{needed}: {reason}"
 
 
 def _needs(key: str, delegate: Delegate) -> list[Requirement]:
@@ -156,7 +171,7 @@ def _needs(key: str, delegate: Delegate) -> list[Requirement]:
 
 
 def _package(name: str) -> Requirement:
-    return Requirement(kind="package", name=name, how=f"pip install 'edgekit[{PACKAGES[name][1]}]'")
+    return Requirement(kind="package", name=name, how=f"{EXTRA}{PACKAGES[name][1]}]'")
 
 
 def _number(quantization: str) -> str:
@@ -179,7 +194,7 @@ def _toolchains() -> Iterator[Finding]:
 
 
 def _makers() -> Iterator[Finding]:
-    """What delegates need that pip does not bring, each once."""
+    """What delegates need beside edgekit's extras and toolchains, each once."""
     users: dict[str, list[str]] = {}
     needed: dict[str, Requirement] = {}
     for key in DELEGATES:
@@ -188,7 +203,8 @@ def _makers() -> Iterator[Finding]:
         except EdgekitError:  # told above
             continue
         for requirement in requirements:
-            if requirement.kind not in ("package", "toolchain"):
+            extra = requirement.kind == "package" and requirement.how.startswith(EXTRA)
+            if requirement.kind != "toolchain" and not extra:
                 users.setdefault(requirement.name, []).append(key)
                 needed[requirement.name] = requirement
     for name, requirement in sorted(needed.items()):

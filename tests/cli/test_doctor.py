@@ -28,7 +28,9 @@ def test_everything_is_looked_for_once(fresh_cache: Path) -> None:
     findings = examine()
     names = [finding.name for finding in findings]
     assert len(set(names)) == len(names)
-    assert set(names) >= {*PACKAGES, *DELEGATES, *TOOLCHAINS}
+    assert set(names) >= {*PACKAGES, *TOOLCHAINS}
+    for name in DELEGATES:
+        assert any(found == name or found.startswith(f"{name}/") for found in names)
     for finding in findings:
         assert finding.here == (not finding.missing)
         assert bool(finding.how) == (not finding.here), finding.name
@@ -54,12 +56,23 @@ def test_a_makers_sdk_is_told_with_its_variable(
     fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("QNN_SDK_ROOT", raising=False)
-    assert by_name()["executorch/qnn"].missing == "needs the variable QNN_SDK_ROOT: it is not set"
+    assert by_name()["executorch/qnn"].missing == "needs the variable QNN_SDK_ROOT"
     assert by_name()["QNN_SDK_ROOT"].title == "for executorch/qnn"
     monkeypatch.setenv("QNN_SDK_ROOT", "/no/such/folder")
     assert by_name()["QNN_SDK_ROOT"].missing == "it leads to '/no/such/folder', where nothing is"
     monkeypatch.setenv("QNN_SDK_ROOT", str(tmp_path))
     assert by_name()["executorch/qnn"].here
+
+
+def test_a_delegate_with_a_compiler_of_each_makers_needs_only_that_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GOOGLE_TENSOR_COMPILER_LIB", str(tmp_path))
+    monkeypatch.delenv("EXYNOS_AI_LITECORE_ROOT", raising=False)
+    found = by_name()
+    assert found["tflite/npu/google_tensor"].here
+    assert not found["tflite/npu/samsung"].here
+    assert found["EXYNOS_AI_LITECORE_ROOT"].title == "for tflite/npu"
 
 
 def test_a_vulkan_driver_is_one_whose_description_can_be_read(

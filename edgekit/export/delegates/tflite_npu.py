@@ -90,6 +90,7 @@ class NpuDelegate(TFLiteDelegate):
     title = "LiteRT's NPU compilers"
     quantizations = ("none", "float16", "int8", "int16x8", "original")
     requirements = tuple(each for needed in VENDORS.values() for each in needed)
+    vendors = VENDORS
     known_options: ClassVar[dict[str, str]] = {
         "vendor": ", ".join(VENDORS),
         "soc": "the maker's number of the chip (SM8650)",
