@@ -70,6 +70,8 @@ def lower(out: Path, *, recipe: dict[str, Any], program: str) -> dict[str, Any]:
         made.write_to_file(file)
     read = executorch_file.read(path)
     _check(read, covered, delegate)
+    with stage("opening the file again", delegate.title, traced):
+        delegate.reopened(executorch_file.blobs(read))
     result: dict[str, Any] = {
         "files": [FILE],
         "signature": executorch_file.signature(read, names).to_json(),
@@ -78,7 +80,7 @@ def lower(out: Path, *, recipe: dict[str, Any], program: str) -> dict[str, Any]:
         "sha256": sha256_file(path),
         "tools": ["executorch", "torch", *(["torchao"] if "int8" in wish.quantization else [])],
         "coverage": covered.to_json(),
-        "notes": notes + _left(covered, delegate) + delegate.notes(wish, out),
+        "notes": notes + _left(covered, delegate) + delegate.notes(wish, covered),
     }
     if not delegate.runs_here:
         if wish.quantization == "dynamic-int8":

@@ -6,9 +6,9 @@ that has the delegate's compiler. https://docs.pytorch.org/executorch/stable/bac
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar
 
+from edgekit.core.description import Coverage
 from edgekit.core.errors import PlanError
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.requirement import Requirement
@@ -103,6 +103,13 @@ class ExecuTorchDelegate:
         """`program` for a float16 artifact; as it is where the delegate's compiler converts."""
         return program
 
-    def notes(self, recipe: Recipe, out: Path) -> list[str]:
-        """Sentences for the report about the file made in `out`."""
+    def reopened(self, blobs: list[bytes]) -> None:
+        """Open what the compiler put into the file, where no runtime here can.
+
+        Raises:
+            ConversionError: it is not what the device's runtime expects.
+        """
+
+    def notes(self, recipe: Recipe, covered: Coverage) -> list[str]:
+        """Sentences for the report about a file in which operators run as `covered` says."""
         return []

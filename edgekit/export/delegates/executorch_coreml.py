@@ -15,9 +15,11 @@ https://docs.pytorch.org/executorch/stable/backends/coreml/coreml-overview.html
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any, ClassVar
 
-from edgekit.core.errors import PlanError
+from edgekit.core.errors import ConversionError, PlanError
 from edgekit.core.recipe import Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
@@ -85,6 +87,34 @@ class CoreMLDelegate(ExecuTorchDelegate):
                 )
             )
         )
+
+    def reopened(self, blobs: list[bytes]) -> None:
+        for blob in blobs:
+            if not operators(blob):
+                raise ConversionError("a Core ML program in the file has no operators")
+
+
+def operators(blob: bytes) -> list[str]:
+    """The operators of the ML program inside a blob, in the order of its text.
+
+    The blob is a folder in one piece, of which ``model.mlpackage`` holds the program as a protobuf
+    message: https://apple.github.io/coremltools/mlmodel/Format/MIL.html
+    """
+    from coremltools.proto import Model_pb2
+    from executorch.backends.apple.coreml.executorchcoreml import unflatten_directory_contents
+
+    with tempfile.TemporaryDirectory() as folder:
+        if not unflatten_directory_contents(blob, folder):
+            raise ConversionError("the Core ML part of the file is not a folder in one piece")
+        (path,) = Path(folder).rglob("*.mlmodel")
+        model = Model_pb2.Model.FromString(path.read_bytes())
+    return [
+        operation.type
+        for function in model.mlProgram.functions.values()
+        for block in function.block_specializations.values()
+        for operation in block.operations
+        if operation.type != "const"
+    ]
 
 
 def _unit(recipe: Recipe) -> str:

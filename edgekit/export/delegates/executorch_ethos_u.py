@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from edgekit.core.errors import PlanError
+from edgekit.core.errors import ConversionError, PlanError
 from edgekit.core.recipe import Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
@@ -32,6 +32,8 @@ TARGETS = {
     "u65": (256, 512),
     "u85": (128, 256, 512, 1024, 2048),
 }
+# How a stream of blocks for ExecuTorch's driver begins and ends (backends/arm/arm_vela.py there).
+VELA_MARK, VELA_END = b"vela_bin_stream", b"vela_end_stream"
 
 
 class EthosUDelegate(ExecuTorchDelegate):
@@ -78,10 +80,10 @@ class EthosUDelegate(ExecuTorchDelegate):
 
         return EthosUQuantizer(_spec(recipe)).set_global(get_symmetric_quantization_config())
 
-    def compile_config(self) -> Any:
-        from executorch.exir import EdgeCompileConfig
-
-        return EdgeCompileConfig(_check_ir_validity=False)
+    def reopened(self, blobs: list[bytes]) -> None:
+        for blob in blobs:
+            if not blob.startswith(VELA_MARK) or not blob.rstrip(b"\0").endswith(VELA_END):
+                raise ConversionError("the Ethos-U part of the file is not a stream of Vela's")
 
 
 def _spec(recipe: Recipe) -> Any:

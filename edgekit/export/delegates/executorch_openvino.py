@@ -8,8 +8,8 @@
     device = "CPU"                # "GPU" | "NPU"
 
 Its packages pin other versions than ours, so they live in an environment of their own
-(``edgekit toolchain add executorch-openvino``): executorch[openvino]==1.5.1, torch==2.13.0, openvino==2025.4.1, and for int8 nncf==3.1.0 (3.0 wants
-an older torch, 3.4 a newer OpenVINO).
+(``edgekit toolchain add executorch-openvino``): executorch[openvino]==1.5.1, torch==2.13.0,
+openvino==2025.4.1, and for int8 nncf==3.1.0 (3.0 wants an older torch, 3.4 a newer OpenVINO).
 https://docs.pytorch.org/executorch/stable/build-run-openvino.html
 """
 

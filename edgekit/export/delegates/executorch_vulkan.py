@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgekit.core.errors import ConversionError
 from edgekit.core.recipe import Recipe
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
 
@@ -43,3 +44,14 @@ class VulkanDelegate(ExecuTorchDelegate):
         )
 
         return VulkanQuantizer().set_global(get_symmetric_quantization_config(is_dynamic=True))
+
+    def reopened(self, blobs: list[bytes]) -> None:
+        from executorch.backends.vulkan.serialization.vulkan_graph_serialize import (
+            extract_vk_flatbuffer,
+            flatbuffer_to_vk_graph,
+        )
+
+        for blob in blobs:
+            graph = flatbuffer_to_vk_graph(extract_vk_flatbuffer(blob))
+            if not graph.chain or not graph.output_ids:
+                raise ConversionError("a Vulkan graph in the file has no operators or no outputs")

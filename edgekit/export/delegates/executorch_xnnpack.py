@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from edgekit.core.description import Coverage
 from edgekit.core.recipe import Recipe
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
 
@@ -58,6 +59,16 @@ class XnnpackDelegate(ExecuTorchDelegate):
     def lowered(self, program: Any, recipe: Recipe) -> Any:
         with _needed_passes(program):
             return super().lowered(program, recipe)
+
+    def notes(self, recipe: Recipe, covered: Coverage) -> list[str]:
+        if recipe.quantization == "float16" and any(
+            node.operator == "aten.convolution.default" for node in covered.delegated(self.name)
+        ):
+            return [
+                "ExecuTorch keeps convolution weights in float32 inside XNNPACK's part, so the "
+                "file is smaller only by its other layers"
+            ]
+        return []
 
     def half(self, program: Any) -> Any:
         from edgekit.export.executorch_half import halved
