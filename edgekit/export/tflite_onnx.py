@@ -10,9 +10,10 @@ What it does by itself and what is done about it:
   convolution is turned inside the graph, any other is left alone, and an output that came out
   turned is turned back. Which outputs those are is found by comparing numbers with ONNX Runtime's.
 - Some graphs it changes into wrong ones, without a word: the same comparison refuses those.
-- An LSTM, GRU or RNN without initial states fails inside it: they are given zeros, which is what
-  ONNX says they are then. Recurrences of up to 256 steps are unrolled, as litert-torch does it:
-  loops have no integer form in TFLite.
+- An LSTM, GRU or RNN without bias or initial states, or with an output that has no name, fails
+  inside it: they are given zeros, which is what ONNX says they are then, and the output a name.
+  Recurrences of up to 256 steps are unrolled, as litert-torch does it: loops have no integer form
+  in TFLite.
 - It ends the process when it does not like something (`SystemExit`), and sets the limit of
   recursion to what the stack cannot hold: both stay inside.
 """
@@ -41,7 +42,13 @@ WAY = "onnx2tf → TFLiteConverter"
 MOST_STEPS = 256  # of a recurrence that is unrolled
 # Of the largest number of an output: what rounding in float32 may leave is far below.
 TOLERANCE = 1e-3
-_RECURRENT = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # inputs that are initial states
+# By operator: gates, and which inputs are initial states.
+_RECURRENT: dict[str, tuple[int, tuple[int, ...]]] = {
+    "LSTM": (4, (5, 6)),
+    "GRU": (3, (5,)),
+    "RNN": (1, (5,)),
+}
+_BIAS = 3  # input of every recurrent operator
 # What reads its input as channels and space, at the first operator that is no mere arithmetic.
 _SPATIAL = frozenset(
     {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
@@ -184,7 +191,7 @@ def _prepare(graph: Any) -> list[str]:
         graph.CopyFrom(simple)
     except Exception as exc:  # noqa: BLE001 - it is C++ behind; the graph is right without it, too
         notes.append(f"onnxsim could not simplify the ONNX graph: {_line(exc)}")
-    _give_initial_states(graph)
+    _complete_recurrent(graph)
     constants = {tensor.name for tensor in graph.graph.initializer}
     new = {}
     inputs = [value for value in graph.graph.input if value.name not in constants]
@@ -211,29 +218,36 @@ def _rename(graph: Any, new: dict[str, str]) -> None:
                     _rename(inner, new)
 
 
-def _give_initial_states(graph: Any) -> None:
-    """Zeros for the initial states that a recurrent node does not have: what ONNX takes then."""
+def _complete_recurrent(graph: Any) -> None:
+    """Zeros for the bias and the initial states that a recurrent node does not have, and names."""
     import numpy as np
-    from onnx import numpy_helper
+    from onnx import numpy_helper, shape_inference
+
+    if not any(node.op_type in _RECURRENT for node in graph.graph.node):
+        return
 
     for at, node in enumerate(graph.graph.node):
-        states = _RECURRENT.get(node.op_type, ())
         attributes = {each.name: each for each in node.attribute}
-        if not states or "hidden_size" not in attributes:
+        if node.op_type not in _RECURRENT or "hidden_size" not in attributes:
             continue
-        ways = (
-            2 if "direction" in attributes and attributes["direction"].s == b"bidirectional" else 1
-        )
-        if "layout" in attributes and attributes["layout"].i:
-            continue
-        for state in states:
-            if len(node.input) > state and node.input[state]:
+        gates, states = _RECURRENT[node.op_type]
+        hidden = attributes["hidden_size"].i
+        direction = attributes["direction"].s if "direction" in attributes else b"forward"
+        ways = 2 if direction == b"bidirectional" else 1
+        first = "layout" in attributes and attributes["layout"].i == 1  # the batch, then
+        state_shape = (1, ways, hidden) if first else (ways, 1, hidden)
+        wanted = {_BIAS: (ways, 2 * gates * hidden), **dict.fromkeys(states, state_shape)}
+        for index, shape in wanted.items():
+            if len(node.input) > index and node.input[index]:
                 continue
-            node.input.extend([""] * (state + 1 - len(node.input)))
-            label = f"edgekit_state_{at}_{state}"
-            zeros = np.zeros((ways, 1, attributes["hidden_size"].i), np.float32)
+            node.input.extend([""] * (index + 1 - len(node.input)))
+            label = f"edgekit_zeros_{at}_{index}"
+            zeros = np.zeros(shape, np.float32)
             graph.graph.initializer.append(numpy_helper.from_array(zeros, label))
-            node.input[state] = label
+            node.input[index] = label
+        names = [name or f"edgekit_unread_{at}_{index}" for index, name in enumerate(node.output)]
+        node.output[:] = names
+    graph.CopyFrom(shape_inference.infer_shapes(graph))
 
 
 def _spatial_inputs(graph: Any) -> set[str]:

@@ -236,7 +236,7 @@ def test_the_operator_that_ended_the_process_is_named() -> None:
 def test_zeros_are_given_where_a_recurrence_has_no_state() -> None:
     model = onnx_zoo.recurrent()
     before = onnx_says(model, example(model))
-    tflite_onnx._give_initial_states(model)
+    tflite_onnx._complete_recurrent(model)
     node = next(each for each in model.graph.node if each.op_type == "LSTM")
 
     assert len(node.input) == 7
