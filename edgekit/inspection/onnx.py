@@ -103,7 +103,12 @@ def describe(out: Path, *, path: str) -> dict[str, Any]:
             raise DamagedError(str(exc)) from exc
         if not model.HasField("graph") or not model.graph.node:
             raise DamagedError("it holds no graph")
-        return {"description": _Model(model, Path(path)).description().to_json()}
+        try:
+            return {"description": _Model(model, Path(path)).description().to_json()}
+        except (TypeError, ValueError, OverflowError) as exc:
+            # protobuf hands out bytes where a name is no text, wherever that is first met
+            why = str(exc).splitlines()[0]
+            raise DamagedError(f"a name or a number in it is none ({why})") from exc
 
 
 @dataclass

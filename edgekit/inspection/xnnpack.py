@@ -152,6 +152,8 @@ class XnnpackGraph:
                 continue
             seen.add(key)
             bits = packed_bits(tensor.dtype)
+            if not bits:
+                raise DamagedError(f"its XNNPACK delegate holds weights of {tensor.dtype}")
             size = tensor.size
             if content is None:
                 self.missing = True

@@ -97,3 +97,23 @@ def test_recurrent_layers() -> None:
     assert macs.rnn(steps=1, batch=1, inputs=8, hidden=16) == 16 * 24
     # A projection narrows what is fed back and is a matrix of its own.
     assert macs.lstm(1, 1, 8, 16, projection=4) == 4 * 16 * (8 + 4) + 16 * 4
+
+
+def test_mobilenet_v2_as_its_paper_counts_it() -> None:
+    """arXiv:1801.04381, table 2 for the blocks and table 4 for the figure: 300 million."""
+    blocks = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
+              (6, 160, 3, 2), (6, 320, 1, 1)]  # fmt: skip
+    size, channels = 112, 32
+    total = macs.conv((1, size, size, channels), (3, 3), 3)
+    for expansion, wider, repeats, first_stride in blocks:
+        for stride in [first_stride] + [1] * (repeats - 1):
+            inner = channels * expansion
+            if expansion > 1:
+                total += macs.conv((1, size, size, inner), (1, 1), channels)
+            size //= stride
+            total += macs.depthwise_conv((1, size, size, inner), (3, 3))
+            total += macs.conv((1, size, size, wider), (1, 1), inner)
+            channels = wider
+    total += macs.conv((1, size, size, 1280), (1, 1), channels)
+    total += macs.fully_connected((1, 1000), 1280)
+    assert total == 300_774_272
