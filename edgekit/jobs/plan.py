@@ -164,7 +164,9 @@ def _check_delegate(recipe: Recipe, profile: DeviceProfile) -> None:
             f"it does in {', '.join(kinds)}",
             hint="name one of these in the variant",
         )
-    for requirement in delegate.requirements:
+    # One that has a compiler of each maker's needs only that of the chip it is for.
+    required = getattr(delegate, "required", None)
+    for requirement in required(recipe) if required else delegate.requirements:
         reason = missing(requirement)
         if reason:
             raise PlanError(

@@ -74,9 +74,10 @@ def run(out: Path, *, quantization: QuantizationKind, artifact: str, check: str)
         "parity": None,
         "mismatch": "",
         "error": _error(found, said),
+        "problems": [],
     }
     if result["error"]:
-        return {**result, "fully_accelerated": False}
+        return {**result, "fully_accelerated": False, "problems": [result["error"]]}
     result["coverage"] = coverage(graphs(path), said, fully=found["fully_accelerated"]).to_json()
     answers = out / ANSWERS_FILE
     expected, actual = load_outputs(samples), load_outputs(answers)
@@ -85,6 +86,7 @@ def run(out: Path, *, quantization: QuantizationKind, artifact: str, check: str)
         compare(expected, actual, _arithmetic(path, quantization), where="LiteRT's GPU")
     except (MismatchError, DeviceError) as exc:
         result["mismatch"] = exc.message
+        result["problems"] = [exc.message]
     return result
 
 

@@ -58,3 +58,14 @@ def test_a_label_given_twice() -> None:
 def test_a_model_named_by_its_file_is_never_run() -> None:
     with pytest.raises(UsageError, match="write mk:build"):
         make_plan(Wish(model="mk.py:build", profile="host", variants=("float32",)))
+
+
+def test_only_the_npu_compiler_of_the_boards_chip_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = Wish(model="keras:package.module:function", profile="pixel-9", variants=("npu-float16",))
+    monkeypatch.delenv("GOOGLE_TENSOR_COMPILER_LIB", raising=False)
+    with pytest.raises(PlanError, match="GOOGLE_TENSOR_COMPILER_LIB: it is not set"):
+        make_plan(wish)
+    monkeypatch.setenv("GOOGLE_TENSOR_COMPILER_LIB", str(tmp_path))
+    assert make_plan(wish).recipes[0].options["soc"] == "Tensor_G4"

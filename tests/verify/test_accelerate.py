@@ -235,7 +235,9 @@ def test_the_gpu_computes_what_the_cpu_does(
     use_swiftshader(monkeypatch)
     model = cnn(tmp_path / "model.tflite")
     found = asked(tmp_path, model if variant == "float32" else quantized(model, variant), variant)
-    assert (found["error"], found["mismatch"], found["refused"]) == ("", "", [])
+    assert (found["error"], found["mismatch"], found["refused"], found["problems"]) == (
+        "", "", [], [],
+    )  # fmt: skip
     assert found["fully_accelerated"] is True
     assert found["software"] is True
     told = Coverage.from_json(found["coverage"])
@@ -274,6 +276,7 @@ def test_without_vulkan_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.M
     found = asked(tmp_path, cnn(tmp_path / "model.tflite"))
     assert found["error"].startswith("no GPU to ask on this computer: ")
     assert "VK_DRIVER_FILES" in found["error"]
+    assert found["problems"] == [found["error"]]
     assert (found["coverage"], found["parity"]) == (None, None)
     assert found["fully_accelerated"] is False
 
@@ -301,6 +304,7 @@ def test_other_numbers_are_a_mismatch(tmp_path: Path, monkeypatch: pytest.Monkey
     artifact = str(folder(tmp_path / "artifact", model))
     found = accelerate_gpu.run(out, quantization="none", artifact=artifact, check=str(check))
     assert found["mismatch"].startswith("LiteRT's GPU: output 'scores' differs by up to 1")
+    assert found["problems"] == [found["mismatch"]]
     assert found["parity"]["max_abs_error"] == pytest.approx(1, abs=1e-4)
 
 

@@ -6,15 +6,12 @@ from it. https://ai.google.dev/edge/litert/next
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import shutil
-from pathlib import Path
 from typing import ClassVar
 
 from edgekit.core.errors import PlanError
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.requirement import Requirement
+from edgekit.work.requirements import missing
 from edgekit.work.steps import Step
 
 
@@ -52,9 +49,9 @@ class TFLiteDelegate:
                 f"{recipe.name}: {self.title} has no option {unknown[0]!r}; known: {known}"
             )
         for requirement in self.required(recipe):
-            if not is_met(requirement):
+            if reason := missing(requirement):
                 raise PlanError(
-                    f"{recipe.name}: {requirement} is missing ({self.title})",
+                    f"{recipe.name}: {self.title} needs {requirement}: {reason}",
                     hint=requirement.how,
                 )
 
@@ -75,18 +72,3 @@ class TFLiteDelegate:
         """
         self.check(recipe)
         return made
-
-
-def is_met(requirement: Requirement) -> bool:
-    """Whether it is on this computer; toolchains are for their owner to look up."""
-    if requirement.kind == "package":
-        try:
-            importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            return False
-        return True
-    if requirement.kind == "program":
-        return shutil.which(requirement.name) is not None
-    if requirement.kind == "variable":
-        return Path(os.environ.get(requirement.name) or "/nowhere").exists()
-    return Path(requirement.name).exists()

@@ -87,7 +87,7 @@ class NpuDelegate(TFLiteDelegate):
     """The NPU of a phone's or laptop's chip."""
 
     name = "npu"
-    title = "LiteRT's NPU compilers"
+    title = "LiteRT's NPU compiler"
     quantizations = ("none", "float16", "int8", "int16x8", "original")
     requirements = tuple(each for needed in VENDORS.values() for each in needed)
     vendors = VENDORS

@@ -137,7 +137,9 @@ def test_without_the_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert DELEGATES["tflite/edgetpu"] is EdgeTpuDelegate
     monkeypatch.setenv("PATH", str(tmp_path))
     error = refused(recipe())
-    assert error.message == "edgetpu-int8-io: edgetpu_compiler is missing (Coral's Edge TPU)"
+    assert error.message == (
+        "edgetpu-int8-io: Coral's Edge TPU needs edgetpu_compiler: it is not on PATH"
+    )
     assert "https://coral.ai/docs/edgetpu/compiler/" in error.hint
 
 

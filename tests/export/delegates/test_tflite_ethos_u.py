@@ -196,7 +196,9 @@ def test_without_vela(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     error = refused(recipe("int8"))
-    assert error.message == "ethos-u-int8: ethos-u-vela is missing (Arm Ethos-U through Vela)"
+    assert error.message == (
+        "ethos-u-int8: Arm Ethos-U through Vela needs ethos-u-vela: it is not installed"
+    )
     assert error.hint == "run: pip install 'ethos-u-vela==5.2.0'"
 
 

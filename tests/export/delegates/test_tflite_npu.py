@@ -125,9 +125,9 @@ def test_whose_npu_has_to_be_said() -> None:
 def test_what_is_missing_is_said_in_one_line(
     vendor: str, name: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tflite_base, "is_met", lambda requirement: False)
+    monkeypatch.setattr(tflite_base, "missing", lambda requirement: "it is not here")
     error = refused(recipe(vendor=vendor, soc="x"))
-    assert error.message == f"npu-int8: {name} is missing (LiteRT's NPU compilers)"
+    assert error.message == f"npu-int8: LiteRT's NPU compiler needs {name}: it is not here"
     assert how in error.hint
     assert "\n" not in error.hint
 
@@ -144,7 +144,7 @@ def test_with_the_sdk_there_is_a_step(monkeypatch: pytest.MonkeyPatch, tmp_path:
         error.message
     )
     monkeypatch.delenv("GOOGLE_TENSOR_COMPILER_LIB")
-    assert "GOOGLE_TENSOR_COMPILER_LIB is missing" in refused(recipe(**wanted)).message
+    assert "GOOGLE_TENSOR_COMPILER_LIB: it is not set" in refused(recipe(**wanted)).message
 
 
 @pytest.mark.slow
