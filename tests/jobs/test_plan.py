@@ -63,9 +63,16 @@ def test_a_model_named_by_its_file_is_never_run() -> None:
 def test_only_the_npu_compiler_of_the_boards_chip_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wish = Wish(model="keras:package.module:function", profile="pixel-9", variants=("npu-float16",))
+    wish = Wish(
+        model="keras:package.module:function",
+        profile="pixel-9",
+        variants=("npu-int8",),
+        calibration="x.npz",
+    )
     monkeypatch.delenv("GOOGLE_TENSOR_COMPILER_LIB", raising=False)
     with pytest.raises(PlanError, match="GOOGLE_TENSOR_COMPILER_LIB: it is not set"):
         make_plan(wish)
     monkeypatch.setenv("GOOGLE_TENSOR_COMPILER_LIB", str(tmp_path))
+    np.savez(tmp_path / "x.npz", x=np.zeros((20, 2), np.float32))
+    monkeypatch.chdir(tmp_path)
     assert make_plan(wish).recipes[0].options["soc"] == "Tensor_G4"
