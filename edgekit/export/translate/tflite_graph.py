@@ -307,20 +307,34 @@ def table() -> dict[str, Handler]:
 
 
 _GENERIC = re.compile(r"(Identity|StatefulPartitionedCall|PartitionedCall)(_\d+)?(:\d+)?")
+_WEIGHTED = re.compile(r".*/(\w*conv\w*|depthwise|\w*MatMul\w*|Tensordot)", re.IGNORECASE)
 
 
 def title(file: File, graph: Any, raw: Any) -> str:
-    """The first location of the first output that is the user's; else that of a weight."""
-    outputs = [] if raw.outputs is None else raw.outputs
-    held = [] if raw.inputs is None else raw.inputs
-    weights = [
-        at for at in held if at >= 0 and flatbuffer.is_constant(file.model, graph.tensors[at])
+    """The location of what was joined into the operator: of its weights, else the first one.
+
+    A convolution's output is named after all that the converter folded into it, the activation
+    first; the layer that people look for is the one with the weights.
+    """
+    outputs = [] if raw.outputs is None else list(raw.outputs)
+    held = [
+        at
+        for at in ([] if raw.inputs is None else raw.inputs)
+        if at >= 0 and flatbuffer.is_constant(file.model, graph.tensors[at])
     ]
-    for at in (*outputs, *weights):
-        for part in text(graph.tensors[at].name).split(";"):
-            if part and not _GENERIC.fullmatch(part):
-                return part
-    return text(graph.tensors[outputs[0]].name) if len(outputs) else "operator"
+    parts = [
+        part
+        for at in (*outputs, *held)
+        for part in text(graph.tensors[at].name).split(";")
+        if part and not _GENERIC.fullmatch(part)
+    ]
+    if any(_rank(graph.tensors[at]) >= 2 for at in held):
+        parts = [part for part in parts if _WEIGHTED.fullmatch(part)] or parts
+    return parts[0] if parts else "operator"
+
+
+def _rank(tensor: Any) -> int:
+    return 0 if tensor.shape is None else len(tensor.shape)
 
 
 def text(value: bytes | str | None) -> str:

@@ -48,6 +48,7 @@ def add(node: Node) -> Value:
 
 def mul(node: Node) -> Value:
     """x · (1 + erf(x / √2)) · ½ in any order is GELU, which old operator sets write out."""
+    origin: tuple[Any, ...] = ()
     for at, other in ((0, 1), (1, 0)):
         a, b = node.value(at), node.value(other)
         number, (kind, *rest) = scalar(b), a.origin or ("",)
@@ -55,15 +56,14 @@ def mul(node: Node) -> Value:
         whole = kind == "halved" and b.origin[:1] == ("erf1",) and rest[0] is b.origin[1]
         if (half and kind == "doubled") or whole:
             return node.call(F.gelu, rest[0])
-        made = binary(node, lambda a, b: a * b)
         if half:
-            made.origin = ("halved", a)
+            origin = ("halved", a)
         elif kind == "erf1" and rest[0] is b:
-            made.origin = ("doubled", b)
+            origin = ("doubled", b)
         elif number is not None and abs(number - 0.5**0.5) < 1e-6:
-            made.origin = ("root", a)
-        if made.origin:
-            return made
+            origin = ("root", a)
+    made = binary(node, lambda a, b: a * b)
+    made.origin = origin
     return made
 
 

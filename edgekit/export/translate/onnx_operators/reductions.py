@@ -42,6 +42,9 @@ def reduction(node: Node) -> Value:
     # Negative, as people write global averages and as backends look for them.
     dims = [dim - x.rank for dim in sorted(dims, reverse=True)] if x.rank == 4 else sorted(dims)
     function = _REDUCE[node.operator]
+    if node.operator == "ReduceMean" and dims == [-1, -2] and x.rank == 4 and not keep:
+        # In two steps as torch's global pooling has it, which backends know.
+        return node.call(lambda x: torch.mean(x, dims, True).reshape(x.shape[:2]), x)
     return node.call(lambda x: function(x, dims, keep), x)
 
 

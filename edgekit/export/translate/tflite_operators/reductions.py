@@ -30,6 +30,11 @@ _REDUCE: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
 }
 
 
+def flat_mean(x: Tensor, dims: list[int], keep: bool) -> Tensor:
+    """Over space; in two steps as torch's global pooling has it, which backends know."""
+    return torch.mean(x, dims, True).reshape(x.shape[:2])
+
+
 def reduction(node: Node) -> Value:
     x, axes, keep = node.value(0), node.ints(1, "axes"), bool(node.option("keepDims"))
     if node.operator == "MEAN" and not x.dtype.is_floating_point:
@@ -49,6 +54,8 @@ def reduction(node: Node) -> Value:
             stays = False
     dims = [at - rank for at in reversed(gone)] if rank == 4 else gone
     function = _REDUCE[node.operator]
+    if node.operator == "MEAN" and x.channels_first and not keep and gone == [2, 3]:
+        function = flat_mean
     made: Value = node.call(lambda x: function(x, dims, keep), x)
     made.channels_first = stays
     return made
