@@ -121,9 +121,10 @@ def _noted(made: Step, recipe: Recipe, delegate: ONNXDelegate) -> Step:
     return Step(
         title=f"{recipe.name}: note",
         function="edgekit.export.onnx_float:noted",
-        worker="plain",
-        arguments={"notes": delegate.notes(recipe), "runs_here": delegate.runs_here},
+        worker="onnx",
+        arguments={"notes": delegate.notes(recipe)},
         needs={"made": made},
+        tools=("onnx",),
     )
 
 

@@ -83,13 +83,20 @@ def original(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def noted(out: Path, *, made: str, notes: list[str], runs_here: bool) -> dict[str, Any]:
-    """The same file for a delegate that has something to say of it."""
+def noted(out: Path, *, made: str, notes: list[str]) -> dict[str, Any]:
+    """The same file for a delegate that is not on this computer and has something to say of it.
+
+    Raises:
+        ConversionError: it has operators that only ONNX Runtime has.
+    """
+    import onnx
+
     result: dict[str, Any] = json.loads((Path(made) / RESULT_FILE).read_text(encoding="utf-8"))
+    onnx_graph.refuse_extensions(onnx.load(Path(made) / result["files"][0]))
     for name in result["files"]:
         shutil.copyfile(Path(made) / name, out / name)
     result["notes"] = [*result.get("notes", []), *notes]
-    return result if runs_here else {**result, "stand_in": STAND_IN}
+    return {**result, "stand_in": STAND_IN}
 
 
 def finish(

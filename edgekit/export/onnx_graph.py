@@ -145,6 +145,14 @@ def rename(graph: Any, names: Mapping[str, str]) -> None:
         value.name = names.get(value.name, value.name)
 
 
+def rename_uses(graph: Any, old: str, new: str) -> None:
+    """Have whatever reads the tensor `old` read `new`, in inner graphs too."""
+    for node in all_nodes(graph):
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new
+
+
 def sort(proto: Any) -> None:
     """Put every node after those whose results it reads; otherwise the order stays."""
     graph = proto.graph
@@ -180,19 +188,31 @@ def _reads(node: Any) -> set[str]:
 
 def drop_unused_domains(proto: Any) -> None:
     """Name no operator sets that no node is of: other runtimes refuse those they do not know."""
-    used = {node.domain for node in _all_nodes(proto.graph)}
+    used = {node.domain for node in all_nodes(proto.graph)}
     kept = [each for each in proto.opset_import if not each.domain or each.domain in used]
     copies = [type(each).FromString(each.SerializeToString()) for each in kept]
     del proto.opset_import[:]
     proto.opset_import.extend(copies)
 
 
-def _all_nodes(graph: Any) -> Iterator[Any]:
+def refuse_extensions(proto: Any) -> None:
+    """Raise ConversionError if there are operators that only ONNX Runtime has; names them."""
+    found = [node for node in all_nodes(proto.graph) if node.domain not in ("", "ai.onnx")]
+    if found:
+        names = sorted({f"{node.domain}.{node.op_type}" for node in found})
+        raise ConversionError(
+            f"only ONNX Runtime has {', '.join(names)}",
+            hint="take it for ONNX Runtime (onnx-float32), or export the model without these",
+        )
+
+
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """Those of inner graphs, too."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(inner)
+                yield from all_nodes(inner)
 
 
 # ------------------------------------------------------------------------------ running

@@ -23,6 +23,13 @@ def fix(model: Model, proto: Any) -> None:
     """
     drop_initializers(proto)
     _fix_inputs(model, proto)
+    made = {name for node in proto.graph.node for name in node.output}
+    for value in proto.graph.output:
+        if value.name not in made:
+            raise ModelError(
+                f"{model.reference!r}: its output {value.name!r} is an input or a constant",
+                hint="export it without that output, or with an Identity before it",
+            )
     unknown = sorted(set(model.forms) - {"", *(value.name for value in proto.graph.input)})
     if unknown:
         raise ModelError(_no_input(model, unknown[0], proto))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError, EdgekitError, PlanError
@@ -224,6 +224,88 @@ def test_a_file_that_stays_as_it_is(here: Here, tmp_path: Path) -> None:
     onnxruntime.InferenceSession(str(file_of(made)))
 
 
+def test_convolutions_with_8_bit_weights_compute_in_float(here: Here, folder: Path) -> None:
+    made = here(ONNXExporter().step(opened(folder, "cnn"), named_recipe("onnx-dynamic"), None))
+    names = operators(made)
+
+    assert "ConvInteger" not in names
+    assert names.count("DequantizeLinear") == names.count("Conv") == 3
+    assert any("convolutions keep 8-bit weights" in note for note in made.result["notes"])
+
+
+# ------------------------------------------------------------------------ unusual graphs
+
+ROW, FOUR = (TensorProto.FLOAT, ["N", 8]), (TensorProto.FLOAT, ["N", 4])
+
+
+def read_inside() -> Any:
+    """An output that a Relu reads, too."""
+    g = onnx_zoo.Graph()
+    g.dense(g.add("Relu", g.dense("x", 8, 8, output="inner")), 8, 4, output="y")
+    return g.model({"x": ROW}, {"inner": ROW, "y": FOUR})
+
+
+def branches() -> Any:
+    """An If whose branches read an input and a tensor from outside of them."""
+    g = onnx_zoo.Graph()
+    g.dense("x", 8, 8, output="row")
+    taken = g.add("Greater", g.constant(np.float32(1)), g.constant(np.float32(0)))
+
+    def branch(operator: str) -> Any:
+        nodes = [
+            helper.make_node("Sub", ["row", "x"], [f"{operator}_0"]),
+            helper.make_node(operator, [f"{operator}_0", "x"], [f"{operator}_1"]),
+        ]
+        kind = helper.make_tensor_value_info(f"{operator}_1", TensorProto.FLOAT, ["N", 8])
+        return helper.make_graph(nodes, operator, [], [kind])
+
+    chosen = g.add("If", taken, then_branch=branch("Add"), else_branch=branch("Mul"))
+    g.dense(chosen, 8, 4, output="y")
+    return g.model({"x": ROW}, {"y": FOUR})
+
+
+def shared_weights() -> Any:
+    """One weight in two convolutions, and a transposed one."""
+    g = onnx_zoo.Graph()
+    weight = g.normal(4, 4, 3, 3, scale=0.2)
+    x = g.add("Relu", g.add("Conv", "x", weight, pads=[1] * 4))
+    x = g.add("Conv", x, weight, pads=[1] * 4)
+    g.add("ConvTranspose", x, g.normal(4, 2, 2, 2, scale=0.3), strides=[2, 2], output="y")
+    kinds = ((TensorProto.FLOAT, ["N", 4, 8, 8]), (TensorProto.FLOAT, ["N", 2, 16, 16]))
+    return g.model({"x": kinds[0]}, {"y": kinds[1]})
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "onnx-original"])
+@pytest.mark.parametrize("made_by", [read_inside, branches, shared_weights])
+def test_unusual_graphs(
+    here: Here, tmp_path: Path, made_by: Callable[[], Any], variant: str
+) -> None:
+    onnx.save(made_by(), tmp_path / "model.onnx")
+    model = ONNXSource().open(str(tmp_path / "model.onnx"), ModelOptions())
+    data, source = samples(model, tmp_path), loaded(model)
+    made = here(ONNXExporter().step(model, named_recipe(variant), data))
+    rows = data.rows(source.signature, 0, 12)
+    given = answers(made, rows)
+
+    for output, expected in source.run(rows).items():
+        assert snr(expected, given[output]) > VARIANTS[variant]
+
+
+def test_an_input_that_nothing_reads(here: Here, tmp_path: Path) -> None:
+    """onnxslim drops it, so the other simplifier is taken."""
+    g = onnx_zoo.Graph()
+    g.dense("x", 8, 4, output="y")
+    onnx.save(g.model({"x": ROW, "unread": ROW}, {"y": FOUR}), tmp_path / "model.onnx")
+    model = ONNXSource().open(str(tmp_path / "model.onnx"), ModelOptions())
+    data = samples(model, tmp_path)
+    made = here(onnx_step(model))
+
+    assert [spec["name"] for spec in made.result["signature"]["inputs"]] == ["x", "unread"]
+    assert made.result["notes"] == ["onnxslim was not used: it changed the inputs or outputs"]
+    with pytest.raises(ConversionError, match="'unread' is not read by the model"):
+        here(ONNXExporter().step(model, named_recipe("onnx-int8-io"), data))
+
+
 # ------------------------------------------------------------------------------ simplifying
 
 
@@ -350,6 +432,16 @@ def test_the_engine_is_built_on_the_device(here: Here, folder: Path, variant: st
     assert result["stand_in"] == {
         "file": "model.onnx", "format": "onnx", "what": "the same file in ONNX Runtime",
     }  # fmt: skip
+
+
+def test_operators_that_only_onnx_runtime_has(here: Here, folder: Path, tmp_path: Path) -> None:
+    model = opened(folder, "recurrent")
+    made = here(ONNXExporter().step(model, named_recipe("onnx-dynamic"), None))
+    again = ONNXSource().open(str(file_of(made)), ModelOptions())
+
+    assert "DynamicQuantizeLSTM" in operators(here(onnx_step(again)))
+    with pytest.raises(ConversionError, match=r"only ONNX Runtime has com\.microsoft\.Dynamic"):
+        here(ONNXExporter().step(again, named_recipe("onnx-tensorrt-float32"), None))
 
 
 # -------------------------------------------------------------------------------- plans

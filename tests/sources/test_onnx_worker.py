@@ -129,6 +129,15 @@ def test_an_output_whose_size_depends_on_the_data(tmp_path: Path) -> None:
         load(saved(model, tmp_path))
 
 
+def test_an_output_that_is_an_input(tmp_path: Path) -> None:
+    g = onnx_zoo.Graph()
+    g.add("Relu", "x", output="y")
+    info = (TensorProto.FLOAT, [1, 4])
+
+    with pytest.raises(ModelError, match="its output 'x' is an input or a constant"):
+        load(saved(g.model({"x": info}, {"x": info, "y": info}), tmp_path))
+
+
 # ------------------------------------------------------------------------------- answers
 
 
