@@ -119,15 +119,19 @@ def _readers(graph: Any, index: int) -> int:
 
 
 def _remove_unread(tree: Any, graph: Any) -> None:
-    names = [each.name for each in flatbuffer.operators_of(tree, graph)]
+    """Those that nobody reads any more, and those that only they have read."""
     outputs = {int(index) for index in graph.outputs}
-    graph.operators = [
-        operator
-        for name, operator in zip(names, graph.operators, strict=True)
-        if name != "TRANSPOSE"
-        or int(operator.outputs[0]) in outputs
-        or _readers(graph, int(operator.outputs[0]))
-    ]
+    before = None
+    while before != len(graph.operators):
+        before = len(graph.operators)
+        names = [each.name for each in flatbuffer.operators_of(tree, graph)]
+        graph.operators = [
+            operator
+            for name, operator in zip(names, graph.operators, strict=True)
+            if name != "TRANSPOSE"
+            or int(operator.outputs[0]) in outputs
+            or _readers(graph, int(operator.outputs[0]))
+        ]
 
 
 def _constant(tree: Any, graph: Any, index: int) -> list[int] | None:

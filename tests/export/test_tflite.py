@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 
 from edgekit.core.dataset import DataSet
-from edgekit.core.errors import ConversionError, DataError, EdgekitError, ModelError, PlanError
+from edgekit.core.errors import (
+    ConversionError,
+    DataError,
+    EdgekitError,
+    ModelError,
+    PlanError,
+    UsageError,
+)
 from edgekit.core.files import sha256_file
-from edgekit.core.model import Model, ModelOptions
-from edgekit.core.recipe import BUILTIN
+from edgekit.core.model import InputForm, Model, ModelOptions
+from edgekit.core.recipe import BUILTIN, Recipe, named_recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import EXPORTERS
+from edgekit.export.delegates import DELEGATES
 from edgekit.export.tflite import TFLiteExporter
 from edgekit.sources.keras import KerasSource
 from edgekit.work.cache import Cache
@@ -255,6 +263,71 @@ def test_sizes_given_by_the_user_are_in_the_file(zoo: Path, pool: Pool, cache: C
     made = export(opened(zoo / "open.keras", image=(1, 20, 24, 3)), "float32", pool, cache)
 
     assert Signature.from_json(made.result["signature"]).inputs[0].shape == (1, 20, 24, 3)
+
+
+# --------------------------------------------------------------------------------- forms
+
+
+@pytest.mark.parametrize("form", ["cnn.keras", "cnn"])
+def test_an_image_can_come_as_raw_pixels_in_another_layout(
+    zoo: Path, pool: Pool, cache: Cache, form: str
+) -> None:
+    """The same as if a program had normalised and turned it before."""
+    wish = InputForm(layout="nchw", dtype="uint8", mean=(127.5,), std=(60.0,))
+    path = zoo / form
+    plain = export(opened(path), "float32", pool, cache)
+    name = Signature.from_json(plain.result["signature"]).inputs[0].name
+    raw = KerasSource().open(str(path), ModelOptions(forms={name: wish}))
+    made = export(raw, "float32", pool, cache)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 8)).astype(np.uint8)
+    ready = ((pixels.astype(np.float32) - 127.5) / 60).transpose(0, 2, 3, 1)
+    (spec,) = Signature.from_json(made.result["signature"]).inputs
+    found, expected = answers(file_of(made), {name: pixels}), answers(file_of(plain), {name: ready})
+
+    assert (spec.shape, spec.dtype) == ((1, 1, 8, 8), "uint8")
+    for label, wanted in expected.items():
+        np.testing.assert_allclose(found[label], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"forms": {"picture": InputForm(dtype="uint8")}}, "no input called 'picture'"),
+        ({"forms": {"image": InputForm(mean=(1.0, 2.0))}}, "has 1 channels; 2 numbers are given"),
+        ({"forms": {"": InputForm(std=(0.0,))}}, "standard deviation of 0"),
+        ({"dims": {"batch": (2, 2)}}, "have no names"),
+    ],
+)
+def test_a_form_that_an_input_cannot_take(
+    keras3: Path, pool: Pool, cache: Cache, options: dict[str, Any], message: str
+) -> None:
+    model = KerasSource().open(str(keras3 / "cnn.keras"), ModelOptions(**options))
+
+    with pytest.raises(UsageError, match=message):
+        export(model, "float32", pool, cache)
+
+
+# ----------------------------------------------------------------------------- delegates
+
+
+class Wrapping:
+    """A delegate that puts a step of its own around the CPU's."""
+
+    def step(self, made: Step, recipe: Recipe) -> Step:
+        return Step("wrap", "tests.work.functions:write", "plain", {"text": recipe.delegate},
+                    needs={"cpu": made})  # fmt: skip
+
+
+def test_a_delegate_gets_the_step_that_the_cpu_variant_is(
+    keras3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DELEGATES._builtin, "tflite/made-up", f"{__name__}:Wrapping")
+    model, data = opened(keras3 / "cnn.keras"), samples(tmp_path / "data", **IMAGE)
+    recipe = named_recipe("made-up-int8").model_copy(update={"options": {"size": "7"}})
+    step = TFLiteExporter().step(model, recipe, data)
+
+    assert step.arguments == {"text": "made-up"}
+    assert step.needs["cpu"].key == TFLiteExporter().step(model, BUILTIN["int8"], data).key
 
 
 # ------------------------------------------------------------------------ what goes wrong
