@@ -62,6 +62,7 @@ def gpu_step(artifact: Step, check: Step, recipe: Recipe) -> Step:
     ``mismatch``            "" or how the outputs differ by more than `recipe` allows
     ``error``               "" or why it could not be loaded or run
     ``problems``            both of these, where there is one: why the artifact is not accepted
+    ``notes``               sentences for the report
 
     Args:
         artifact: the step that makes it (see `Exporter.step`).

@@ -240,6 +240,7 @@ def test_the_gpu_computes_what_the_cpu_does(
     )  # fmt: skip
     assert found["fully_accelerated"] is True
     assert found["software"] is True
+    assert "a driver in software: it proves" in found["notes"][0]
     told = Coverage.from_json(found["coverage"])
     assert told.share_of_macs("gpu") == told.share_of_operators("gpu") == 1
     assert sum(node.macs for node in told.nodes) == CNN_MACS
@@ -286,7 +287,9 @@ def test_a_driver_that_crashes_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     # A process that ends as one whose driver crashed does: no driver here crashes when asked to.
     monkeypatch.setattr(accelerate_gpu, "MODULE", "tests.verify.crash")
     found = asked(tmp_path, cnn(tmp_path / "model.tflite"))
-    assert found["error"] == "its process was killed by SIGSEGV"
+    assert found["error"] == (
+        "LiteRT's GPU accelerator does not run it: its process was killed by SIGSEGV"
+    )
     assert found["coverage"] is None
 
 
