@@ -140,9 +140,11 @@ def add_toolchain(name: str, progress: Progress = lambda *_: None) -> bool:
 
     def said(line: str) -> None:
         words = line.split()
-        if words[:1] == ["Collecting"] and len(words) > 1:
-            found.add(re.split(r"[=<>!~;\[]", words[1])[0])
-            progress(f"fetching {words[1].rstrip(';')}", min(len(found), of), of)
+        if words[:1] in (["Collecting"], ["Processing"]) and len(words) > 1:
+            what = Path(words[1]).name.rstrip(";")  # a requirement, or the path of a wheel
+            end = r"-\d" if what.endswith(".whl") else r"[=<>!~;\[]"
+            found.add(re.sub(r"[-_.]+", "-", re.split(end, what)[0]).lower())
+            progress(f"fetching {what}", min(len(found), of), of)
         elif words[:2] == ["Installing", "collected"]:
             progress("unpacking", of, of)
 

@@ -33,7 +33,7 @@ SAID = """\
 Collecting torch==2.13.0
   Downloading torch-2.13.0.whl (190 MB)
 Collecting torch>=2 (from something)
-Processing ./numpy.whl
+Processing /wheels/ruamel_yaml-0.19.1-py3-none-any.whl (from x)
 Collecting sympy==1.14.0
 Installing collected packages: torch, sympy
 """
@@ -110,7 +110,8 @@ def test_one_is_made_when_asked_for_and_then_found(pip: FakePip, no_room_needed:
         ("making the environment", 0, of),
         ("fetching torch==2.13.0", 1, of),
         ("fetching torch>=2", 1, of),
-        ("fetching sympy==1.14.0", 2, of),
+        ("fetching ruamel_yaml-0.19.1-py3-none-any.whl", 2, of),
+        ("fetching sympy==1.14.0", 3, of),
         ("unpacking", of, of),
     ]
 
