@@ -18,6 +18,9 @@ from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.sources.torch_words import dtype_name, sizes_of, translated, words_of
 
 _FLOATS = ("float32", "float16", "float64", "bfloat16")
+_NUMPY = frozenset(
+    ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
+)
 # How far two runs of one model with another batch may differ: kernels add up in another order.
 CLOSE, CLOSE_OF_LARGEST = 1e-3, 1e-4
 
@@ -77,6 +80,13 @@ def fix(model: Model, program: Any) -> Fixed:
         _flatten(program)
     example = tuple(_example(_outer_shape(each), _outer_dtype(each)) for each in tensors)
     outputs = _outputs(program)
+    for tensor in (*example, *outputs):
+        if dtype_name(tensor) not in _NUMPY:
+            raise ModelError(
+                f"{model.reference!r} takes or gives {dtype_name(tensor)}; known are "
+                f"{', '.join(sorted(_NUMPY))}",
+                hint="export model.float()",
+            )
     signature = Signature(
         inputs=tuple(
             TensorSpec(name=each.name, shape=tuple(tensor.shape), dtype=dtype_name(tensor))

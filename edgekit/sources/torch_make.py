@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.errors import EdgekitError, ModelError, UsageError
+from edgekit.core.errors import EdgekitError, ModelError, UsageError, WorkerError
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model
 from edgekit.core.registry import resolve_own
@@ -53,7 +53,9 @@ def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
         program = _from_torchscript(handle)
         notes.append("made from TorchScript, which is deprecated: torch.export has replaced it")
     else:
-        program = _exported(handle, _made(handle))
+        made = _made(handle)
+        with translated(handle.reference):
+            program = _exported(handle, made)
     path = out / FILE
     with translated(handle.reference):
         torch.export.save(program, path)
@@ -232,9 +234,7 @@ def _state(path: Path) -> dict[str, Any]:
     found = examine(path)
     with translated(str(path)):
         if found.kind == "safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
+            return _safetensors(path)
         given = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(given, Mapping) and all(isinstance(v, torch.Tensor) for v in given.values()):
         return {str(name): value for name, value in given.items()}
@@ -254,6 +254,17 @@ def _state(path: Path) -> dict[str, Any]:
         + (f"a checkpoint of {', '.join(keys[:6])}" if keys else f"a {type(given).__name__}"),
         hint=hint,
     )
+
+
+def _safetensors(path: Path) -> dict[str, Any]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as exc:
+        raise WorkerError(
+            f"{str(path)!r} needs the package safetensors, which cannot be imported: {exc}",
+            hint="pip install 'edgekit[torch]'",
+        ) from exc
+    return dict(load_file(path))
 
 
 def _keys(names: Sequence[str]) -> str:
@@ -286,7 +297,7 @@ def _exported(handle: Model, made: _Made) -> Any:
     given = {**dict(zip(names, made.args, strict=False)), **made.kwargs}
     sizes = _sizes(handle, made, given)
     args, kwargs = _resized(made.args, names, sizes), _resized_named(made.kwargs, sizes)
-    with translated(handle.reference), torch.no_grad():
+    with torch.no_grad():
         program = torch.export.export(module, args, kwargs or None, strict=False)
         batch = _batch(given)
         if batch > 1 and handle.kind == "function":

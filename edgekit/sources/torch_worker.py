@@ -48,7 +48,8 @@ def load(model: Model) -> TorchModel:
                 f"{model.reference!r} was changed while it was being converted",
                 hint="wait until it is written, then run the command again",
             )
-        loaded = TorchModel(fix(model, program))
+        with translated(model.reference):
+            loaded = TorchModel(fix(model, program))
         _loaded.clear()  # one at a time: models are large
         _loaded[key] = loaded
     return _loaded[key]

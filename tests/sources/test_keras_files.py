@@ -404,7 +404,8 @@ def test_what_the_source_accepts(zoo: Path, tmp_path: Path) -> None:
     assert source.accepts(str(zoo / "cnn.keras"))
     assert source.accepts(str(zoo / "cnn.h5"))
     assert source.accepts(str(zoo / "cnn"))
-    assert source.accepts("package.module:function")
+    assert source.accepts("keras:package.module:function")
+    assert not source.accepts("torch:package.module:function")
     assert not source.accepts(str(tmp_path))
     assert not source.accepts("model.onnx")
 

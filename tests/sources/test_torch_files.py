@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import contextlib
 import copy
 import io
 import json
@@ -13,6 +14,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -243,6 +245,15 @@ def test_hostile_archives(tmp_path: Path) -> None:
     assert "does not fill the file" in refusal(write(tmp_path, pt2() + pt2()))
     assert "does not fill the file" in refusal(write(tmp_path, pt2() + b" "))
     assert "not in one folder" in refusal(with_member("other/x", b""))
+
+
+@given(st.data())
+def test_changed_bytes_are_an_error_of_ours_or_none(data: st.DataObject) -> None:
+    whole = bytearray(data.draw(st.sampled_from([pt2(), torch_zip({"data.pkl": state(Evil())})])))
+    for _ in range(data.draw(st.integers(1, 5))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ModelError):
+        examine(write(Path(folder), bytes(whole)))
 
 
 # ---------------------------------------------------------------------- code in a program

@@ -240,6 +240,16 @@ def test_a_model_in_training_or_with_a_state_is_refused(tmp_path: Path) -> None:
     assert "changes its own state as it runs: seen" in refusal(two)
 
 
+def test_types_that_numpy_does_not_have_are_refused(tmp_path: Path) -> None:
+    import torch
+
+    module = torch.nn.ReLU().eval()
+    path = exported(module, (torch.ones(1, 3, dtype=torch.bfloat16),), tmp_path / "half.pt2")
+    assert "takes or gives bfloat16" in refusal(path)
+    path = exported(module, (torch.ones(1, 3, dtype=torch.float16),), tmp_path / "half.pt2")
+    assert words(load(path).signature)[0] == ["input float16 1×3"]
+
+
 def test_an_input_that_the_model_writes_into_is_copied(tmp_path: Path) -> None:
     import torch
 
