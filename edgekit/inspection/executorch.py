@@ -26,7 +26,7 @@ from edgekit.inspection.files import (
     packed_bits,
     whole_file,
 )
-from edgekit.inspection.flatbuffer import DamagedError, File, Schema, Table, pick
+from edgekit.inspection.flatbuffer import Budget, DamagedError, File, Schema, Table, pick
 from edgekit.inspection.vulkan import VulkanGraph
 from edgekit.inspection.words import Numbers
 from edgekit.inspection.xnnpack import XnnpackGraph
@@ -151,7 +151,8 @@ class _Program:
             _, _, size, self.segments_at = HEADER.unpack_from(content, HEADER_AT)
             if max(size, self.segments_at) > len(content):
                 raise DamagedError(f"it has {len(content)} bytes; its header speaks of more")
-        self.file = File(SCHEMA, content[:size])
+        self.budget = Budget(len(content))
+        self.file = File(SCHEMA, content[:size], self.budget)
         self.root = self.file.root("Program")
 
     def description(self) -> Description:
@@ -285,7 +286,7 @@ class _Method:
         """Add the operators, in the order of the program's instructions."""
         for chain in self.plan.chains:
             for instruction in chain.instructions:
-                self.program.file.spend(16)
+                self.program.budget.spend(16)
                 call = instruction.open("call", "Call")
                 if call is None:
                     raise DamagedError("one of its instructions is empty")
@@ -347,7 +348,9 @@ class _Method:
         if index not in self._graphs:
             reader = _GRAPHS.get(delegate.id)
             blob = self.program.blob(delegate)
-            self._graphs[index] = None if reader is None else reader(blob, self.program.named)
+            self._graphs[index] = (
+                None if reader is None else reader(blob, self.program.named, self.program.budget)
+            )
         return self._graphs[index]
 
     # ---------------------------------------------------------------------------- weights
@@ -372,7 +375,7 @@ class _Method:
                 continue
             found.seen.add(tensor.data_buffer)
             content = self.program.constant(tensor.data_buffer, size * bits // 8)
-            self.program.file.spend(min(len(content), len(self.program.file.data)))
+            self.program.budget.spend(len(content))
             found.weights.add(dtype, size, len(content), count_zeros(content, dtype))
             if len(shape) > 1:
                 found.numbers.weight(dtype, len(content))

@@ -65,17 +65,37 @@ def _fields(body: str) -> dict[str, _Field]:
     return found
 
 
+class Budget:
+    """How much may be read of a file of `size` bytes, all that lies inside it together."""
+
+    def __init__(self, size: int) -> None:
+        self._left = READINGS * size + ALWAYS_FINE_BYTES
+
+    def spend(self, size: int) -> None:
+        """Count `size` bytes as read.
+
+        Raises:
+            DamagedError: more was read than an honest file has.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise DamagedError("its parts are the same bytes over and over")
+
+
 class File:
     """A flatbuffer of a schema; `root` opens it.
 
     Args:
         data: the flatbuffer alone, without what stands before or behind it.
+        budget: of the file that it is a part of; its own if not given.
     """
 
-    def __init__(self, schema: Schema, data: bytes | memoryview) -> None:
+    def __init__(
+        self, schema: Schema, data: bytes | memoryview, budget: Budget | None = None
+    ) -> None:
         self.schema = schema
         self.data = memoryview(data)
-        self._left = READINGS * len(self.data) + ALWAYS_FINE_BYTES
+        self.budget = budget or Budget(len(self.data))
 
     def root(self, name: str) -> Table:
         """The table that the file begins with.
@@ -102,20 +122,10 @@ class File:
             raise DamagedError(f"{count} bytes at {start} reach beyond its end")
         return self.data[start : start + count]
 
-    def spend(self, size: int) -> None:
-        """Count `size` bytes as read.
-
-        Raises:
-            DamagedError: more was read than an honest file has.
-        """
-        self._left -= size
-        if self._left < 0:
-            raise DamagedError("its parts are the same bytes over and over")
-
     def _part(self, at: int, size: int) -> memoryview:
         if at < 0 or at + size > len(self.data):
             raise DamagedError(f"something at {at} lies beyond its end, {len(self.data)}")
-        self.spend(size)
+        self.budget.spend(size)
         return self.data[at : at + size]
 
 

@@ -250,7 +250,7 @@ class _Model:
         for operator in graph.table.operators:
             if len(found.nodes) >= MOST_NODES:
                 raise DamagedError(f"it has more than {MOST_NODES} operators")
-            self.file.spend(16)
+            self.file.budget.spend(16)
             name = self.name(operator)
             inputs = graph.optional(operator.inputs)
             outputs = list(graph.picked(operator.outputs))
@@ -318,7 +318,7 @@ class _Model:
                     continue
                 seen.add(tensor.table.buffer)
                 content = tensor.content
-                self.file.spend(len(content))
+                self.file.budget.spend(len(content))
                 bits = packed_bits(tensor.dtype)
                 stored = min(tensor.size, len(content) * 8 // bits)
                 if stored < tensor.size and not tensor.is_sparse:

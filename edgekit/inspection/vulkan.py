@@ -12,7 +12,7 @@ from functools import cached_property
 from edgekit.core.description import Node
 from edgekit.inspection import aten
 from edgekit.inspection.files import Weights, count_zeros, packed_bits
-from edgekit.inspection.flatbuffer import DamagedError, File, Schema, Table, pick
+from edgekit.inspection.flatbuffer import Budget, DamagedError, File, Schema, Table, pick
 from edgekit.inspection.words import Numbers
 from edgekit.inspection.xnnpack import Named
 
@@ -42,12 +42,12 @@ NO_NAME = 2**64 - 1  # of a constant that has a name instead of a place
 class VulkanGraph:
     """One partition; see `XnnpackGraph`, which has the same methods."""
 
-    def __init__(self, blob: memoryview, named: Named) -> None:
-        self._named = named
+    def __init__(self, blob: memoryview, named: Named, budget: Budget) -> None:
+        self._named, self._budget = named, budget
         if bytes(blob[4:8]) != b"VH00" or len(blob) < HEADER.size:
             raise DamagedError("its Vulkan delegate holds something else")
         _, _, start, size, constants, constant_size = HEADER.unpack_from(blob)
-        self.file = File(SCHEMA, _cut(blob, start, size))
+        self.file = File(SCHEMA, _cut(blob, start, size), budget)
         self._constants = _cut(blob, constants, constant_size)
         self.graph = self.file.root("Graph")
         self.missing = False
@@ -94,7 +94,7 @@ class VulkanGraph:
                 self.missing = True
                 weights.add(dtype, size, 0, 0)
                 continue
-            self.file.spend(min(len(content), len(self.file.data)))
+            self._budget.spend(len(content))
             needed = content[: size * bits // 8]
             weights.add(dtype, size, len(content), count_zeros(needed, dtype))
             if len(value.dims) >= 2:

@@ -14,7 +14,7 @@ from typing import Any
 from edgekit.core import macs
 from edgekit.core.description import Node
 from edgekit.inspection.files import Weights, count_zeros, packed_bits
-from edgekit.inspection.flatbuffer import DamagedError, File, Schema, Table, pick
+from edgekit.inspection.flatbuffer import Budget, DamagedError, File, Schema, Table, pick
 from edgekit.inspection.words import Numbers
 
 HEADER = struct.Struct("<4x4sHIIIQ")  # magic, size, flatbuffer from and size, constants likewise
@@ -99,10 +99,11 @@ class XnnpackGraph:
     Args:
         blob: the delegate's own data.
         named: finds what the program keeps under a name; None if that is not in the file.
+        budget: how much may still be read of the whole file.
     """
 
-    def __init__(self, blob: memoryview, named: Named) -> None:
-        self._named = named
+    def __init__(self, blob: memoryview, named: Named, budget: Budget) -> None:
+        self._named, self._budget = named, budget
         self._constants = memoryview(b"")
         flat = blob
         if bytes(blob[4:8]) == b"XH00" and len(blob) >= HEADER.size:
@@ -111,7 +112,7 @@ class XnnpackGraph:
             self._constants = _cut(blob, constants, constant_size)
         if bytes(flat[4:6]) != b"XN":
             raise DamagedError("its XNNPACK delegate holds something else")
-        self.file = File(SCHEMA, flat)
+        self.file = File(SCHEMA, flat, budget)
         self.graph = self.file.root("Graph")
         self.missing = False  # whether weights are in another file
 
@@ -159,7 +160,7 @@ class XnnpackGraph:
                 self.missing = True
                 weights.add(tensor.dtype, size, 0, 0)
                 continue
-            self.file.spend(min(len(content), len(self.file.data)))
+            self._budget.spend(len(content))
             used = content[: (size * bits + 7) // 8]
             zero_point = 8 if tensor.dtype == "int4" else 0  # XNNPACK keeps them as 0 to 15
             weights.add(

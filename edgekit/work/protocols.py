@@ -95,3 +95,19 @@ class Inspector(Protocol):
         Raises:
             InputError: it is not a whole file of this format.
         """
+
+
+class LoadingInspector(Protocol):
+    """Looks into models that only tell all when they are loaded, which their source knows how to.
+
+    Attributes:
+        source: the name of that source, which opens the model first and refuses code in it.
+    """
+
+    source: str
+
+    def accepts(self, path: str) -> bool:
+        """As an `Inspector`'s."""
+
+    def step_of(self, model: Model) -> Step:
+        """As `Inspector.step`, for the handle that the source gave."""

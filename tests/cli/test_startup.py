@@ -36,7 +36,9 @@ def test_imports_nothing_heavy(code: str) -> None:
     assert modules_after(code) & HEAVY == set()
 
 
-@pytest.mark.parametrize("name", ["convert", "profile", "report", "bundle", "devices", "clean"])
+@pytest.mark.parametrize(
+    "name", ["convert", "profile", "report", "bundle", "inspect", "devices", "clean"]
+)
 def test_no_command_imports_a_framework_for_its_help(name: str) -> None:
     code = (
         f"import sys; sys.argv = ['edgekit', {name!r}, '--help']\n"
