@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.core import tflite_macs
 from edgekit.core.description import Node
 from edgekit.core.errors import ConversionError
+from edgekit.core.tflite import layer_name, multiply_adds
 from edgekit.verify.graph import Graph
 
 
@@ -82,12 +82,12 @@ def _operator(entry: dict[str, Any], tensors: dict[int, dict[str, Any]]) -> Oper
         name=entry["op_name"],
         inputs=inputs,
         outputs=outputs,
-        macs=tflite_macs.of_operator(
+        macs=multiply_adds(
             entry["op_name"],
             [_shape(tensors.get(index)) for index in inputs],
             [_shape(tensors.get(index)) or () for index in outputs],
         ),
-        layer=first["name"] if first else "",
+        layer=layer_name(first["name"]) if first else "",
         dtype=getattr(first["dtype"], "__name__", str(first["dtype"])) if first else "",
     )
 

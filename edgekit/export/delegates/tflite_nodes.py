@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from edgekit.core import tflite_macs
-from edgekit.core.description import Node
+from edgekit.core.description import CPU, Node
+from edgekit.core.tflite import layer_name, multiply_adds
 from edgekit.export import flatbuffer
 
 
 def nodes(model: Any) -> list[Node]:
-    """Every operator of a ``ModelT`` in the file's order, placed on the CPU."""
+    """Every operator of a ``ModelT`` in the file's order, on the CPU; layers are tensor names."""
     found = []
     for graph in model.subgraphs:
         described = flatbuffer.operators_of(model, graph)
         for operator, known in zip(graph.operators, described, strict=True):
-            macs = tflite_macs.of_operator(
+            macs = multiply_adds(
                 known.name,
                 [_shape(graph, index) for index in operator.inputs],
                 [_shape(graph, index) or () for index in operator.outputs],
@@ -41,7 +41,8 @@ def placed(before: Iterable[Node], after: Iterable[Node], delegate: str) -> list
         stays = left.get(key, 0) > 0
         if stays:
             left[key] -= 1
-        found.append(node if stays else node.model_copy(update={"where": delegate}))
+        changed = {"layer": layer_name(node.layer), "where": CPU if stays else delegate}
+        found.append(node.model_copy(update=changed))
     return None if any(left.values()) else found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.core.tflite_macs import of_operator
+from edgekit.core.tflite import layer_name, multiply_adds
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,14 @@ from edgekit.core.tflite_macs import of_operator
     ],
 )
 def test_counts(name, inputs, outputs, expected) -> None:  # type: ignore[no-untyped-def]
-    assert of_operator(name, inputs, outputs) == expected
+    assert multiply_adds(name, inputs, outputs) == expected
 
 
 def test_an_lstm_counts_its_four_gates() -> None:
     inputs = [(1, 5, 8), *[(16, 8)] * 4, *[(16, 16)] * 4]
-    assert of_operator("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [(1, 5, 16)]) == 5 * 4 * 16 * 24
+    assert multiply_adds("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [(1, 5, 16)]) == 5 * 4 * 16 * 24
+
+
+def test_of_fused_layers_the_first_is_named() -> None:
+    assert layer_name("net/conv/Relu;net/conv/BiasAdd;net/conv/w") == "net/conv/Relu"
+    assert layer_name("scores") == "scores"

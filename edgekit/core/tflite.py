@@ -1,6 +1,6 @@
-"""Multiply-adds of TFLite's operators, from the shapes that stand in the file.
+"""What TFLite's operators and tensor names mean: multiply-adds and the user's layers.
 
-What counts, and what does not, is said by `edgekit.core.macs`. Layouts of weights:
+What counts as a multiply-add is said by `edgekit.core.macs`. Layouts of weights:
 https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/schema/schema.fbs
 """
 
@@ -12,7 +12,7 @@ from edgekit.core import macs
 from edgekit.core.macs import Shape
 
 
-def of_operator(name: str, inputs: Sequence[Shape | None], outputs: Sequence[Shape]) -> int:
+def multiply_adds(name: str, inputs: Sequence[Shape | None], outputs: Sequence[Shape]) -> int:
     """Multiply-adds of one run of an operator; 0 for operators that sum no products.
 
     Args:
@@ -49,3 +49,11 @@ def of_operator(name: str, inputs: Sequence[Shape | None], outputs: Sequence[Sha
         rows = first[0] * first[1]  # steps and batch, in either order
         return macs.lstm(rows, 1, first[-1], hidden, state if state != hidden else 0)
     return 0
+
+
+def layer_name(tensor: str) -> str:
+    """The nearest to the user's layer that a tensor's name tells: the first of what was fused.
+
+    ``functional_1/conv2d_1/Relu;functional_1/conv2d_1/BiasAdd`` → ``functional_1/conv2d_1/Relu``
+    """
+    return tensor.partition(";")[0].strip()
