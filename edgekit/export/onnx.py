@@ -33,12 +33,12 @@ class ONNXExporter:
         """See `Exporter.step`."""
         delegate: ONNXDelegate = DELEGATES[f"onnx/{recipe.delegate}"]()
         delegate.check(recipe)
-        notes = delegate.notes(recipe)
+        notes = delegate.notes(recipe, f"{model.name}-{recipe.name}")
         if recipe.quantization == "original":
             return _original(model, recipe)
         made = onnx_step(model)
         if recipe.quantization == "none":
-            return made if delegate.runs_here else _noted(made, recipe, delegate)
+            return made if delegate.runs_here else _noted(made, recipe, notes)
         needs = {"float": made}
         if recipe.needs_calibration:
             if calibration is None:
@@ -116,13 +116,13 @@ def _original(model: Model, recipe: Recipe) -> Step:
     )
 
 
-def _noted(made: Step, recipe: Recipe, delegate: ONNXDelegate) -> Step:
+def _noted(made: Step, recipe: Recipe, notes: list[str]) -> Step:
     """The same file with what the delegate has to say of it."""
     return Step(
         title=f"{recipe.name}: note",
         function="edgekit.export.onnx_float:noted",
         worker="onnx",
-        arguments={"notes": delegate.notes(recipe)},
+        arguments={"notes": notes},
         needs={"made": made},
         tools=("onnx",),
     )

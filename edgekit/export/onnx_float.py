@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -267,6 +268,14 @@ def _files_beside(path: Path) -> list[str]:
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     proto = onnx.load(path, load_external_data=False)
-    tensors = [*proto.graph.initializer]
-    tensors += [attribute.t for node in proto.graph.node for attribute in node.attribute]
+    tensors = list(_tensors(proto.graph))
     return sorted({ExternalDataInfo(t).location for t in tensors if uses_external_data(t)})
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)

@@ -6,7 +6,6 @@ file quantized comes from the delegate's own file, as plain data.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ RANGES = "ranges.json"
 # Joined tensors whose ranges differ by more than this lose 3 bits and more of the narrow one in a
 # scale that fits both.
 FAR_APART = 8
-CHUNK = 32  # samples at a time: bounds the memory, not the result
 _QUANTIZED_ALREADY = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
      "MatMulInteger", "DynamicQuantizeLinear"}
@@ -38,34 +36,35 @@ _MAKES_FLOAT = ("Softmax", "LogSoftmax")
 def calibrate(out: Path, *, samples: dict[str, Any], float: str) -> dict[str, Any]:  # noqa: A002
     """Write the graph as it will be quantized, and the range of each of its tensors.
 
+    ONNX Runtime's own calibrator passes over NaN without a word, so the ranges are taken here.
+
     Raises:
         DataError: an activation is not finite for these samples.
         ConversionError: the model is quantized already, or ONNX Runtime cannot run it.
     """
-    from onnxruntime.quantization import calibrate as ort
+    import numpy as np
+    from onnxruntime.quantization.calibrate import (
+        CalibrationMethod,
+        TensorData,
+        TensorsData,
+        save_tensors_data,
+    )
 
     proto = _prepared(Path(float) / FILE, out / PREPARED)
     data, signature = DataSet.from_json(samples), onnx_graph.signature(proto)
-    with tempfile.TemporaryDirectory() as scratch, _translated("ONNX Runtime's calibration"):
-        run = ort.create_calibrator(
-            out / PREPARED,
-            sorted({node.op_type for node in proto.graph.node}),
-            augmented_model_path=str(Path(scratch) / "augmented.onnx"),
-            calibrate_method=ort.CalibrationMethod.MinMax,
-            providers=["CPUExecutionProvider"],
-        )
-        for start in range(0, data.count, CHUNK):  # it keeps all outputs until it sums them up
-            rows = _Reader(data, signature, start, min(start + CHUNK, data.count))
-            run.collect_data(rows)
-        ranges = run.compute_data()
-    for name, (least, greatest) in _bounds(ranges).items():
-        if not (math.isfinite(least) and math.isfinite(greatest)):
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, low, high in _seen(proto, data, signature):
+        before = found.get(name, (low, high))  # numpy's minimum is NaN if one of two is
+        found[name] = (np.minimum(before[0], low), np.maximum(before[1], high))
+    for name, (low, high) in found.items():
+        if not (np.isfinite(low) and np.isfinite(high)):
             raise DataError(
-                f"the calibration samples drive {name!r} to {least} … {greatest}",
+                f"the calibration samples drive {name!r} to {low} … {high}",
                 hint="look for NaN, infinity or missing normalisation in --calibration",
             )
-    ort.save_tensors_data(ranges, out / RANGES)
-    return {"samples": data.count, "tensors": len(list(ranges.keys()))}
+    ranges = {name: TensorData(lowest=low, highest=high) for name, (low, high) in found.items()}
+    save_tensors_data(TensorsData(CalibrationMethod.MinMax, ranges), out / RANGES)
+    return {"samples": data.count, "tensors": len(found)}
 
 
 def quantize(
@@ -141,8 +140,9 @@ def _prepared(path: Path, target: Path) -> Any:
     options.log_severity_level = 3
     with _translated("ONNX Runtime's optimizer"):
         ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        made = onnx.shape_inference.infer_shapes(onnx.load(target), data_prop=True)
-    _part_outputs(made)
+        made = onnx.load(target)
+        _part_outputs(made)
+        made = onnx.shape_inference.infer_shapes(made, data_prop=True)
     onnx_graph.name_nodes(made)
     onnx_graph.drop_unused_domains(made)
     onnx.save(made, target)
@@ -181,19 +181,31 @@ def _refuse_quantized(proto: Any) -> None:
         )
 
 
-class _Reader:
-    """Samples one by one, as ONNX Runtime's ``CalibrationDataReader`` gives them."""
+def _seen(proto: Any, data: DataSet, signature: Signature) -> Iterator[tuple[str, Any, Any]]:
+    """For each sample and each tensor of real numbers: its name, least and greatest value."""
+    from onnx import TensorProto, helper
 
-    def __init__(self, data: DataSet, signature: Signature, start: int, stop: int) -> None:
-        self._data, self._signature = data, signature
-        self._rows = iter(range(start, stop))
-
-    def get_next(self) -> dict[str, Any] | None:
-        row = next(self._rows, None)
-        if row is None:
-            return None
-        rows = self._data.rows(self._signature, row, row + 1)
-        return {spec.name: rows[spec.name].reshape(spec.shape) for spec in self._signature.inputs}
+    probe = onnx_graph.copied(proto)
+    graph = probe.graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+    del graph.output[:]
+    for name in (name for node in graph.node for name in node.output):
+        if kinds.get(name) in (TensorProto.FLOAT, TensorProto.FLOAT16):
+            graph.output.append(helper.make_tensor_value_info(name, kinds[name], None))
+    session = onnx_graph.session(probe)
+    names = [value.name for value in session.get_outputs()]
+    read = {name for node in onnx_graph.all_nodes(graph) for name in node.input}
+    for row in range(data.count):
+        rows = data.rows(signature, row, row + 1)
+        feeds = {
+            spec.name: rows[spec.name].reshape([size or 0 for size in spec.shape])
+            for spec in signature.inputs
+        }
+        with _translated("ONNX Runtime's run on the calibration samples"):
+            answers = session.run(names, feeds)
+        for name, value in (*feeds.items(), *zip(names, answers, strict=True)):
+            if value.dtype.kind == "f" and value.size and (name in read or name not in feeds):
+                yield name, value.min(), value.max()
 
 
 def _bounds(ranges: Any) -> Mapping[str, tuple[float, float]]:

@@ -428,7 +428,9 @@ def test_the_engine_is_built_on_the_device(here: Here, folder: Path, variant: st
     model = opened(folder, "mlp")
     result = here(ONNXExporter().step(model, named_recipe(variant), samples(model, folder))).result
 
-    assert any("trtexec --onnx=model.onnx --saveEngine=model.engine" in n for n in result["notes"])
+    name = f"mlp-{variant}"
+    command = f"trtexec --onnx={name}.onnx --saveEngine={name}.engine --stronglyTyped"
+    assert any(command in note for note in result["notes"])
     assert result["stand_in"] == {
         "file": "model.onnx", "format": "onnx", "what": "the same file in ONNX Runtime",
     }  # fmt: skip
@@ -505,10 +507,15 @@ def test_a_file_in_another_form_does_not_stay_as_it_is(folder: Path) -> None:
 # ------------------------------------------------------------------------ what goes wrong
 
 
-def test_samples_that_are_not_finite(here: Here, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [np.inf, np.nan])
+def test_samples_that_are_not_finite(
+    here: Here, folder: Path, tmp_path: Path, number: float
+) -> None:
     model = opened(folder, "mlp")
-    np.save(tmp_path / "0.npy", np.full((4, 16), np.inf, np.float32))
-    data = DataSet(folder=str(tmp_path), inputs=("x",), count=4, digest="inf", origin="test",
+    rows = np.ones((4, 16), np.float32)
+    rows[2, 5] = number
+    np.save(tmp_path / "0.npy", rows)
+    data = DataSet(folder=str(tmp_path), inputs=("x",), count=4, digest=str(number), origin="test",
                    choice="all")  # fmt: skip
 
     with pytest.raises(DataError, match="calibration samples"):

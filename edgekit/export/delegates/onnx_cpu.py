@@ -57,8 +57,8 @@ class ONNXDelegate:
                 "known: none"
             )
 
-    def notes(self, recipe: Recipe) -> list[str]:
-        """Sentences for the report."""
+    def notes(self, recipe: Recipe, name: str) -> list[str]:
+        """Sentences for the report; the file is called `name` there, without its suffix."""
         return []
 
 

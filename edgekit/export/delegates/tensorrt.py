@@ -13,6 +13,7 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quan
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, ClassVar
 
 from edgekit.core.recipe import Recipe
@@ -42,9 +43,10 @@ class TensorrtDelegate(ONNXDelegate):
         "symmetric": True,
     }
 
-    def notes(self, recipe: Recipe) -> list[str]:
+    def notes(self, recipe: Recipe, name: str) -> list[str]:
         """The command for the device."""
-        build = "trtexec --onnx=model.onnx --saveEngine=model.engine"
+        onnx, engine = shlex.quote(f"{name}.onnx"), shlex.quote(f"{name}.engine")
+        build = f"trtexec --onnx={onnx} --saveEngine={engine}"
         old = OLD_FLAGS[recipe.quantization]
         return [
             f"build the engine on the device (TensorRT 10 or newer): {build} --stronglyTyped",
