@@ -80,6 +80,14 @@ def fix(model: Model, program: Any) -> Fixed:
         _flatten(program)
     example = tuple(_example(_outer_shape(each), _outer_dtype(each)) for each in tensors)
     outputs = _outputs(program)
+    for name, tensor in zip(names, outputs, strict=True):
+        if None in sizes_of(tensor):
+            raise ModelError(
+                f"the size of output {name!r} of {model.reference!r} depends on the numbers: it is "
+                f"{words_of(tensor)}",
+                hint="leave the last part (non-maximum suppression, nonzero) out of the model, and "
+                "do it on the device after it",
+            )
     for tensor in (*example, *outputs):
         if dtype_name(tensor) not in _NUMPY:
             raise ModelError(
@@ -442,7 +450,7 @@ def _holder(graph: Any) -> Any:
 
 
 def _check_batch(model: Model, nodes: Any, inputs: list[Input], batch: int) -> None:
-    """Raise ModelError if the first of a batch gets another answer than it gets alone."""
+    """Raise ModelError if the last of a batch gets another answer than it gets alone."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -452,26 +460,29 @@ def _check_batch(model: Model, nodes: Any, inputs: list[Input], batch: int) -> N
         else each.fake
         for each in inputs
     ]
-    first = [value[:1] if isinstance(value, torch.Tensor) and value.ndim else value
+    last = [value[-1:] if isinstance(value, torch.Tensor) and value.ndim else value
              for value in whole]  # fmt: skip
     with torch.no_grad():
         together, alone = (
-            _tensors(nodes.run(*flat, enable_io_processing=False)) for flat in (whole, first)
+            _tensors(nodes.run(*flat, enable_io_processing=False)) for flat in (whole, last)
         )
-    if not same_first_row(together, alone, batch):
+    if not same_last_row(together, alone, batch):
         raise _holds_batch(model, batch)
 
 
-def same_first_row(together: Sequence[Any], alone: Sequence[Any], batch: int) -> bool:
-    """Whether the answers for a batch start with the answers for its first sample."""
+def same_last_row(together: Sequence[Any], alone: Sequence[Any], batch: int) -> bool:
+    """Whether the answers for a batch end with the answers for its last sample.
+
+    The last, as that of a sequence, which a first dimension may be as well, depends on the others.
+    """
     if len(together) != len(alone):
         return False
     for many, one in zip(together, alone, strict=True):
         if tuple(many.shape) != (batch, *one.shape[1:]) or one.shape[:1] != (1,):
             return False
-        first, single = many[:1].double(), one.double()
-        scale = float(first.abs().max()) if first.numel() else 0.0
-        if not first.isclose(
+        last, single = many[-1:].double(), one.double()
+        scale = float(last.abs().max()) if last.numel() else 0.0
+        if not last.isclose(
             single, rtol=CLOSE, atol=CLOSE_OF_LARGEST * scale, equal_nan=True
         ).all():
             return False

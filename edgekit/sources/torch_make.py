@@ -17,7 +17,7 @@ from edgekit.core.files import sha256_file
 from edgekit.core.model import Model
 from edgekit.core.registry import resolve_own
 from edgekit.sources.torch_files import examine
-from edgekit.sources.torch_fix import interpreter, same_first_row, trace
+from edgekit.sources.torch_fix import interpreter, same_last_row, trace
 from edgekit.sources.torch_words import place, short, translated
 
 FILE = "program.pt2"
@@ -301,7 +301,7 @@ def _exported(handle: Model, made: _Made) -> Any:
         program = torch.export.export(module, args, kwargs or None, strict=False)
         batch = _batch(given)
         if batch > 1 and handle.kind == "function":
-            _check_batch(handle, made, names, sizes, args, kwargs, batch)
+            _check_batch(handle, made, names, sizes, batch)
     return program
 
 
@@ -412,24 +412,22 @@ def _check_batch(
     made: _Made,
     names: Sequence[str],
     sizes: Mapping[str, Sequence[int]],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
     batch: int,
 ) -> None:
-    """Raise ModelError if the first of a batch gets another answer than it gets alone."""
+    """Raise ModelError if the last of a batch gets another answer than it gets alone."""
     import torch
     from torch.utils import _pytree as pytree
 
-    whole = {name: [batch, *size[1:]] for name, size in sizes.items()}
-    together = made.module(*_resized(made.args, names, whole), **_resized_named(made.kwargs, whole))
-    alone = made.module(*args, **kwargs)
+    shapes = {name: [batch, *size[1:]] for name, size in sizes.items()}
+    whole = _resized(made.args, names, shapes), _resized_named(made.kwargs, shapes)
+    last = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[-1:], whole)
     many, one = (
         [leaf for leaf in pytree.tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
-        for answer in (together, alone)
+        for answer in (made.module(*args, **kwargs) for args, kwargs in (whole, last))
     )
-    if not same_first_row(many, one, batch):
+    if not same_last_row(many, one, batch):
         raise ModelError(
-            f"{handle.reference} gives the first of {batch} samples another answer than it gets "
+            f"{handle.reference} gives the last of {batch} samples another answer than it gets "
             "alone; edgekit makes artifacts for a batch of 1, in the first dimension",
             hint="return example inputs whose first dimension is the batch, of size 1",
         )

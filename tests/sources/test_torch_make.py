@@ -70,6 +70,9 @@ def deciding():
 def mixing():
     return Mixing(), (torch.randn(8, 4),)
 
+def steps_first():
+    return nn.LSTM(4, 3), (torch.randn(8, 1, 4),)
+
 def number():
     return 42
 
@@ -167,7 +170,8 @@ def test_a_function_becomes_a_program(
         ("missing", UsageError, "has no 'missing'"),
         ("wrong_shape", ModelError, "in forward"),
         ("deciding", ModelError, "decides by the numbers it computes (at users_nets.py:21 in "),
-        ("mixing", ModelError, "gives the first of 8 samples another answer than it gets alone"),
+        ("steps_first", ModelError, "gives the last of 8 samples another answer"),
+        ("mixing", ModelError, "gives the last of 8 samples another answer than it gets alone"),
     ],
 )
 def test_functions_that_give_no_program(

@@ -240,6 +240,19 @@ def test_a_model_in_training_or_with_a_state_is_refused(tmp_path: Path) -> None:
     assert "changes its own state as it runs: seen" in refusal(two)
 
 
+def test_an_output_whose_size_depends_on_the_numbers_is_refused(tmp_path: Path) -> None:
+    import torch
+
+    class Found(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return {"where": torch.nonzero(x > 0)}
+
+    path = exported(Found().eval(), (torch.ones(1, 3),), tmp_path / "found.pt2")
+    text = refusal(path)
+    assert "the size of output 'where'" in text
+    assert "it is ?×2" in text
+
+
 def test_types_that_numpy_does_not_have_are_refused(tmp_path: Path) -> None:
     import torch
 
