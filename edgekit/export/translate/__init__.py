@@ -3,8 +3,11 @@
     from edgekit.export.translate.onnx import module      # or .tflite
     exported = torch.export.export(module(path), examples, strict=False)
 
-Why own code: onnx2torch 1.5.15, the last release (August 2024), demands torchvision, builds its
-layers from run-time shapes and fails with today's torch.onnx graphs; for TFLite there is none.
+Why own code: onnx2torch 1.5.15, the last release (August 2024), does not start without torchvision,
+has no LSTM and GRU and no Reshape of operator set 19 or ReduceMean of 18, which today's torch.onnx
+writes, and its attention does not pass torch.export (its shapes are computed while it runs). For
+TFLite there is none; by tf2onnx and then ONNX the way would be longer by a graph, for the same
+operators.
 
 How it works: the graph is walked once in its order, with every shape known. An operator whose
 inputs are all constants is computed there and then, so that shape arithmetic never reaches the

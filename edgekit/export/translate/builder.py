@@ -133,8 +133,8 @@ class Builder:
     @torch.no_grad()
     def call(
         self, name: str, function: Callable[..., Any], *arguments: Any, names: Sequence[str] = ()
-    ) -> Any:
-        """The value (or the list of values) of a call; computed now if all arguments are known.
+    ) -> list[Value]:
+        """The values that a call gives; computed now if all arguments are known.
 
         Args:
             name: of the node in the file; a submodule gets it.
@@ -151,14 +151,13 @@ class Builder:
         several = not isinstance(made, Tensor)
         tensors = list(made) if several else [made]
         if known:
-            results = [Value(tensor, True, name) for tensor in tensors]
-            return results if several else results[0]
+            return [Value(tensor, True, name) for tensor in tensors]
         results = [Value(_empty(tensor), False, name) for tensor in tensors]
         unique = self._unique(name)
         self._operators[unique] = Operator(function)
         named = [_named(at, given, names) for at, given in enumerate(wrapped)]
         self._calls.append(_Call(unique, named, results, several))
-        return results if several else results[0]
+        return results
 
     def module(self, outputs: Sequence[Value]) -> Translated:
         """What computes `outputs`, without the calls that none of them needs."""
@@ -200,7 +199,7 @@ class Builder:
 
     def _copy(self, value: Value) -> Value:
         if not value.constant:
-            copied: Value = self.call(f"{value.name}_out", torch.clone, value)
+            (copied,) = self.call(f"{value.name}_out", torch.clone, value)
             return copied
         # A call of constants alone would be folded: this one is recorded by hand.
         name = self._unique(f"{value.name}_out")

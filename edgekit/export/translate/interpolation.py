@@ -15,7 +15,7 @@ Tensor = torch.Tensor
 
 
 class Node(Protocol):
-    def call(self, function: Callable[..., Any], *args: Any, names: Any = ()) -> Any: ...
+    def call(self, function: Callable[..., Any], *args: Any, names: Any = ()) -> Value: ...
 
 
 def nearest(node: Node, x: Value, sizes: list[int], indices: dict[int, Tensor]) -> Value:

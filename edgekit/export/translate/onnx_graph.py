@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,15 @@ class Node:
         """Whether this node alone reads its input at this place."""
         return self._walk.uses[self.proto.input[at]] == 1
 
-    def call(self, function: Callable[..., Any], *args: Any, names: Sequence[str] = ()) -> Any:
+    def call(self, function: Callable[..., Any], *args: Any, names: Sequence[str] = ()) -> Value:
+        """One value; see `Builder.call`."""
+        (made,) = self._walk.builder.call(self.title, function, *args, names=names)
+        return made
+
+    def calls(
+        self, function: Callable[..., Any], *args: Any, names: Sequence[str] = ()
+    ) -> list[Value]:
+        """As many values as the function gives."""
         return self._walk.builder.call(self.title, function, *args, names=names)
 
     def inline(self, graph: Any) -> list[Value]:
@@ -156,21 +165,14 @@ def translate(graph: Any, opset: int) -> Translated:
     return builder.module(Walk(builder, opset, values).run(graph))
 
 
+_FAMILIES = ("elementwise", "layers", "shapes", "indexing", "reductions", "recurrent", "resize")
+
+
 def table() -> dict[str, Handler]:
     """Handlers by operator."""
-    from edgekit.export.translate import onnx_operators as families
-
     found: dict[str, Handler] = {}
-    for family in (
-        families.elementwise,
-        families.layers,
-        families.shapes,
-        families.indexing,
-        families.reductions,
-        families.recurrent,
-        families.resize,
-    ):
-        found |= family.TABLE
+    for family in _FAMILIES:
+        found |= import_module(f"edgekit.export.translate.onnx_operators.{family}").TABLE
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch  # noqa: TID253
+import torch.nn.functional as F  # noqa: TID253
 
 Tensor = torch.Tensor
 Sizes = Sequence[int]
@@ -30,7 +31,7 @@ def pairs(begins: Sizes, ends: Sizes) -> list[int]:
 def transposed(
     begins: Sizes, ends: Sizes, extra: Sizes, strides: Sizes, dilations: Sizes
 ) -> tuple[list[int], list[int], list[int]]:
-    """torch's padding and output_padding of a transposed convolution, and what to cut off after.
+    """torch's padding and output_padding of a transposed convolution, and what `cropped` takes.
 
     Unlike paddings are an output padding as far as torch has it; else some output is cut off.
     """
@@ -41,6 +42,18 @@ def transposed(
     ):
         return list(begins), more, []
     return [0] * len(begins), list(extra), pairs([-b for b in begins], [-e for e in ends])
+
+
+def cropped(x: Tensor, extra: Sizes) -> Tensor:
+    """F.pad, but what is only cut off is cut by slices, which backends know better."""
+    if not extra or max(extra) > 0:
+        return F.pad(x, list(extra)) if extra else x
+    for at in range(len(extra) // 2):
+        axis = x.ndim - 1 - at
+        begin, end = -extra[2 * at], x.shape[axis] + extra[2 * at + 1]
+        if (begin, end) != (0, x.shape[axis]):
+            x = torch.ops.aten.slice(x, axis, begin, end, 1)
+    return x
 
 
 def mirrored(mode: str, size: int, begin: int, end: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,15 @@ class Node:
     def ints(self, at: int, what: str) -> list[int]:
         return [int(item) for item in self.constant(at, what).flatten().tolist()]
 
-    def call(self, function: Callable[..., Any], *args: Any, names: Sequence[str] = ()) -> Any:
+    def call(self, function: Callable[..., Any], *args: Any, names: Sequence[str] = ()) -> Value:
+        """One value; see `Builder.call`."""
+        (made,) = self.builder.call(self.title, function, *args, names=names)
+        return made
+
+    def calls(
+        self, function: Callable[..., Any], *args: Any, names: Sequence[str] = ()
+    ) -> list[Value]:
+        """As many values as the function gives."""
         return self.builder.call(self.title, function, *args, names=names)
 
     def to_first(self, value: Value) -> Value:
@@ -96,9 +105,9 @@ class Node:
     def _turned(self, value: Value, order: list[int], sizes: list[int], file: list[int]) -> Value:
         name = f"{self.title}_layout"  # leaves the name to the operator itself
         if _trivial(file):
-            made: Value = self.builder.call(name, lambda x: x.reshape(sizes), value)
+            (made,) = self.builder.call(name, lambda x: x.reshape(sizes), value)
         else:
-            made = self.builder.call(name, lambda x: x.permute(order), value)
+            (made,) = self.builder.call(name, lambda x: x.permute(order), value)
         return made
 
     def to_rank(self, value: Value, rank: int) -> Value:
@@ -154,8 +163,7 @@ def _with_numbers(node: Node, function: Callable[..., Any], given: Sequence[Any]
 
     # The function must hold no values: it lives as long as the module.
     pattern = [_HOLE if isinstance(value, Value) else value for value in given]
-    made: Value = node.call(compute, *values)
-    return made
+    return node.call(compute, *values)
 
 
 _HOLE = Value(torch.empty(0), True)
@@ -289,20 +297,14 @@ class _Turner(Node):
         self.builder, self.title = builder, name
 
 
+_FAMILIES = ("elementwise", "layers", "shapes", "indexing", "reductions", "control")
+
+
 def table() -> dict[str, Handler]:
     """Handlers by operator."""
-    from edgekit.export.translate import tflite_operators as families
-
     found: dict[str, Handler] = {}
-    for family in (
-        families.elementwise,
-        families.layers,
-        families.shapes,
-        families.indexing,
-        families.reductions,
-        families.control,
-    ):
-        found |= family.TABLE
+    for family in _FAMILIES:
+        found |= import_module(f"edgekit.export.translate.tflite_operators.{family}").TABLE
     return found
 
 

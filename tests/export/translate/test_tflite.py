@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.errors import ConversionError
 from edgekit.export.translate.tflite import module
+from tests.export.translate.tflite_files import DRAWN
 from tests.tiny_tflite import dense_model
 
 pytestmark = pytest.mark.slow
@@ -199,8 +200,16 @@ def test_a_keras_model_computes_what_litert_does(folder: Path, name: str) -> Non
     agree(folder / f"{name}.tflite")
 
 
+@pytest.mark.parametrize("seed", range(DRAWN))
+def test_any_small_graph_computes_what_litert_does(folder: Path, seed: int) -> None:
+    """Graphs at random; drawn where TensorFlow is, so not by hypothesis."""
+    agree(folder / f"drawn_{seed}.tflite")
+
+
 def test_every_file_is_tested(folder: Path) -> None:
-    assert {path.stem for path in folder.iterdir()} == {*OPERATORS, *MODELS}
+    seeds = [f"drawn_{seed}" for seed in range(DRAWN)]
+
+    assert {path.stem for path in folder.iterdir()} == {*OPERATORS, *MODELS, *seeds}
 
 
 @pytest.mark.parametrize(

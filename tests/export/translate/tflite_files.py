@@ -164,7 +164,63 @@ def functions(tf: Any) -> dict[str, tuple[Any, list[tuple[int, ...]]]]:
         [(1, 4, 5, 6, 2)],
     )
     made["rank_2"] = (lambda x, y: tf.maximum(x, y) - tf.minimum(x, y) ** 2, [(3, 4), (4,)])
+    made.update({f"drawn_{seed}": (drawn(tf, seed), [IMAGE]) for seed in range(DRAWN)})
     return made
+
+
+def drawn(tf: Any, seed: int) -> Any:
+    """A chain with forks of operators that keep four dimensions, at random."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    nn = tf.nn
+
+    def w(*shape: int) -> Any:
+        return tf.constant(rng.normal(size=shape).astype(np.float32) * 0.5)
+
+    def step(y: Any) -> Any:
+        _, high, wide, channels = y.shape
+        side, stride = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+        axis = int(rng.integers(1, 4))
+        how = str(rng.choice(["SAME", "VALID"])) if min(high, wide) >= 3 else "SAME"
+        small = min(high, wide) < 3
+        choices = {
+            "conv": lambda: nn.relu(
+                nn.conv2d(y, w(side, side, channels, int(rng.integers(1, 5))), stride, how)
+            ),
+            "deep": lambda: nn.depthwise_conv2d(
+                y, w(side, side, channels, 2), (1, stride, stride, 1), how
+            ),
+            "pool": lambda: nn.avg_pool2d(y, 1 if small else side, stride, "SAME"),
+            "most": lambda: nn.max_pool2d(y, 1 if small else side, stride, "SAME"),
+            "bend": lambda: [nn.softmax, nn.elu, nn.sigmoid, tf.tanh][axis](y),
+            "gate": lambda: y * nn.sigmoid(tf.reduce_mean(y, (1, 2), keepdims=True)),
+            "scale": lambda: y * w(channels) + w(high, 1, 1),
+            "pad": lambda: tf.pad(y, [[0, 0], [1, 0], [0, 2], [int(axis == 1), 0]]),
+            "join": lambda: tf.concat([y, y * 2.0], axis),
+            "half": lambda: (
+                tf.split(y, [1, y.shape[axis] - 1], axis)[1] if y.shape[axis] > 1 else -y
+            ),
+            "turn": lambda: tf.transpose(y, (0, 2, 1, 3)),
+            "roll": lambda: tf.transpose(y, (0, 3, 1, 2)),
+            "rows": lambda: tf.reshape(tf.reshape(y, (1, high * wide, channels)), y.shape),
+            "fold": lambda: tf.reshape(y, (1, wide, high, channels)),
+            "up": lambda: tf.image.resize(y, (high + 2, wide * 2)),
+            "sum": lambda: tf.reduce_sum(y, axis, keepdims=True) - y,
+            "back": lambda: tf.reverse(y, (axis,)),
+        }
+        return choices[str(rng.choice(sorted(choices)))]()
+
+    def function(x: Any) -> Any:
+        made = [x]
+        for _ in range(int(rng.integers(3, 8))):
+            made.append(step(made[int(rng.integers(len(made)))]))
+        return made[-1], made[int(rng.integers(1, len(made)))] + 0.0
+
+    return function
+
+
+DRAWN = 16
 
 
 def models(keras: Any) -> dict[str, Any]:

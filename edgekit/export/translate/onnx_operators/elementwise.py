@@ -68,7 +68,7 @@ def mul(node: Node) -> Value:
 
 
 def erf(node: Node) -> Value:
-    made: Value = node.call(torch.erf, node.x)
+    made = node.call(torch.erf, node.x)
     if node.x.origin[:1] == ("root",):
         made.origin = ("erf", node.x.origin[1])
     return made

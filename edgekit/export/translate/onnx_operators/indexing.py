@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 
@@ -25,7 +23,7 @@ def slices(node: Node) -> Value:
     return made
 
 
-def sliced(node: Any, x: Value, axis: int, start: int, end: int, step: int) -> Value:
+def sliced(node: Node, x: Value, axis: int, start: int, end: int, step: int) -> Value:
     """Python's slice of one axis; no call where it takes all."""
     places = range(*slice(start, end, step).indices(x.shape[axis]))
     if step < 0 and end < -x.shape[axis]:  # past the beginning: everything down to the first

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: TID253
 
 from edgekit.export.translate.builder import Refusal, Value
 from edgekit.export.translate.onnx_graph import Handler, Node
-from edgekit.export.translate.padding import pairs, same, transposed
+from edgekit.export.translate.padding import cropped, pairs, same, transposed
 
 Tensor = torch.Tensor
 _CONV: list[Callable[..., Any]] = [F.conv1d, F.conv2d, F.conv3d]
@@ -97,7 +97,7 @@ def conv_transpose(node: Node) -> Value:
 
     def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         made: Tensor = function(x, weight, bias, stride, padding, more, groups, dilation)
-        return F.pad(made, cut) if cut else made
+        return cropped(made, cut)
 
     return node.call(compute, x, weight, node.maybe(2))
 
@@ -129,7 +129,7 @@ def matmul(node: Node) -> Value:
     a, b = node.x, node.value(1)
     if b.constant and b.rank == 2 and not a.constant and a.rank >= 2:
         weight = Value(b.tensor.t(), True, b.name)
-        made: Value = node.call(F.linear, a, weight)
+        made = node.call(F.linear, a, weight)
         made.origin = ("linear", a, weight)
         return made
     return node.call(torch.matmul, a, b)

@@ -64,10 +64,7 @@ def recurrent(node: Node) -> list[Value]:
 
     suffixes = [""] if count == 1 else ["", "_reverse"]
     names = [f"{name}_l0{end}" for end in suffixes for name in _NAMES]
-    made: list[Value] = node.call(
-        compute, x, *given, *weights, names=("", *["h0", "c0"][: len(given)], *names)
-    )
-    return made
+    return node.calls(compute, x, *given, *weights, names=("", *["h0", "c0"][: len(given)], *names))
 
 
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -83,12 +80,12 @@ def _weights(node: Node, kind: str, hidden: int, count: int) -> list[Tensor]:
     )
 
     def ordered(rows: Tensor) -> Tensor:
-        blocks = rows.split(hidden)
+        blocks = torch.split(rows, hidden)
         return torch.cat([blocks[at] for at in _ORDER[kind]])
 
     flat = []
     for at in range(count):
-        inner, outer = biases[at].split(gates * hidden)
+        inner, outer = torch.split(biases[at], gates * hidden)
         flat += [ordered(w[at]), ordered(r[at]), ordered(inner), ordered(outer)]
     return flat
 
@@ -97,9 +94,9 @@ Runner = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], Any]
 
 
 def _runner(kind: str, relu: bool, reset_after: bool, count: int) -> Runner:
-    shared = (True, 1, 0.0, False, count == 2, False)
+    shared: tuple[Any, ...] = (True, 1, 0.0, False, count == 2, False)
     if kind == "LSTM":
-        return lambda x, state, flat: torch.lstm(x, state, flat, *shared)
+        return lambda x, state, flat: torch.lstm(x, tuple(state), tuple(flat), *shared)
     if kind == "GRU" and not reset_after:
         return _reset_before
     function: Callable[..., Any] = (

@@ -54,7 +54,7 @@ def extreme(node: Node) -> Value:
     function = torch.argmax if node.operator == "ArgMax" else torch.argmin
     size = x.shape[axis]
 
-    def compute(x: Tensor) -> Tensor:
+    def compute(x: Tensor) -> Any:
         if last:
             return size - 1 - function(torch.flip(x, [axis]), axis, keep)
         return function(x, axis, keep)
@@ -66,7 +66,7 @@ def top_k(node: Node) -> Any:
     k = int(node.constant(1, "a count").item())
     axis, largest = node.attribute("axis", -1), bool(node.attribute("largest", 1))
     ordered = bool(node.attribute("sorted", 1))
-    return node.call(lambda x: tuple(torch.topk(x, k, axis, largest, ordered)), node.x)
+    return node.calls(lambda x: tuple(torch.topk(x, k, axis, largest, ordered)), node.x)
 
 
 def cumulative_sum(node: Node) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 
@@ -97,7 +98,7 @@ def unsqueeze(node: Node) -> Value:
 
 def expand(node: Node) -> Value:
     x = node.x
-    sizes = list(torch.broadcast_shapes(tuple(x.shape), tuple(node.ints(1, "a shape"))))
+    sizes = list(np.broadcast_shapes(tuple(x.shape), tuple(node.ints(1, "a shape"))))
     if sizes == x.shape:
         return x
     return node.call(lambda x: x.expand(sizes), x)
@@ -126,7 +127,7 @@ def split(node: Node) -> Any:
         count = node.attribute("num_outputs") or node.outputs
         each = -(-x.shape[axis] // count)
         sizes = [min(each, x.shape[axis] - each * at) for at in range(count)]
-    return node.call(lambda x: torch.split(x, sizes, axis), x)
+    return node.calls(lambda x: torch.split(x, sizes, axis), x)
 
 
 _MODES = {"reflect": "reflect", "edge": "replicate", "constant": "constant"}

@@ -23,7 +23,7 @@ def _sliced(node: Node, x: Value, axis: int, places: range) -> Value:
         return _rows(node, x, axis, places)
     if step > 0 or len(places) == 0:
         start, stop = (places.start, places.stop) if len(places) else (0, 0)
-        made: Value = node.call(lambda x: torch.ops.aten.slice(x, axis, start, stop, abs(step)), x)
+        made = node.call(lambda x: torch.ops.aten.slice(x, axis, start, stop, abs(step)), x)
     else:
         low, high = places[-1], places[0] + 1
         made = node.call(
@@ -62,7 +62,7 @@ def _rows(node: Node, x: Value, axis: int, places: range) -> Value:
 
 
 def _plain_slice(node: Node, x: Value, axis: int, places: range) -> Value:
-    made: Value = node.call(_slicer(axis, places.start, places.stop), x)
+    made = node.call(_slicer(axis, places.start, places.stop), x)
     made.channels_first = x.channels_first
     return made
 
@@ -189,7 +189,7 @@ def gather_nd(node: Node) -> Value:
 def reverse(node: Node) -> Value:
     x = node.value(0)
     axes = [axis_of(x, axis) for axis in node.ints(1, "axes")]
-    made: Value = node.call(lambda x: torch.flip(x, axes), x)
+    made = node.call(lambda x: torch.flip(x, axes), x)
     made.channels_first = x.channels_first
     return made
 

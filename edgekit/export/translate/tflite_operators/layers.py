@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: TID253
 
 from edgekit.export.translate.builder import Refusal, Value
 from edgekit.export.translate.interpolation import linear, nearest
-from edgekit.export.translate.padding import pairs, same, transposed
+from edgekit.export.translate.padding import cropped, pairs, same, transposed
 from edgekit.export.translate.tflite_graph import Handler, Node, file_shape, schema
 from edgekit.export.translate.tflite_operators.shapes import reshaped
 
@@ -98,7 +98,7 @@ def transpose_conv(node: Node) -> Value:
 
     def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         made = F.conv_transpose2d(x, weight, bias, stride, padding, more)
-        return activation(F.pad(made, cut) if cut else made)
+        return activation(cropped(made, cut))
 
     return marked(node.call(compute, x, weight, node.maybe(3)))
 

@@ -56,7 +56,7 @@ def reduction(node: Node) -> Value:
     function = _REDUCE[node.operator]
     if node.operator == "MEAN" and x.channels_first and not keep and gone == [2, 3]:
         function = flat_mean
-    made: Value = node.call(lambda x: function(x, dims, keep), x)
+    made = node.call(lambda x: function(x, dims, keep), x)
     made.channels_first = stays
     return made
 
@@ -74,7 +74,7 @@ def top_k(node: Node) -> Any:
         values, places = torch.topk(x, k)
         return values, places.to(dtype)
 
-    return node.call(compute, node.plain())
+    return node.calls(compute, node.plain())
 
 
 def cumulative_sum(node: Node) -> Value:

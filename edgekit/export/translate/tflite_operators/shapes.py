@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch  # noqa: TID253
 import torch.nn.functional as F  # noqa: TID253
 
@@ -101,14 +102,13 @@ def concatenation(node: Node) -> Value:
 def joined(node: Node, parts: list[Value], axis: int, activation: Any = None) -> Value:
     if len(parts) == 1 and activation is None:
         return parts[0]
-    made: Value = node.call(
+    return node.call(
         lambda *parts: (
             torch.cat(parts, axis) if activation is None else activation(torch.cat(parts, axis))
         ),
         *parts,
         names=[f"part{at}" for at in range(len(parts))],
     )
-    return made
 
 
 def split(node: Node) -> Any:
@@ -124,7 +124,7 @@ def split(node: Node) -> Any:
         if -1 in sizes:
             rest = x.shape[axis] - sum(size for size in sizes if size != -1)
             sizes = [rest if size == -1 else size for size in sizes]
-    made = node.call(lambda x: torch.split(x, sizes, axis), x)
+    made = node.calls(lambda x: torch.split(x, sizes, axis), x)
     for part in made:
         part.channels_first = x.channels_first
     return made
@@ -142,7 +142,7 @@ def pack(node: Node) -> Value:
 
 def unpack(node: Node) -> Any:
     axis = int(node.option("axis"))
-    return node.call(lambda x: torch.unbind(x, axis), node.plain())
+    return node.calls(lambda x: torch.unbind(x, axis), node.plain())
 
 
 def pad(node: Node) -> Value:
@@ -163,7 +163,7 @@ def pad(node: Node) -> Value:
         x = node.to_first(x)
         extra = pairs(begins[1:3], ends[1:3])
         begins, ends = moved(begins), moved(ends)
-    made: Value = node.call(lambda x: F.pad(x, extra, value=value), x)
+    made = node.call(lambda x: F.pad(x, extra, value=value), x)
     made.channels_first = x.channels_first
     if x.channels_first and value == 0 and not any(begins[:2] + ends[:2]):
         made.origin = ("zeros", x, begins[2:], ends[2:])
@@ -221,7 +221,7 @@ def value_range(node: Node) -> Value:
 
 
 def broadcast_arguments(node: Node) -> Value:
-    sizes = torch.broadcast_shapes(tuple(node.ints(0, "a shape")), tuple(node.ints(1, "a shape")))
+    sizes = np.broadcast_shapes(tuple(node.ints(0, "a shape")), tuple(node.ints(1, "a shape")))
     return Value(torch.tensor(sizes, dtype=node.output_dtype()), True, node.title)
 
 
