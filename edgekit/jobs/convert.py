@@ -231,7 +231,7 @@ def _make_variants(
             made.append(_Made(_failed(recipe, plan, refused[recipe.name])))
         else:
             mine = {what: outcomes[step] for what, step in steps[recipe.name].items()}
-            made.append(_made(recipe, plan, mine))
+            made.append(_made(recipe, plan, steps[recipe.name]["export"].worker, mine))
     return made
 
 
@@ -272,11 +272,13 @@ def _exporter(file_format: str) -> Exporter:
     return made
 
 
-def _made(recipe: Recipe, plan: Plan, outcomes: dict[str, Outcome]) -> _Made:
+def _made(recipe: Recipe, plan: Plan, worker: str, outcomes: dict[str, Outcome]) -> _Made:
+    """What became of a variant whose export was done by that kind of `worker`."""
     export, check = outcomes["export"], outcomes["check"]
     if isinstance(export, EdgekitError):
         return _Made(_failed(recipe, plan, export))
-    coverage, wanting = _coverage(recipe, plan, export, outcomes.get("coverage"))
+    asked = outcomes.get("coverage")
+    coverage, wanting = _coverage(recipe, plan, export, asked)
     verdict = _verdict(outcomes["compare"], outcomes.get("load"))
     if wanting and verdict.status in ("accepted", "rejected"):
         more = () if verdict.status == "accepted" else verdict.reasons
@@ -287,7 +289,7 @@ def _made(recipe: Recipe, plan: Plan, outcomes: dict[str, Outcome]) -> _Made:
     variant = Variant(
         recipe=recipe,
         named=bool(plan.wish.variants),
-        artifact=_artifact(export, recipe, plan),
+        artifact=_artifact(export, recipe, plan, worker, asked),
         verdict=verdict,
         coverage=coverage,
         convert_seconds=export.made_seconds,
@@ -312,8 +314,7 @@ def _coverage(
         said = tuple(loaded.result.get("problems", ()))
     accelerator = plan.profile.accelerator(recipe)
     if found is None:
-        missing = () if accelerator is None else (f"where it runs is not known: {recipe.delegate}",)
-        return None, said or missing
+        return None, said
     coverage = Coverage.from_json(found)
     if accelerator is None:
         return coverage, said
@@ -343,7 +344,9 @@ def _verdict(compared: Outcome, loaded: Outcome | None) -> Verdict:
     return verdict.model_copy(update={"status": status, "reasons": (reason, *more)})
 
 
-def _artifact(export: Done, recipe: Recipe, plan: Plan) -> Artifact:
+def _artifact(
+    export: Done, recipe: Recipe, plan: Plan, worker: str, asked: Outcome | None
+) -> Artifact:
     names: list[str] = export.result["files"]
     if sha256_file(export.folder / names[0]) != export.result["sha256"]:
         raise OutputError(
@@ -371,8 +374,12 @@ def _artifact(export: Done, recipe: Recipe, plan: Plan) -> Artifact:
         recipe_digest=recipe.fingerprint(),
         parent=export.result["parent"],
         way=export.result["way"],
-        tools=tool_versions(export.result.get("tools", ())),
-        notes=(*_tried(export), *export.result.get("notes", ())),
+        tools=tool_versions(export.result.get("tools", ()), worker),
+        notes=(
+            *_tried(export),
+            *export.result.get("notes", ()),
+            *(asked.result.get("notes", ()) if isinstance(asked, Done) else ()),
+        ),
     )
 
 

@@ -77,6 +77,9 @@ def run(out: Path, *, quantization: QuantizationKind, artifact: str, check: str)
         "problems": [],
         "notes": [],
     }
+    if said.no_gpu:  # that says nothing of the artifact
+        note = f"whether the GPU takes it is not known: {said.no_gpu}"
+        return {**result, "fully_accelerated": False, "notes": [note]}
     if result["error"]:
         return {**result, "fully_accelerated": False, "problems": [result["error"]]}
     if said.software:

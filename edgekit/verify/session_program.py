@@ -33,10 +33,18 @@ class ProgramSession(PlainSession):
     def _run(self, arrays: list[Array]) -> list[Array]:
         import torch
 
+        # The artifact may take and give integers where the program before lowering has real ones.
+        given = [
+            port.real(array) if port.scales else array
+            for port, array in zip(self.inputs, arrays, strict=True)
+        ]
         try:
             with torch.no_grad():
-                answers = self._module(*[torch.from_numpy(array.copy()) for array in arrays])
+                answers = self._module(*[torch.from_numpy(array.copy()) for array in given])
         except RuntimeError as exc:
             raise ConversionError(f"torch fails to run it: {str(exc)[:300]}") from exc
         several = answers if isinstance(answers, (tuple, list)) else (answers,)
-        return [answer.detach().numpy() for answer in several]
+        return [
+            port.store(answer.detach().numpy()) if port.scales else answer.detach().numpy()
+            for port, answer in zip(self.outputs, several, strict=True)
+        ]
