@@ -346,7 +346,10 @@ def _inner(holder: Any, each: Input) -> Callable[[Any], Any]:
         if tensor.dtype != own:
             tensor = tensor.to(own)
         if _turned(each):
-            tensor = tensor.permute((0, 3, 1, 2) if each.own == "nchw" else (0, 2, 3, 1))
+            # Contiguous: torch's decompositions take another way (as_strided) where it is not.
+            tensor = tensor.permute(
+                (0, 3, 1, 2) if each.own == "nchw" else (0, 2, 3, 1)
+            ).contiguous()
         return tensor.clone() if each.copied else tensor
 
     return turn
