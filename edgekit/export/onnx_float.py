@@ -19,7 +19,7 @@ from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
 from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature
-from edgekit.export import onnx_graph
+from edgekit.export import onnx_coverage, onnx_graph
 from edgekit.export.onnx_graph import FILE
 from edgekit.work.cache import RESULT_FILE
 
@@ -88,16 +88,16 @@ def noted(out: Path, *, made: str, notes: list[str]) -> dict[str, Any]:
     """The same file for a delegate that is not on this computer and has something to say of it.
 
     Raises:
-        ConversionError: it has operators that only ONNX Runtime has.
+        ConversionError: the delegate does not have one of its operators.
     """
     import onnx
 
     result: dict[str, Any] = json.loads((Path(made) / RESULT_FILE).read_text(encoding="utf-8"))
-    onnx_graph.refuse_extensions(onnx.load(Path(made) / result["files"][0]))
+    coverage = onnx_coverage.tensorrt(onnx.load(Path(made) / result["files"][0]))
     for name in result["files"]:
         shutil.copyfile(Path(made) / name, out / name)
     result["notes"] = [*result.get("notes", []), *notes]
-    return {**result, "stand_in": STAND_IN}
+    return {**result, "stand_in": STAND_IN, "coverage": coverage.to_json()}
 
 
 def finish(

@@ -195,17 +195,6 @@ def drop_unused_domains(proto: Any) -> None:
     proto.opset_import.extend(copies)
 
 
-def refuse_extensions(proto: Any) -> None:
-    """Raise ConversionError if there are operators that only ONNX Runtime has; names them."""
-    found = [node for node in all_nodes(proto.graph) if node.domain not in ("", "ai.onnx")]
-    if found:
-        names = sorted({f"{node.domain}.{node.op_type}" for node in found})
-        raise ConversionError(
-            f"only ONNX Runtime has {', '.join(names)}",
-            hint="take it for ONNX Runtime (onnx-float32), or export the model without these",
-        )
-
-
 def all_nodes(graph: Any) -> Iterator[Any]:
     """Those of inner graphs, too."""
     for node in graph.node:

@@ -17,7 +17,7 @@ from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.files import sha256_file
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
-from edgekit.export import onnx_graph
+from edgekit.export import onnx_coverage, onnx_graph
 from edgekit.export.onnx_float import LEAST_OPSET, STAND_IN
 from edgekit.export.onnx_graph import FILE, MOVERS, WEIGHTED
 
@@ -97,8 +97,6 @@ def quantize(
         way = "onnxruntime quantize_static (Q/DQ)"
     made.ir_version = max(source.ir_version, min(made.ir_version, 10))
     onnx_graph.name_nodes(made)
-    if not runs_here:
-        onnx_graph.refuse_extensions(made)
     onnx_graph.save(made, out)
     onnx_graph.session(made)
     signature = onnx_graph.signature(made)
@@ -112,7 +110,10 @@ def quantize(
         "sha256": sha256_file(out / FILE),
         "notes": [*said, *notes],
     }
-    return result if runs_here else {**result, "stand_in": STAND_IN}
+    if runs_here:
+        return result
+    coverage = onnx_coverage.tensorrt(made)
+    return {**result, "stand_in": STAND_IN, "coverage": coverage.to_json()}
 
 
 # -------------------------------------------------------------------------- calibration
