@@ -298,8 +298,12 @@ def _rebuilt(graph: Any, ranked: set[str], channels_first: set[str]) -> Any:
     import onnx
 
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch), _contained():
-        import onnx2tf
-
+        try:
+            import onnx2tf
+        except ImportError as exc:
+            raise ConversionError(
+                f"onnx2tf cannot be imported: {exc}", hint="pip install 'edgekit[onnx]'"
+            ) from exc
         with offline():
             onnx.save(graph, "model.onnx")
             # Any image will do: onnx2tf compares its own layers with ONNX Runtime's on them.

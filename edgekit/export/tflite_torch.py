@@ -51,8 +51,12 @@ def convert_program(out: Path, *, parent: str, program: str) -> dict[str, Any]:
 def _made(
     out: Path, module: Any, example: tuple[Any, ...], wanted: Signature, way: str, parent: str
 ) -> dict[str, Any]:
-    import litert_torch
-
+    try:
+        import litert_torch
+    except ImportError as exc:
+        raise ConversionError(
+            f"litert-torch cannot be imported: {exc}", hint="pip install 'edgekit[torch]'"
+        ) from exc
     try:
         content = litert_torch.convert(module, example).model_content()
     except (EdgekitError, MemoryError):
