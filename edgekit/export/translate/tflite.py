@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def module(path: Path) -> torch.nn.Module:
     """The signature's inputs in their order → a tuple of its outputs; layout as in the file.
 
-    Without a signature the order is that of the main graph.
+    Without a signature the order is that of the main graph. An open batch is 1.
 
     Raises:
         ConversionError: not a TFLite file, a quantized one, an open shape, or operators without

@@ -215,10 +215,14 @@ class File:
     """The parsed file and its constants, each made once so that loops share weights."""
 
     def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
         try:
-            self.model = flatbuffer.read(path)
+            self.model = flatbuffer.read(content)
         except ConversionError as exc:
             raise ConversionError(f"{path.name} is not a TFLite file") from exc
+        for buffer in self.model.buffers:  # ai-edge-quantizer puts weights behind the flatbuffer
+            if buffer.offset > 1:
+                buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
         self.names = flatbuffer.operator_names(self.model)
         self._constants: dict[tuple[int, int], Value] = {}
 
@@ -332,7 +336,10 @@ def title(file: File, graph: Any, raw: Any) -> str:
     ]
     if any(_rank(graph.tensors[at]) >= 2 for at in held):
         parts = [part for part in parts if _WEIGHTED.fullmatch(part)] or parts
-    return parts[0] if parts else "operator"
+    # Nothing of the user's: the weights may come out of a DEQUANTIZE, which has their name.
+    others = [] if raw.inputs is None else [at for at in raw.inputs[1:] if at >= 0]
+    names = [text(graph.tensors[at].name) for at in (*others, *outputs)]
+    return parts[0] if parts else next((name for name in names if name), "operator")
 
 
 def _rank(tensor: Any) -> int:
@@ -377,6 +384,8 @@ def _spec(tensor: Any) -> tuple[list[int], torch.dtype]:
     name = text(tensor.name)
     sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
     sizes = [] if sizes is None else [int(size) for size in sizes]
+    if sizes[:1] == [-1]:
+        sizes[0] = 1  # an open batch: one sample, as LiteRT takes it too
     if any(size < 0 for size in sizes):
         raise ConversionError(
             f"the input {name!r} has open dimensions", hint="convert with fixed shapes"

@@ -206,6 +206,32 @@ def test_any_small_graph_computes_what_litert_does(folder: Path, seed: int) -> N
     agree(folder / f"drawn_{seed}.tflite")
 
 
+def test_weights_of_16_bits_are_read_where_the_quantizer_puts_them(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Behind the flatbuffer, with a DEQUANTIZE for each."""
+    from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
+
+    made = quantizer.Quantizer(str(folder / "mobile.tflite"))
+    made.update_quantization_recipe(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.CONV_2D,
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(
+                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+            ),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+        ),
+        algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
+    )
+    path = tmp_path / "half.tflite"
+    made.quantize().export_model(str(path))
+    program = agree(path)
+
+    assert kinds(program)["permute"] == 1
+    assert {str(tensor.dtype) for tensor in program.state_dict.values()} == {"torch.float32"}
+
+
 def test_every_file_is_tested(folder: Path) -> None:
     seeds = [f"drawn_{seed}" for seed in range(DRAWN)]
 
@@ -338,6 +364,18 @@ def test_a_quantized_file_is_refused(tmp_path: Path) -> None:
     assert "before it was quantized" in caught.value.hint
 
 
+def test_an_open_batch_is_one_sample_and_other_open_sizes_are_refused(tmp_path: Path) -> None:
+    def opened(*sizes: int) -> Path:
+        def change(tree: Any) -> None:
+            tree.subgraphs[0].tensors[0].shapeSignature = list(sizes)
+
+        return changed(dense_model(tmp_path / "d.tflite"), tmp_path / "m.tflite", change)
+
+    agree(opened(-1, 4))
+    with pytest.raises(ConversionError, match="open dimensions"):
+        module(opened(1, -1))
+
+
 def test_another_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(b"no model at all")
@@ -346,7 +384,19 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         module(path)
 
 
-def test_the_signature_gives_the_order(tmp_path: Path) -> None:
-    path = dense_model(tmp_path / "m.tflite")
+def test_the_signature_gives_the_order(folder: Path, tmp_path: Path) -> None:
+    import torch
 
-    agree(path)
+    from edgekit.export import flatbuffer
+
+    def name(tree: Any) -> None:
+        a, b = (int(at) for at in tree.subgraphs[0].inputs)
+        flatbuffer.set_signature(
+            tree, "serving_default", {"b": b, "a": a}, {"y": int(tree.subgraphs[0].outputs[0])}
+        )
+
+    path = changed(folder / "matmul.tflite", tmp_path / "m.tflite", name)
+    (a, b), (expected,) = reference(path)
+    (made,) = module(path)(torch.from_numpy(b), torch.from_numpy(a))
+
+    np.testing.assert_allclose(made.numpy(), expected, atol=1e-5)
