@@ -15,6 +15,7 @@ from edgekit.sources import SOURCES
 from edgekit.sources.tflite import TFLiteSource
 from tests.tiny_tflite import dense_model
 
+pytestmark = pytest.mark.slow
 ROWS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 
 
