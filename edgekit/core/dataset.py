@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit.core.errors import DataError
 from edgekit.core.noun import Noun
 from edgekit.core.preprocessing import Preprocessing
-from edgekit.core.tensor import Signature
+from edgekit.core.tensor import Signature, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,6 +115,9 @@ class DataSet(Noun):
     def rows(self, signature: Signature, start: int, stop: int) -> dict[str, NDArray[np.generic]]:
         """Samples `start` to `stop`, by input name, in the signature's types; a small copy.
 
+        Real numbers for an input that is quantized are quantized with its scale: rounded half to
+        even, saturated.
+
         Raises:
             DataError: the arrays are not those of the signature.
         """
@@ -122,6 +125,20 @@ class DataSet(Noun):
 
         arrays = self.arrays()
         return {
-            spec.name: np.ascontiguousarray(arrays[index][start:stop], dtype=spec.dtype)
+            spec.name: np.ascontiguousarray(_typed(arrays[index][start:stop], spec))
             for spec, index in zip(signature.inputs, self.order(signature), strict=True)
         }
+
+
+def _typed(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
+    import numpy as np
+
+    dtype = np.dtype(spec.dtype)
+    if spec.quantization is None or dtype.kind not in "iu" or array.dtype.kind != "f":
+        return array.astype(dtype)
+    info = np.iinfo(dtype)
+    steps = np.rint(array.astype(np.float32) / np.float32(spec.quantization.scale[0]))
+    stored: NDArray[np.generic] = np.clip(
+        steps.astype(np.float64) + spec.quantization.zero_point[0], info.min, info.max
+    ).astype(dtype)
+    return stored

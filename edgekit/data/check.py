@@ -111,6 +111,8 @@ def _check_dtype(facts: ArrayFacts, spec: TensorSpec, what: str) -> str:
                 f"model as {spec.dtype}, not scaled"
             )
         return f"{spec.name}: {facts.dtype} is given to the model as {spec.dtype}"
+    if facts.dtype.startswith("float") and spec.quantization is not None:
+        return f"{spec.name}: real numbers are quantized to {spec.dtype} with the model's own scale"
     if facts.dtype.startswith("float"):
         raise DataError(
             f"{what} is {facts.dtype}, the model's input {spec.name} takes {spec.dtype}; "

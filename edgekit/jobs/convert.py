@@ -158,10 +158,12 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
     """Open the model and the data side by side, then check one against the other."""
     model = plan.model
     made = plan.source.materialise(model)
+    said: list[str] = []
     if made is not None:
         saved = _done(run_steps([made], pool=pool, cache=cache, progress=progress)[made])
         model = Model.from_json(saved.result["model"])
         model = model.model_copy(update={"path": str(saved.folder / model.path)})
+        said = saved.result.get("notes", [])
     steps: dict[str, Step] = {"inspect": plan.source.inspect(model)}
     wanted = {runtime.name: runtime for runtime in plan.runtimes if can_load(runtime)}
     environments = [
@@ -182,7 +184,10 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
         for name in ("calibration", "evaluation")
         if name in steps
     }
-    notes = [f"--labels: {note}" for note in check_labels(plan.wish.labels, signature)]
+    notes = [
+        *said,
+        *(f"--labels: {note}" for note in check_labels(plan.wish.labels, signature)),
+    ]
     for name, data in sets.items():
         option = {"calibration": "--calibration", "evaluation": "--evaluate"}[name]
         notes += [f"{option}: {note}" for note in check_data(data, signature, what=option)]

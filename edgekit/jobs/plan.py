@@ -11,7 +11,7 @@ from edgekit.core.fold import fold
 from edgekit.core.model import InputForm, Layout, Model, ModelOptions
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.profile import DeviceProfile, Runtime, load_profile
-from edgekit.core.recipe import KINDS, Budget, Calibration, Recipe, load_recipe
+from edgekit.core.recipe import KINDS, USUAL_DELEGATE, Budget, Calibration, Recipe, load_recipe
 from edgekit.core.registry import refuse_file
 from edgekit.data import open_data
 from edgekit.export.delegates import DELEGATES
@@ -126,7 +126,7 @@ def _runtime(recipe: Recipe, profile: DeviceProfile, only: Runtime | None) -> Ru
     readers = [r for r in profile.runtimes if recipe.format in r.formats]
     asked = [only] if only in readers else readers
     for runtime in asked:
-        if runtime is not None and recipe.variant in runtime.variants:
+        if runtime is not None and (recipe.variant in runtime.variants or _as_it_is(recipe)):
             return runtime
     others = [r.name for r in readers if recipe.variant in r.variants]
     known = [r for r in asked if r is not None]
@@ -143,6 +143,12 @@ def _runtime(recipe: Recipe, profile: DeviceProfile, only: Runtime | None) -> Ru
         f"does not run {recipe.variant}; it runs {runs}",
         hint=f"--runtime {others[0]} does" if others else "name others with --variant",
     )
+
+
+def _as_it_is(recipe: Recipe) -> bool:
+    """Whether the model is taken as the artifact; only loading it tells what it needs."""
+    usual = recipe.delegate == USUAL_DELEGATE[recipe.format]
+    return recipe.quantization == "original" and usual
 
 
 def _check_delegate(recipe: Recipe, profile: DeviceProfile) -> None:
@@ -230,7 +236,7 @@ def open_model(wish: Wish) -> tuple[Source, Model, Preprocessing]:
         )
     raise ModelError(
         f"{reference!r} is not a kind of model that edgekit reads: "
-        ".keras, .h5, a SavedModel folder, .pt2, .onnx, .tflite, or package.module:function"
+        ".keras, .h5, a SavedModel folder, .pt2, .pt, .onnx, .tflite, or package.module:function"
     )
 
 

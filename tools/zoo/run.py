@@ -136,7 +136,7 @@ def convert(key: str, variants: tuple[str, ...], folder: Path) -> dict[str, Any]
             "way": variant.artifact.way if variant.artifact else "",
             "notes": list(variant.artifact.notes) if variant.artifact else [],
         }
-    settings = MeasureSettings(launches=3, runs=20, min_seconds=0.2, warmup_seconds=0.2, threads=1)
+    settings = MeasureSettings(launches=2, runs=20, min_seconds=0.2, warmup_seconds=0.2, threads=1)
     runnable = [name for name in possible if _runs_here(name, cells[name])]
     for name in runnable:
         try:
