@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgekit.core.model import Model
@@ -34,7 +38,9 @@ def load(model: Model) -> Loaded:
     import torch
 
     torch.manual_seed(0)
-    module, example, names = _MODELS[model.name]()
+    module, example, names = (
+        _random(json.loads(model.name)) if model.name.startswith("[") else _MODELS[model.name]()
+    )
     module.eval()
     with torch.no_grad():
         outputs = module(*example)
@@ -185,7 +191,117 @@ def _decides() -> Any:
     return Decides(), (torch.randn(2, 2),), ["x"]
 
 
+def _random(layers: list[list[Any]]) -> Any:
+    """A chain of layers on an image of 4 channels, as a list of [kind, a number] says."""
+    import torch
+    from torch import nn
+
+    class Chain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleList(_LAYERS[kind](nn, number) for kind, number in layers)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            for (kind, _), part in zip(layers, self.parts, strict=True):
+                x = x + part(x) if kind == "residual" else part(x)
+            return (self.head(x.mean((2, 3))), x)
+
+    return Chain(), (torch.randn(1, 4, 8, 8),), ["image"]
+
+
+_LAYERS: dict[str, Any] = {
+    "conv": lambda nn, n: nn.Conv2d(4, 4, 1 + 2 * (n % 2), padding=n % 2),
+    "depthwise": lambda nn, n: nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=bool(n % 2)),
+    "transposed": lambda nn, n: nn.ConvTranspose2d(4, 4, 2, stride=1 + n % 2),
+    "norm": lambda nn, n: nn.BatchNorm2d(4),
+    "group-norm": lambda nn, n: nn.GroupNorm(1 + n % 2, 4),
+    "activation": lambda nn, n: [nn.ReLU, nn.Hardswish, nn.Sigmoid, nn.GELU, nn.SiLU, nn.PReLU][
+        n % 6
+    ](),
+    "pool": lambda nn, n: [nn.MaxPool2d, nn.AvgPool2d][n % 2](3, stride=1, padding=1),
+    "resize": lambda nn, n: nn.Upsample(scale_factor=2, mode=["nearest", "bilinear"][n % 2]),
+    "residual": lambda nn, n: nn.Conv2d(4, 4, 3, padding=1),
+    "pad": lambda nn, n: nn.ConstantPad2d((1, n % 3, 0, 1), 0.5),
+    "softmax": lambda nn, n: nn.Softmax(dim=1 + n % 3),
+}
+
+
 _MODELS = {
     "cnn": _cnn, "detector": _detector, "words": _words, "lstm": _lstm, "mlp": _mlp,
     "unsupported": _unsupported, "decides": _decides,
 }  # fmt: skip
+
+
+# ------------------------------------------------------------- steps that tests run in a worker
+
+
+def compare_pte(out: Path, *, made: str, model: dict[str, Any]) -> dict[str, Any]:
+    """Run ``model.pte`` and the model itself on random inputs, in ExecuTorch's own runtime."""
+    from executorch.runtime import Runtime
+
+    source = load(Model.from_json(model))
+    forward = Runtime.get().load_program(Path(made) / "model.pte").load_method("forward")
+    return _compared(source, lambda inputs: [t.clone() for t in forward.execute(list(inputs))])
+
+
+def compare_program(out: Path, *, made: str, model: dict[str, Any]) -> dict[str, Any]:
+    """The same for ``program.pt2``."""
+    import torch
+    import torchao.quantization.pt2e  # noqa: F401 - registers the operators of quantized programs
+
+    source = load(Model.from_json(model))
+    module = torch.export.load(Path(made) / "program.pt2").module()
+    return _compared(source, lambda inputs: module(*inputs))
+
+
+def by_hand(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
+    """What ExecuTorch's documentation says to do, as it stands."""
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    source = load(Model.from_json(model))
+    program = torch.export.export(source.module, source.example)
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    content = lowered.to_executorch().buffer
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+
+def structure(out: Path, *, made: str) -> dict[str, Any]:
+    """Delegates of ``model.pte``, the sizes of their parts, and the kernels that it needs."""
+    from edgekit.export import executorch_file
+    from edgekit.export.delegates import executorch_coreml
+
+    read = executorch_file.read(Path(made) / "model.pte")
+    backends, blobs = executorch_file.delegates(read), executorch_file.blobs(read)
+    pairs = zip(backends, blobs, strict=True)
+    apple = [executorch_coreml.operators(blob) for name, blob in pairs if "CoreML" in name]
+    return {
+        "delegates": backends,
+        "bytes": [len(blob) for blob in blobs],
+        "kernels": executorch_file.kernels(read),
+        "coreml": apple,
+    }
+
+
+def _compared(source: Loaded, run: Any) -> dict[str, Any]:
+    """Signal-to-noise ratio in dB of each output over some samples, and the greatest difference."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    signal, noise, worst = {}, {}, 0.0
+    for _ in range(12):
+        inputs = tuple(
+            torch.randn(given.shape, generator=generator) if given.is_floating_point() else given
+            for given in source.example
+        )
+        with torch.no_grad():
+            wanted, found = source.module(*inputs), run(inputs)
+        for index, (want, got) in enumerate(zip(wanted, found, strict=True)):
+            error = want.double() - got.double()
+            signal[index] = signal.get(index, 0.0) + float((want.double() ** 2).sum())
+            noise[index] = noise.get(index, 0.0) + float((error**2).sum())
+            worst = max(worst, float(error.abs().max()))
+    snr = [10 * math.log10(signal[i] / max(noise[i], 1e-30)) for i in sorted(signal)]
+    return {"snr_db": snr, "worst": worst}

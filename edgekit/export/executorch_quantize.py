@@ -48,12 +48,28 @@ def quantize(
         spared, notes = _uneven_joins(module, rows)
         prepared = prepare_pt2e(module, _sparing(delegate.quantizer(wish), spared))
         for row in rows:
-            prepared(*row)
+            _observe(prepared, row)
         converted = convert_pt2e(prepared, fold_quantize=delegate.folded)
         made = torch.export.export(converted, example, strict=False)
     notes += check(made, delegate.title)
     keep = {key: facts[key] for key in ("signature", "parent", "way")}
     return save(made, out, **keep, tools=["torch", "torchao", "executorch"], notes=notes)
+
+
+def _observe(prepared: Any, row: Any) -> None:
+    try:
+        prepared(*row)
+    except RuntimeError as exc:
+        if "finite" not in str(exc):  # what histograms say of a range with no end
+            raise
+        raise _not_finite("an activation") from exc
+
+
+def _not_finite(what: str) -> DataError:
+    return DataError(
+        f"the calibration samples drive {what} to a number that is not finite",
+        hint="look for NaN, infinity or missing normalisation in --calibration",
+    )
 
 
 def dynamic(traced: Any, quantizer: Any) -> Any:
@@ -192,12 +208,7 @@ def check(made: Any, title: str) -> list[str]:
     for node in marks:
         numbers = [arg for arg in node.args[1:3] if isinstance(arg, (int, float))]
         if not all(math.isfinite(number) for number in numbers):
-            where = layer(node.args[0])
-            raise DataError(
-                f"the calibration samples drive {where or node.args[0]} to a number that is not "
-                "finite",
-                hint="look for NaN, infinity or missing normalisation in --calibration",
-            )
+            raise _not_finite(layer(node.args[0]) or str(node.args[0]))
     left = [node for node in nodes if _is_heavy(node) and not _reads_integers(node)]
     if not left:
         return []

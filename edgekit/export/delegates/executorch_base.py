@@ -43,9 +43,12 @@ class ExecuTorchDelegate:
     def check(self, recipe: Recipe) -> None:
         """Raise PlanError if `recipe` cannot be made with this delegate."""
         if recipe.quantization not in self.quantizations:
+            asked, *known = (
+                "float32" if kind == "none" else kind
+                for kind in (recipe.quantization, *self.quantizations)
+            )
             raise PlanError(
-                f"{recipe.name}: {self.title} has no {recipe.quantization}; it has "
-                f"{', '.join('float32' if kind == 'none' else kind for kind in self.quantizations)}"
+                f"{recipe.name}: {self.title} has no {asked}; it has {', '.join(known)}"
             )
         if recipe.io == "integer" and not self.integer_io:
             raise PlanError(

@@ -8,13 +8,15 @@
     compute_unit = "all"          # "cpu_only" | "cpu_and_gpu" | "cpu_and_ne" | "all"
     deployment_target = "iOS17"   # iOS15 to iOS18, or macOS12 to macOS15
 
-int8 needs iOS 17 or macOS 14. The model inside is an ML program that Apple's device compiles when
+int8 needs iOS 17 or macOS 14, and half a minute more: Core ML's quantizer exports some 400 patterns
+before it looks at the model. The model inside is an ML program that Apple's device compiles when
 it is first loaded; here it is opened again and checked, not run.
 https://docs.pytorch.org/executorch/stable/backends/coreml/coreml-overview.html
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,7 +59,7 @@ class CoreMLDelegate(ExecuTorchDelegate):
             )
 
     def partitioners(self, recipe: Recipe) -> list[Any]:
-        import coremltools as ct
+        ct = _coremltools()
         from executorch.backends.apple.coreml.compiler import CoreMLBackend
         from executorch.backends.apple.coreml.partition import CoreMLPartitioner
 
@@ -71,6 +73,8 @@ class CoreMLDelegate(ExecuTorchDelegate):
 
     def quantizer(self, recipe: Recipe) -> Any:
         import torch
+
+        _coremltools()
         from coremltools.optimize.torch.quantization import (
             LinearQuantizerConfig,
             ModuleLinearQuantizerConfig,
@@ -100,6 +104,7 @@ def operators(blob: bytes) -> list[str]:
     The blob is a folder in one piece, of which ``model.mlpackage`` holds the program as a protobuf
     message: https://apple.github.io/coremltools/mlmodel/Format/MIL.html
     """
+    _coremltools()
     from coremltools.proto import Model_pb2
     from executorch.backends.apple.coreml.executorchcoreml import unflatten_directory_contents
 
@@ -115,6 +120,19 @@ def operators(blob: bytes) -> list[str]:
         for operation in block.operations
         if operation.type != "const"
     ]
+
+
+def _coremltools() -> Any:
+    """coremltools without TensorFlow, which it loads where it finds it: not beside torch."""
+    absent = "tensorflow" not in sys.modules
+    if absent:
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    try:
+        import coremltools
+    finally:
+        if absent:
+            del sys.modules["tensorflow"]
+    return coremltools
 
 
 def _unit(recipe: Recipe) -> str:

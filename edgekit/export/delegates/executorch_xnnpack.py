@@ -57,7 +57,7 @@ class XnnpackDelegate(ExecuTorchDelegate):
         )
 
     def lowered(self, program: Any, recipe: Recipe) -> Any:
-        with _needed_passes(program):
+        with _needed_passes(program), _softmax_over_columns():
             return super().lowered(program, recipe)
 
     def notes(self, recipe: Recipe, covered: Coverage) -> list[str]:
@@ -74,6 +74,29 @@ class XnnpackDelegate(ExecuTorchDelegate):
         from edgekit.export.executorch_half import halved
 
         return halved(program)
+
+
+@contextmanager
+def _softmax_over_columns() -> Iterator[None]:
+    """Have the layout changed back in front of a softmax.
+
+    It goes over the last axis, which in the layout that convolutions leave is the channels:
+    without this a softmax over an image's columns computes one over its channels, in silence.
+    """
+    from executorch.backends.xnnpack._passes.channels_last_tagged_reshape_pass import (
+        ChannelsLastTaggedReshapePass,
+    )
+    from executorch.exir.dialects._ops import ops
+
+    sensitive = ChannelsLastTaggedReshapePass.memory_sensitive_ops_nchw
+    softmax = ops.edge.aten._softmax.default
+    absent = softmax not in sensitive
+    sensitive.add(softmax)
+    try:
+        yield
+    finally:
+        if absent:
+            sensitive.discard(softmax)
 
 
 @contextmanager
