@@ -142,6 +142,7 @@ def _lstm() -> Any:
 
 
 def _mlp() -> Any:
+    """Two of its layers share their bias."""
     import torch
     from torch import nn
 
@@ -149,10 +150,12 @@ def _mlp() -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.hidden = nn.Linear(8, 16)
+            self.middle = nn.Linear(16, 16)
+            self.middle.bias = self.hidden.bias
             self.head = nn.Linear(16, 3)
 
         def forward(self, x: Any) -> Any:
-            return (self.head(self.hidden(x).relu()),)
+            return (self.head(self.middle(self.hidden(x).relu())),)
 
     return Mlp(), (torch.randn(1, 8),), ["features"]
 

@@ -44,7 +44,7 @@ def quantize(
     rows = Rows(DataSet.from_json(samples), Signature.from_json(facts["signature"]))
     example = tuple(traced.example_inputs[0])
     with stage("quantizing", delegate.title, traced), torch.no_grad():
-        module = delegate.prepared(traced).module()
+        module = _unshared(delegate.prepared(traced).module())
         spared, notes = _uneven_joins(module, rows)
         prepared = prepare_pt2e(module, _sparing(delegate.quantizer(wish), spared))
         for row in rows:
@@ -54,6 +54,22 @@ def quantize(
     notes += check(made, delegate.title)
     keep = {key: facts[key] for key in ("signature", "parent", "way")}
     return save(made, out, **keep, tools=["torch", "torchao", "executorch"], notes=notes)
+
+
+def _unshared(module: Any) -> Any:
+    """Give each reader of a constant a node of its own.
+
+    A quantizer marks weights and biases with their layer and passes over a layer with one that is
+    marked already. Equal biases (zeros, mostly) are one constant in graphs that come from TFLite.
+    """
+    for node in [node for node in module.graph.nodes if node.op == "get_attr"]:
+        for user in list(node.users)[1:]:
+            with module.graph.inserting_before(user):
+                own = module.graph.get_attr(node.target)
+            own.meta = dict(node.meta)
+            user.replace_input_with(node, own)
+    module.recompile()
+    return module
 
 
 def _observe(prepared: Any, row: Any) -> None:
@@ -79,7 +95,7 @@ def dynamic(traced: Any, quantizer: Any) -> Any:
 
     example = tuple(traced.example_inputs[0])
     with torch.no_grad():
-        prepared = prepare_pt2e(traced.module(), quantizer)
+        prepared = prepare_pt2e(_unshared(traced.module()), quantizer)
         prepared(*example)  # lets it see the weights
         return torch.export.export(convert_pt2e(prepared), example, strict=False)
 

@@ -16,16 +16,19 @@ def pooled(program: Any) -> Any:
     aten, module = torch.ops.aten, program.graph_module
     found = [node for node in module.graph.nodes if _is_image_mean(node)]
     for node in found:
-        value, kept = node.args[0], len(node.args) > 2 and bool(node.args[2])
+        value = node.args[0]
+        shape = list(value.meta["val"].shape[:2])
         with module.graph.inserting_before(node):
-            pooled = module.graph.call_function(aten.adaptive_avg_pool2d.default, (value, [1, 1]))
+            if value.meta["val"].is_contiguous():  # quantizers know it by this name
+                pooled = module.graph.call_function(
+                    aten.adaptive_avg_pool2d.default, (value, [1, 1])
+                )
+            else:  # whose decomposition would pick numbers by their strides
+                pooled = module.graph.call_function(aten.mean.dim, (value, [-1, -2], True))
             pooled.meta = dict(node.meta)
-            shape = list(value.meta["val"].shape[:2])
             pooled.meta["val"] = node.meta["val"].reshape([*shape, 1, 1])
-            last = pooled
-            if not kept:
-                last = module.graph.call_function(aten.reshape.default, (pooled, shape))
-                last.meta = dict(node.meta)
+            last = module.graph.call_function(aten.reshape.default, (pooled, shape))
+            last.meta = dict(node.meta)
         node.replace_all_uses_with(last)
         module.graph.erase_node(node)
         for spec in program.graph_signature.output_specs:
@@ -39,6 +42,8 @@ def _is_image_mean(node: Any) -> bool:
     import torch
 
     if node.target is not torch.ops.aten.mean.dim or node.kwargs:
+        return False
+    if len(node.args) > 2 and node.args[2]:  # delegates take it with its axes kept
         return False
     rank = node.args[0].meta["val"].dim()
     axes = node.args[1] or []

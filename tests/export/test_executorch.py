@@ -41,6 +41,7 @@ WANTED = [
     ("cnn", "pte-vulkan-float16"),
     ("cnn", "pte-coreml-float16"),
     ("mlp", "pte-float32"),
+    ("mlp", "pte-int8"),
     ("mlp", "pte-vulkan-dynamic"),
     ("detector", "pte-int8"),
     ("words", "pte-float32"),
@@ -214,6 +215,7 @@ def test_int8_is_smaller_and_says_what_stays_in_float(made: Any) -> None:
     assert any("1 of 3 convolutions and products stay in float32" in note for note in notes)
     assert any("(depthwise)" in note for note in notes)
     assert done(made["cnn", "pte-int8"]).result["notes"] == []
+    assert done(made["mlp", "pte-int8"]).result["notes"] == []  # with a bias that layers share
 
 
 def test_boxes_and_scores_are_quantized_apart(made: Any, pool: Pool, cache: Cache) -> None:

@@ -43,12 +43,10 @@ class ExecuTorchDelegate:
     def check(self, recipe: Recipe) -> None:
         """Raise PlanError if `recipe` cannot be made with this delegate."""
         if recipe.quantization not in self.quantizations:
-            asked, *known = (
-                "float32" if kind == "none" else kind
-                for kind in (recipe.quantization, *self.quantizations)
-            )
+            possible = ", ".join(_said(kind) for kind in self.quantizations)
             raise PlanError(
-                f"{recipe.name}: {self.title} has no {asked}; it has {', '.join(known)}"
+                f"{recipe.name}: {self.title} has no {_said(recipe.quantization)}; "
+                f"it has {possible}"
             )
         if recipe.io == "integer" and not self.integer_io:
             raise PlanError(
@@ -116,3 +114,7 @@ class ExecuTorchDelegate:
     def notes(self, recipe: Recipe, covered: Coverage) -> list[str]:
         """Sentences for the report about a file in which operators run as `covered` says."""
         return []
+
+
+def _said(kind: QuantizationKind) -> str:
+    return "float32" if kind == "none" else kind
