@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
+
+from tools.zoo.samples import like
 
 CLASSES = 1000
 SEED = 0
@@ -20,11 +21,10 @@ def _settled(model: Any, *shapes: tuple[int, ...]) -> Any:
     norms = [
         layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization)
     ]
-    draw = np.random.default_rng(SEED)
     for norm in norms:
         norm.momentum = 0.0
     if norms:
-        batches = [draw.random((8, *shape), dtype=np.float32) for shape in shapes]
+        batches = [like(16, shape, seed=SEED, first=False) for shape in shapes]
         model(batches if len(batches) > 1 else batches[0], training=True)
     for norm in norms:
         norm.momentum = 0.99
@@ -203,8 +203,8 @@ def multi_input() -> Any:
     x = layers.Concatenate()([x, layers.Dense(16, activation="relu")(facts)])
     outputs = {"kind": layers.Dense(5)(x), "value": layers.Dense(1)(x)}
     model = keras.Model({"image": image, "facts": facts}, outputs)
-    draw = np.random.default_rng(SEED)
-    batch = {"image": draw.random((8, 32, 32, 3)), "facts": draw.random((8, 6))}
+    shapes = {"image": (32, 32, 3), "facts": (6,)}
+    batch = {name: like(8, shape, seed=SEED, first=False) for name, shape in shapes.items()}
     model(batch, training=True)
     return model
 

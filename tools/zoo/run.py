@@ -24,6 +24,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tools.zoo.samples import like  # noqa: E402 - found through the line above
+
 MODELS = (
     "mlp", "lenet", "mobilenet_v2", "mobilenet_v3", "resnet18", "efficientnet_b0", "unet",
     "detector", "lstm", "gru", "ds_cnn", "transformer", "vit_tiny", "multi_input",
@@ -71,16 +73,17 @@ def data(key: str, folder: Path) -> str:
     path = folder / "data" / f"{framework}-{name}.{'npz' if several else 'npy'}"
     if path.exists():
         return str(path)
-    draw = np.random.default_rng(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     if name == "transformer":
+        draw = np.random.default_rng(0)
         np.save(path, draw.integers(0, 100, (SAMPLES, 32), dtype=np.int32))
         return str(path)
-    first = draw.random((SAMPLES, *_shape(framework, name)), dtype=np.float32)
+    first = framework != "keras"
+    samples = like(SAMPLES, _shape(framework, name), seed=9, first=first)
     if several:
-        np.savez(path, image=first, facts=draw.random((SAMPLES, 6), dtype=np.float32))
+        np.savez(path, image=samples, facts=like(SAMPLES, (6,), seed=9, first=first))
     else:
-        np.save(path, first)
+        np.save(path, samples)
     return str(path)
 
 

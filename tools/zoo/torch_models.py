@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tools.zoo.samples import like
+
 CLASSES = 1000
 SEED = 0
 
@@ -24,7 +26,7 @@ def _made(
     """The model with settled statistics, and example inputs of these shapes."""
     torch.manual_seed(SEED)
     model = build()
-    examples = tuple(torch.rand(*shape) for shape in shapes)
+    examples = tuple(_drawn(1, shape) for shape in shapes)
     norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
     for norm in norms:
         norm.reset_running_stats()
@@ -32,9 +34,13 @@ def _made(
     if norms:
         model.train()
         with torch.no_grad():
-            for _ in range(3):
-                model(*(torch.rand(8, *shape[1:]) for shape in shapes))
+            for batch in range(3):
+                model(*(_drawn(8, shape, seed=batch) for shape in shapes))
     return model.eval(), examples
+
+
+def _drawn(count: int, shape: Sequence[int], seed: int = 0) -> Tensor:
+    return torch.from_numpy(like(count, tuple(shape[1:]), seed=seed, first=True))
 
 
 def _conv(
