@@ -62,6 +62,7 @@ def convert(
     layout: Literal["", "nhwc", "nchw"] = "",
     raw_pixels: bool = False,
     weights: str | Path | None = None,
+    nms: Literal["", "outside"] = "",
     runtime: str | None = None,
     trust_code: bool = False,
     output: str | Path | None = None,
@@ -84,6 +85,7 @@ def convert(
         layout: of the artifact's images, where the model has the other.
         raw_pixels: the artifact takes uint8 pixels; the normalisation moves into it.
         weights: a state_dict for the PyTorch model that a function makes.
+        nms: "outside" leaves the non-maximum suppression of an ONNX detector to the device.
         output: the build's folder; ``<model>-<board>.build`` if not given.
         progress: called with each step and what happens to it, see `edgekit.work.steps.Progress`.
 
@@ -114,6 +116,7 @@ def convert(
             dims={name: (size, size) for name, size in (dims or {}).items()},
             weights=str(weights or ""),
             trusted=trust_code,
+            nms=nms,
         ),
         runtime=runtime,
     )

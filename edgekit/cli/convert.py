@@ -91,6 +91,11 @@ Examples:
     metavar="FILE",
     help="A state_dict (.pt, .safetensors) for the PyTorch model that a function makes.",
 )
+@click.option(
+    "--nms",
+    type=click.Choice(["outside"]),
+    help="Leave a detector's non-maximum suppression to the device: ONNX models.",
+)
 @click.option("--runtime", metavar="NAME", help="One of the board's runtimes; its first otherwise.")
 @click.option(
     "--trust-code",
@@ -118,6 +123,7 @@ def command(
     layout: str | None,
     raw_pixels: bool,
     weights: str | None,
+    nms: str | None,
     runtime: str | None,
     trust_code: bool,
     output: Path | None,
@@ -154,6 +160,7 @@ def command(
             dims=dict(_parse_dim(text) for text in dims),
             weights=weights or "",
             trusted=trust_code,
+            nms=nms or "",
         ),
         runtime=runtime,
     )

@@ -42,6 +42,7 @@ class ModelOptions(Noun):
             is an image (four dimensions).
         weights: a file with weights for the model that a function makes; empty if it has its own.
         trusted: whether code inside the model may run.
+        nms: "outside" makes what goes into a detector's non-maximum suppression its outputs.
     """
 
     shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
@@ -49,6 +50,7 @@ class ModelOptions(Noun):
     forms: dict[str, InputForm] = Field(default_factory=dict)
     weights: str = ""
     trusted: bool = False
+    nms: Literal["", "outside"] = ""
 
 
 class Model(ModelOptions):
@@ -83,6 +85,7 @@ class Model(ModelOptions):
             "shapes": {name: list(shape) for name, shape in sorted(self.shapes.items())},
             "dims": {name: list(size) for name, size in sorted(self.dims.items())},
             "forms": {name: form.to_json() for name, form in sorted(self.forms.items())},
+            "nms": self.nms,
         }
 
     def form(self, name: str, rank: int) -> InputForm | None:

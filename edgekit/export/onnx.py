@@ -101,9 +101,10 @@ def _original(model: Model, recipe: Recipe) -> Step:
             f"{recipe.name}: {model.reference!r} is not an ONNX file",
             hint="onnx-float32 makes one from it",
         )
-    if model.forms:
+    if model.forms or model.nms:
         raise PlanError(
-            f"{recipe.name}: a file that stays as it is cannot take its inputs in another form",
+            f"{recipe.name}: a file that stays as it is cannot "
+            + ("take its inputs in another form" if model.forms else "leave a part of it out"),
             hint="take onnx-float32",
         )
     return Step(

@@ -14,11 +14,12 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from edgekit.core.errors import ModelError, UntrustedModelError, UsageError
+from edgekit.core.errors import ModelError, UntrustedModelError
 from edgekit.core.files import sha256_path
 from edgekit.core.model import Model, ModelOptions
 from edgekit.sources.functions import framework_of, function_in
 from edgekit.sources.keras_files import Kind, examine
+from edgekit.sources.options import refuse_nms, refuse_weights
 from edgekit.work.steps import Step
 
 WORKER = "tensorflow"
@@ -44,11 +45,10 @@ class KerasSource:
 
     def open(self, reference: str, options: ModelOptions) -> Model:
         """See `Source.open`. A function is the user's own code and needs no `trust_code`."""
-        if options.weights:
-            raise UsageError(
-                "--weights goes with a function that makes a PyTorch model",
-                hint="save architecture and weights together with model.save('model.keras')",
-            )
+        refuse_weights(
+            options, "save architecture and weights together with model.save('model.keras')"
+        )
+        refuse_nms(options)
         if function := function_in(reference):
             return Model(
                 name=function.rpartition(":")[2].rpartition(".")[2],

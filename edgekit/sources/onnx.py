@@ -3,6 +3,7 @@
     edgekit convert model.onnx --for raspberry-pi-5
     edgekit convert model.onnx --for raspberry-pi-5 --dim seq=128
     edgekit convert model.onnx --for raspberry-pi-5 --layout nhwc
+    edgekit convert detector.onnx --for raspberry-pi-5 --nms outside
 
 See https://onnx.ai/onnx/intro/concepts.html. No code of the model's is ever run: operators that
 are not ONNX's own are refused.
@@ -15,6 +16,7 @@ from pathlib import Path
 from edgekit.core.errors import ModelError, UsageError
 from edgekit.core.model import Model, ModelOptions
 from edgekit.sources.onnx_files import digest, examine
+from edgekit.sources.options import refuse_weights
 from edgekit.work.steps import Step
 
 WORKER = "onnx"
@@ -31,11 +33,7 @@ class ONNXSource:
 
     def open(self, reference: str, options: ModelOptions) -> Model:
         """See `Source.open`."""
-        if options.weights:
-            raise UsageError(
-                "--weights goes with a function that makes a PyTorch model",
-                hint="an ONNX file holds its weights, or names the files that do",
-            )
+        refuse_weights(options, "an ONNX file holds its weights, or names the files that do")
         for name, (least, largest) in sorted(options.dims.items()):
             if least != largest:
                 raise UsageError(

@@ -229,7 +229,7 @@ class _Front:
 
     def __init__(self, proto: Any, name: str) -> None:
         self._proto, self._name, self._at = proto, name, name
-        self._taken = {out for node in _nodes(proto.graph) for out in (*node.output, node.name)}
+        self._taken = {out for node in nodes_of(proto.graph) for out in (*node.output, node.name)}
         self._taken |= {tensor.name for tensor in proto.graph.initializer}
         self._made: list[Any] = []
 
@@ -246,7 +246,7 @@ class _Front:
 
     def finish(self) -> None:
         graph = self._proto.graph
-        for node in _nodes(graph):
+        for node in nodes_of(graph):
             for index, name in enumerate(node.input):
                 if name == self._name:
                     node.input[index] = self._at
@@ -261,13 +261,13 @@ class _Front:
         return name
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def nodes_of(graph: Any) -> Iterator[Any]:
     """Every node, those of inner graphs too, which may read what is outside of them."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+                yield from nodes_of(inner)
 
 
 def _layout(shape: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from edgekit.core.errors import EdgekitError, ModelError
 from edgekit.core.model import Model
 from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.sources import onnx_nms
 from edgekit.sources.onnx_files import digest, examine
 from edgekit.sources.onnx_fix import dtype_of, fix, words_of
 
@@ -70,9 +71,10 @@ class ONNXModel:
                 proto = onnx.inliner.inline_local_functions(proto)
         fix(model, proto)
         with _translated(model.reference, "does not work with these sizes"):
-            proto = onnx.shape_inference.infer_shapes(
-                proto, check_type=True, strict_mode=True, data_prop=True
-            )
+            proto = _inferred(proto)
+            if model.nms:
+                onnx_nms.cut(model.reference, proto)
+                proto = _inferred(proto)
             self._session = _session(proto)
         inputs = tuple(_spec(value) for value in proto.graph.input)
         _settle_outputs(proto, self._session, inputs, model)
@@ -119,6 +121,14 @@ def _ordered(inputs: Mapping[str, Any], signature: Signature) -> list[Any]:
     if missing:
         raise ModelError(f"no data for input {missing[0]!r}; given: {', '.join(inputs) or 'none'}")
     return [inputs[spec.name] for spec in signature.inputs]
+
+
+def _inferred(proto: Any) -> Any:
+    import onnx
+
+    return onnx.shape_inference.infer_shapes(
+        proto, check_type=True, strict_mode=True, data_prop=True
+    )
 
 
 def _session(proto: Any, *, optimized: bool = True) -> Any:
@@ -199,7 +209,9 @@ def _settle_outputs(proto: Any, session: Any, inputs: Sequence[TensorSpec], mode
             raise ModelError(
                 f"output {value.name!r} of {model.reference!r} has a size that depends on the data"
                 + (f" ({', '.join(cause)}): {words_of(value)}" if cause else ""),
-                hint="export the model without that last part, and do that on the device after it",
+                hint="leave that part to the device: --nms outside"
+                if onnx_nms.OPERATOR in cause
+                else "export the model without that last part, and do that on the device after it",
             )
         value.CopyFrom(
             helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, once)

@@ -14,6 +14,7 @@ from pathlib import Path
 from edgekit.core.errors import ModelError, UsageError
 from edgekit.core.files import readable_bytes, sha256_file
 from edgekit.core.model import Model, ModelOptions
+from edgekit.sources.options import refuse_nms, refuse_weights
 from edgekit.work.steps import Step
 
 WORKER = "litert"
@@ -35,11 +36,8 @@ class TFLiteSource:
 
     def open(self, reference: str, options: ModelOptions) -> Model:
         """See `Source.open`."""
-        if options.weights:
-            raise UsageError(
-                "--weights goes with a function that makes a PyTorch model",
-                hint="a TFLite file holds its weights",
-            )
+        refuse_weights(options, "a TFLite file holds its weights")
+        refuse_nms(options)
         if options.forms:
             raise UsageError(
                 "a TFLite file's inputs are taken as they are: no layout, raw pixels or "

@@ -21,6 +21,7 @@ from edgekit.core.errors import ModelError, UntrustedModelError, UsageError
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model, ModelOptions
 from edgekit.sources.functions import framework_of, function_in
+from edgekit.sources.options import refuse_nms
 from edgekit.sources.torch_files import Finding, examine
 from edgekit.work.steps import Step
 
@@ -46,6 +47,7 @@ class TorchSource:
 
     def open(self, reference: str, options: ModelOptions) -> Model:
         """See `Source.open`. A function is the user's own code and needs no `trusted`."""
+        refuse_nms(options)
         if function := function_in(reference):
             if options.weights:
                 check_weights(Path(options.weights))
