@@ -78,7 +78,12 @@ def lower(out: Path, *, recipe: dict[str, Any], program: str) -> dict[str, Any]:
         "way": f"{facts['way']} → ExecuTorch, {delegate.title}",
         "parent": sha256_file(before),
         "sha256": sha256_file(path),
-        "tools": ["executorch", "torch", *(["torchao"] if "int8" in wish.quantization else [])],
+        "tools": [
+            "executorch",
+            "torch",
+            *(["torchao"] if "int8" in wish.quantization else []),
+            *delegate.tools,
+        ],
         "coverage": covered.to_json(),
         "notes": notes + _left(covered, delegate) + delegate.notes(wish, covered),
     }

@@ -323,7 +323,7 @@ def _coverage(
     coverage = Coverage.from_json(found)
     if accelerator is None:
         return coverage, said
-    return coverage, (*said, *shortfall(coverage, accelerator, plan.profile.name))
+    return coverage, (*said, *shortfall(coverage, accelerator, plan.profile.name, recipe.io))
 
 
 def _failed(recipe: Recipe, plan: Plan, error: EdgekitError) -> Variant:

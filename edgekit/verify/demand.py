@@ -8,12 +8,13 @@ from edgekit.core.profile import Accelerator
 SHOWN = 6  # operators that are named
 LAYERS = 3  # of each, the user's layers that are named
 
+INTEGER_BORDER = "take the int8-io variant, whose inputs and outputs are integers"
 # What would help, by the bare name of an operator that was left to the CPU.
 ADVICE = {
-    "QUANTIZE": "take the int8-io variant, whose inputs and outputs are integers",
-    "DEQUANTIZE": "take the int8-io variant, whose inputs and outputs are integers",
-    "QUANTIZE_PER_TENSOR": "take the int8-io variant, whose inputs and outputs are integers",
-    "DEQUANTIZE_PER_TENSOR": "take the int8-io variant, whose inputs and outputs are integers",
+    "QUANTIZE": INTEGER_BORDER,
+    "DEQUANTIZE": INTEGER_BORDER,
+    "QUANTIZE_PER_TENSOR": INTEGER_BORDER,
+    "DEQUANTIZE_PER_TENSOR": INTEGER_BORDER,
     "SOFTMAX": "let the model end in logits, and take the softmax on the CPU",
     "_SOFTMAX": "let the model end in logits, and take the softmax on the CPU",
     "WHILE": "unroll the recurrent layers (unroll=True)",
@@ -23,10 +24,13 @@ ADVICE = {
 }
 
 
-def shortfall(coverage: Coverage, accelerator: Accelerator, board: str) -> tuple[str, ...]:
+def shortfall(
+    coverage: Coverage, accelerator: Accelerator, board: str, io: str = "float"
+) -> tuple[str, ...]:
     """Why the accelerator takes too little, in sentences; empty if it takes enough.
 
-    The share is one of multiply-adds. Where all is demanded, no operator may be left either.
+    The share is one of multiply-adds. Where all is demanded, no operator may be left either. With
+    integers at the border (`io`), what converts numbers does so inside.
     """
     name = accelerator.delegate
     taken = coverage.share_of_macs(name)
@@ -40,6 +44,8 @@ def shortfall(coverage: Coverage, accelerator: Accelerator, board: str) -> tuple
         f"operators (says {coverage.source}); {board} demands {demand}: left are {_named(left)}"
     ]
     advice = dict.fromkeys(ADVICE[_bare(n)] for n in left if _bare(n) in ADVICE)
+    if io == "integer":
+        advice.pop(INTEGER_BORDER, None)
     more = f"; or copy the profile and lower its share ({name})"
     reasons.append(f"what would help: {'; '.join(advice) or 'replace these in the model'}{more}")
     return tuple(reasons)

@@ -52,3 +52,13 @@ def test_layers_of_one_operator_are_joined() -> None:
 def test_names_of_torch_get_advice_too() -> None:
     node = Node(operator="aten._softmax.default", where="portable")
     assert "let the model end in logits" in said(CONV, node)
+
+
+def test_integers_at_the_border_are_not_advised_where_they_are() -> None:
+    coverage = Coverage(nodes=(CONV, Node(operator="QUANTIZE", where="cpu")), source="Vela")
+
+    float_border = shortfall(coverage, npu(), "corstone-300")
+    integer_border = shortfall(coverage, npu(), "corstone-300", "integer")
+
+    assert "take the int8-io variant" in float_border[1]
+    assert integer_border[1].startswith("what would help: replace these in the model; or")

@@ -18,12 +18,18 @@ https://docs.pytorch.org/executorch/stable/backends/arm-ethos-u/arm-ethos-u-over
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
+from edgekit.core.description import Coverage
 from edgekit.core.errors import ConversionError, PlanError
 from edgekit.core.recipe import Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
+from edgekit.export.delegates.vela_summary import rows, sentences
 
 TOOLCHAIN = "executorch-ethos-u"
 # Multiply-adds a cycle that each generation is built with (Vela's --accelerator-config).
@@ -32,8 +38,16 @@ TARGETS = {
     "u65": (256, 512),
     "u85": (128, 256, 512, 1024, 2048),
 }
-# How a stream of blocks for ExecuTorch's driver begins and ends (backends/arm/arm_vela.py there).
-VELA_MARK, VELA_END = b"vela_bin_stream", b"vela_end_stream"
+# A stream of blocks for ExecuTorch's driver (backends/arm/arm_vela.py there): a header with name,
+# length and whether the content lies elsewhere, then the content, filled up to 16 bytes.
+BLOCK = struct.Struct("<16sIB11x")
+BLOCKS = (
+    "vela_bin_stream", "cmd_data", "weight_data", "scratch_size", "inputs", "outputs",
+    "vela_end_stream",
+)  # fmt: skip
+# With it begin the commands: the driver's "Custom Operator Payload 1".
+# https://gitlab.arm.com/artificial-intelligence/ethos-u/ethos-u-core-driver
+COMMANDS = b"COP1"
 
 
 class EthosUDelegate(ExecuTorchDelegate):
@@ -49,6 +63,7 @@ class EthosUDelegate(ExecuTorchDelegate):
         ),
     )
     worker = TOOLCHAIN
+    tools = ("ethos-u-vela", "tosa-tools")
     integer_io = True
     known_options: ClassVar[dict[str, str]] = {
         "target": "ethos-u55-128 and its like",
@@ -80,10 +95,76 @@ class EthosUDelegate(ExecuTorchDelegate):
 
         return EthosUQuantizer(_spec(recipe)).set_global(get_symmetric_quantization_config())
 
+    def prepared(self, program: Any) -> Any:
+        """Arm's quantizer knows a mean over a signal, and not the pooling that is the same."""
+        import torch
+
+        aten = torch.ops.aten
+        for node in program.graph_module.graph.nodes:
+            if node.target is aten.adaptive_avg_pool1d.default and list(node.args[1]) == [1]:
+                node.target, node.args = aten.mean.dim, (node.args[0], [-1], True)
+        program.graph_module.recompile()
+        return program
+
+    def lowered(self, program: Any, recipe: Recipe) -> Any:
+        self._summaries: list[dict[str, str]] = []
+        with _summaries(self._summaries):
+            return super().lowered(program, recipe)
+
+    def notes(self, recipe: Recipe, covered: Coverage) -> list[str]:
+        from importlib.metadata import version
+
+        tool = f"Vela {version('ethos-u-vela')}"
+        return [said for summary in self._summaries for said in sentences(tool, summary)]
+
     def reopened(self, blobs: list[bytes]) -> None:
         for blob in blobs:
-            if not blob.startswith(VELA_MARK) or not blob.rstrip(b"\0").endswith(VELA_END):
-                raise ConversionError("the Ethos-U part of the file is not a stream of Vela's")
+            found = blocks(blob)
+            if tuple(found) != BLOCKS or not found["cmd_data"].startswith(COMMANDS):
+                raise ConversionError(
+                    f"the Ethos-U part of the file is no stream of Vela's commands: it holds "
+                    f"{', '.join(found) or 'nothing that is known'}"
+                )
+
+
+def blocks(blob: bytes) -> dict[str, bytes]:
+    """The blocks of a delegate's part of a file by name, in their order; empty if it has none.
+
+    They end where a block says that it is longer than what is left.
+    """
+    found: dict[str, bytes] = {}
+    at = 0
+    while at + BLOCK.size <= len(blob):
+        name, length, _ = BLOCK.unpack_from(blob, at)
+        at += BLOCK.size
+        if at + length > len(blob) or not name.rstrip(b"\0").isascii():
+            return {}
+        found[name.rstrip(b"\0").decode("ascii")] = blob[at : at + length]
+        if name.startswith(BLOCKS[-1].encode()):
+            break
+        at += -(-length // 16) * 16
+    return found
+
+
+@contextmanager
+def _summaries(found: list[dict[str, str]]) -> Iterator[None]:
+    """Read what Vela estimates each time that it compiles a piece; its folder is removed after."""
+    from executorch.backends.arm import arm_vela
+
+    compile_piece = arm_vela.vela.main
+
+    def main(arguments: list[str]) -> Any:
+        code = compile_piece(arguments)
+        folder = next(Path(a.partition("=")[2]) for a in arguments if a.startswith("--output-dir="))
+        for path in folder.glob("*_summary_*.csv"):
+            found.extend(rows(path))
+        return code
+
+    arm_vela.vela.main = main
+    try:
+        yield
+    finally:
+        arm_vela.vela.main = compile_piece
 
 
 def _spec(recipe: Recipe) -> Any:

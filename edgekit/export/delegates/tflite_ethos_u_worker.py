@@ -7,7 +7,6 @@ operator, of which one that stays is called "Passthrough".
 
 from __future__ import annotations
 
-import csv
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from edgekit.core.files import sha256_file
 from edgekit.export import flatbuffer
 from edgekit.export.delegates.tflite_nodes import nodes, placed
 from edgekit.export.delegates.tflite_results import result_of, with_signature
+from edgekit.export.delegates.vela_summary import rows, sentences
 
 FILE = "model.tflite"
 BEFORE = "before.tflite"
@@ -55,8 +55,8 @@ def compile_model(
     _run(argv, out / LOG)
     stem = Path(BEFORE).stem
     (folder / f"{stem}_vela.tflite").replace(out / FILE)
-    summary = _rows(folder / f"{stem}_summary_{system_config}.csv")[0]
-    listing = _rows(folder / f"{stem}_per-layer.csv")
+    summary = rows(folder / f"{stem}_summary_{system_config}.csv")[0]
+    listing = rows(folder / f"{stem}_per-layer.csv")
     shutil.rmtree(folder)
 
     before = flatbuffer.read(out / BEFORE)
@@ -101,11 +101,6 @@ def _run(argv: list[str], log: Path) -> None:
     raise ConversionError(f"Vela failed: {last}")
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _coverage(before: list[Node], after: list[Node], listing: list[dict[str, str]]) -> Coverage:
     """Where each operator runs, as Vela's file shows; its listing has to agree.
 
@@ -132,23 +127,7 @@ def _notes(tool: str, summary: dict[str, str], coverage: Coverage, border: str) 
     if not coverage.partitions:
         names = ", ".join(dict.fromkeys(node.operator for node in left))
         return [f"{tool} takes nothing of it; on the CPU are {names}"]
-    cycles, seconds = float(summary["cycles_total"]), float(summary["inference_time"])
-    clock = float(summary["core_clock"]) / 1e6
-    notes = [
-        f"{tool} estimates {cycles:.0f} cycles, {seconds * 1000:.3g} ms at {clock:.0f} MHz, for "
-        f"{summary['system_config']} and {summary['memory_mode']}: a model of its own, not a "
-        "measurement"
-    ]
-    memories = [
-        f"{float(summary[f'{key}_memory_used']):.1f} KiB of {name}"
-        for key, name in (
-            ("sram", "SRAM"), ("dram", "DRAM"), ("on_chip_flash", "on-chip flash"),
-            ("off_chip_flash", "off-chip flash"),
-        )
-        if float(summary[f"{key}_memory_used"]) > 0
-    ]  # fmt: skip
-    if memories:
-        notes.append(f"it takes {', '.join(memories)}")
+    notes = sentences(tool, summary)
     if left:
         names = ", ".join(dict.fromkeys(node.operator for node in left))
         why = (
