@@ -7,17 +7,16 @@ Schema: https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/sche
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgekit.core import macs
 from edgekit.core.description import CPU, Coverage, Description, Node
 from edgekit.core.errors import WorkerError
-from edgekit.core.tensor import Quantization, Signature, TensorSpec
+from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.core.tflite import layer_name, multiply_adds
 from edgekit.inspection.files import (
     Weights,
     count_zeros,
@@ -26,7 +25,8 @@ from edgekit.inspection.files import (
     packed_bits,
     whole_file,
 )
-from edgekit.inspection.flatbuffer import DamagedError, File, Schema, Table, pick, picked
+from edgekit.inspection.flatbuffer import DamagedError, File, Table, pick
+from edgekit.inspection.tflite_graph import SCHEMA, Graph, Tensor
 from edgekit.inspection.words import Numbers
 from edgekit.work.steps import Step
 
@@ -47,64 +47,6 @@ _CALLS: dict[str, tuple[str, tuple[str, ...], bool]] = {
 }
 DEEPEST_CALL = 16
 MOST_NODES = 1_000_000
-
-SCHEMA = Schema("""
-table Model {
-  version:uint; operator_codes:[OperatorCode]; subgraphs:[SubGraph]; description:string;
-  buffers:[Buffer]; metadata_buffer:[int]; metadata:[Metadata]; signature_defs:[SignatureDef];
-}
-table OperatorCode { deprecated_builtin_code:byte; custom_code:string; version:int=1; builtin_code:int; }
-table SubGraph {
-  tensors:[Tensor]; inputs:[int]; outputs:[int]; operators:[Operator]; name:string;
-}
-table Tensor {
-  shape:[int]; type:byte; buffer:uint; name:string; quantization:QuantizationParameters;
-  is_variable:bool; sparsity:SparsityParameters; shape_signature:[int]; has_rank:bool;
-}
-table QuantizationParameters {
-  min:[float]; max:[float]; scale:[float]; zero_point:[long]; details_type:ubyte; details:union;
-  quantized_dimension:int;
-}
-table BlockwiseQuantization { scales:int; zero_points:int; block_size:int; }
-table SparsityParameters { traversal_order:[int]; block_map:[int]; }
-table Operator {
-  opcode_index:uint; inputs:[int]; outputs:[int]; options_type:ubyte; options:union;
-  custom_options:[ubyte]; custom_options_format:byte; mutating_variable_inputs:[bool];
-  intermediates:[int]; large_custom_options_offset:ulong; large_custom_options_size:ulong;
-  options2_type:ubyte; options2:union;
-}
-table Buffer { data:[ubyte]; offset:ulong; size:ulong; }
-table Metadata { name:string; buffer:uint; }
-table SignatureDef {
-  inputs:[TensorMap]; outputs:[TensorMap]; signature_key:string; removed:string; subgraph_index:uint;
-}
-table TensorMap { name:string; tensor_index:uint; }
-table WhileOptions { cond:int; body:int; }
-table IfOptions { then:int; otherwise:int; }
-table CallOptions { subgraph:uint; }
-table CompositeOptions { name:string; decomposition:int; }
-table BatchMatMulOptions { adj_x:bool; adj_y:bool; }
-table SequenceOptions { activation:byte; cell_clip:float; proj_clip:float; time_major:bool; }
-table BidirectionalSequenceOptions {
-  activation:byte; cell_clip:float; proj_clip:float; merge_outputs:bool; time_major:bool;
-}
-table SequenceRnnOptions { time_major:bool; }
-table ConversionMetadata { environment:Environment; options:ConversionOptions; }
-table Environment {
-  tensorflow_version:string; api_version:uint; model_type:int; model_hash:ulong;
-}
-table ConversionOptions {
-  model_optimization_modes:[int]; allow_custom_ops:bool; enable_select_tf_ops:bool;
-  force_select_tf_ops:bool;
-}
-""")  # noqa: E501 - a table a line
-
-_TYPES = {
-    0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "str", 6: "bool",
-    7: "int16", 8: "complex64", 9: "int8", 10: "float64", 11: "complex128", 12: "uint64",
-    13: "resource", 14: "variant", 15: "uint32", 16: "uint16", 17: "int4", 18: "bfloat16",
-    19: "int2", 20: "uint4", 21: "float8_e4m3fn", 22: "float8_e5m2",
-}  # fmt: skip
 
 
 class TFLiteInspector:
@@ -175,7 +117,7 @@ class _Model:
         self.root = self.file.root("Model")
         self.codes: tuple[Table, ...] = self.root.operator_codes
         self.buffers: tuple[Table, ...] = self.root.buffers
-        self.graphs = [_Graph(self, graph) for graph in self.root.subgraphs]
+        self.graphs = [Graph(self, graph) for graph in self.root.subgraphs]
         if not self.graphs:
             raise DamagedError("it has no graph")
 
@@ -254,7 +196,7 @@ class _Model:
             name = self.name(operator)
             inputs = graph.optional(operator.inputs)
             outputs = list(graph.picked(operator.outputs))
-            count = _macs(name, operator, inputs, outputs) * times
+            count = self._macs(name, inputs, outputs) * times
             found.nodes.append(
                 Node(
                     operator=name,
@@ -270,8 +212,15 @@ class _Model:
             for called, more in self._called(name, operator, graph, inputs, found):
                 self._walk(called, times * more, found, depth + 1)
 
+    def _macs(self, name: str, inputs: list[Tensor | None], outputs: list[Tensor]) -> int:
+        given = [None if tensor is None else tensor.shape for tensor in inputs]
+        try:
+            return multiply_adds(name, given, [tensor.shape for tensor in outputs])
+        except ValueError as exc:
+            raise DamagedError(f"its {exc}") from exc
+
     def _called(
-        self, name: str, operator: Table, graph: _Graph, inputs: list[_Tensor | None], found: _Found
+        self, name: str, operator: Table, graph: Graph, inputs: list[Tensor | None], found: _Found
     ) -> Iterator[tuple[int, int]]:
         """Graphs that an operator calls, and how often."""
         if name not in _CALLS:
@@ -291,7 +240,7 @@ class _Model:
         for each in fields:
             yield getattr(options, each), times
 
-    def _trips(self, cond: int, arguments: list[_Tensor | None]) -> int | None:
+    def _trips(self, cond: int, arguments: list[Tensor | None]) -> int | None:
         """How often a loop runs, where it is counted from 0 up to a constant."""
         graph = pick(self.graphs, cond, "graph")
         passed = dict(zip(graph.table.inputs, arguments, strict=False))
@@ -395,118 +344,13 @@ def _conversion(content: memoryview) -> dict[str, Any]:
     return found
 
 
-class _Graph:
-    def __init__(self, model: _Model, table: Table) -> None:
-        self.table = table
-        self.tensors = [_Tensor(model, tensor) for tensor in table.tensors]
-
-    def picked(self, indices: tuple[int, ...]) -> Iterator[_Tensor]:
-        return picked(tuple(self.tensors), indices, "tensor")
-
-    def optional(self, indices: tuple[int, ...]) -> list[_Tensor | None]:
-        """The tensors of those indices in their places, None for what is left out."""
-        return [None if i < 0 else pick(self.tensors, i, "tensor") for i in indices]
-
-
-class _Tensor:
-    """A tensor with what an operator needs to know of it, read once."""
-
-    def __init__(self, model: _Model, table: Table) -> None:
-        self.model, self.table = model, table
-
-    @cached_property
-    def name(self) -> str:
-        return str(self.table.name)
-
-    @cached_property
-    def shape(self) -> tuple[int, ...]:
-        """With 1 for what is open."""
-        return tuple(max(size, 0) if size != -1 else 1 for size in self.table.shape)
-
-    @cached_property
-    def dtype(self) -> str:
-        return _TYPES.get(self.table.type, f"type {self.table.type}")
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @cached_property
-    def content(self) -> memoryview:
-        return self.model.bytes_of(self.table.buffer)
-
-    @property
-    def is_sparse(self) -> bool:
-        return bool(self.table.has("sparsity"))
-
-    @property
-    def is_weight(self) -> bool:
-        if not len(self.content) or packed_bits(self.dtype) == 0:
-            return False
-        return "float" in self.dtype or self.scales > 0 or self.block > 0
-
-    @cached_property
-    def scales(self) -> int:
-        return 0 if self.table.quantization is None else len(self.table.quantization.scale)
-
-    @cached_property
-    def block(self) -> int:
-        """How many numbers share a scale; 0 where that is a whole channel."""
-        given = self.table.quantization
-        if given is None or given.details_type != 2:
-            return 0
-        details = given.open("details", "BlockwiseQuantization")
-        return 0 if details is None else int(details.block_size)
-
-    @property
-    def zero_point(self) -> int:
-        given = self.table.quantization
-        points = () if given is None else given.zero_point
-        return points[0] if points and abs(points[0]) < 2**31 else 0
-
-    def integer(self) -> int | None:
-        """The value of a constant that is one whole number."""
-        sizes = {"int32": 4, "int64": 8}
-        size = sizes.get(self.dtype, 0)
-        if self.size != 1 or not size or len(self.content) != size:
-            return None
-        return int.from_bytes(self.content, "little", signed=True)
-
-    def spec(self, name: str) -> TensorSpec:
-        sizes = self.table.shape_signature or self.table.shape
-        return TensorSpec(
-            name=name,
-            shape=tuple(None if size < 0 else size for size in sizes),
-            dtype=self.dtype,
-            quantization=self._quantization(),
-        )
-
-    def _quantization(self) -> Quantization | None:
-        given = self.table.quantization
-        if given is None or not given.scale or not all(math.isfinite(s) for s in given.scale):
-            return None
-        return Quantization(
-            scale=given.scale,
-            zero_point=given.zero_point or (0,),
-            axis=given.quantized_dimension if len(given.scale) > 1 else None,
-        )
-
-
-def _mapped(graph: _Graph, entry: Table) -> TensorSpec:
-    tensor: _Tensor = pick(graph.tensors, entry.tensor_index, "tensor")
+def _mapped(graph: Graph, entry: Table) -> TensorSpec:
+    tensor: Tensor = pick(graph.tensors, entry.tensor_index, "tensor")
     return tensor.spec(entry.name)
 
 
-def layer_name(tensor: str) -> str:
-    """The nearest to the user's layer that a tensor's name tells: the first of what was fused.
-
-    ``functional_1/conv2d_1/Relu;functional_1/conv2d_1/BiasAdd`` → ``functional_1/conv2d_1/Relu``
-    """
-    return tensor.partition(";")[0].strip()[:200]
-
-
 def _note_numbers(
-    name: str, inputs: list[_Tensor | None], outputs: list[_Tensor], numbers: Numbers
+    name: str, inputs: list[Tensor | None], outputs: list[Tensor], numbers: Numbers
 ) -> None:
     for tensor in inputs:
         if tensor is not None and tensor.is_weight and len(tensor.shape) >= 2:
@@ -516,130 +360,3 @@ def _note_numbers(
     first = outputs[0]
     if "float" in first.dtype or first.scales:
         numbers.activation(first.dtype)
-
-
-# ------------------------------------------------------------------------- multiply-adds
-
-
-def _macs(name: str, operator: Table, inputs: list[_Tensor | None], outputs: list[_Tensor]) -> int:
-    """Multiply-adds of one operator; layouts as in the schema's comments and LiteRT's kernels."""
-    count = _COUNTS.get(name)
-    if count is None or not outputs:
-        return 0
-    shapes = [() if tensor is None else tensor.shape for tensor in inputs]
-    try:
-        return int(count(operator, shapes, outputs[0].shape))
-    except IndexError as exc:
-        raise DamagedError(f"its {name} has too few inputs or dimensions") from exc
-
-
-Shapes = list[tuple[int, ...]]
-
-
-def _conv(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    """Kernel: output channels, spatial sizes, input channels of a group."""
-    kernel = shapes[1]
-    return macs.conv(output, kernel[1:-1], kernel[-1])
-
-
-def _conv_3d(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    """Kernel: depth, height, width, input channels, output channels."""
-    kernel = shapes[1]
-    return macs.conv(output, kernel[:-2], kernel[-2])
-
-
-def _depthwise(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    """Kernel: 1, height, width, output channels."""
-    return macs.depthwise_conv(output, shapes[1][1:-1])
-
-
-def _transposed(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    """Inputs: the output's shape, kernel (output channels, sizes, input channels), input."""
-    kernel = shapes[1]
-    return macs.transposed_conv(shapes[2], kernel[1:-1], kernel[0])
-
-
-def _transposed_3d(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    """Inputs: the output's shape, kernel (sizes, output channels, input channels), input."""
-    kernel = shapes[1]
-    return macs.transposed_conv(shapes[2], kernel[:-2], kernel[-2])
-
-
-def _fully_connected(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    """Kernel: outputs, inputs."""
-    return macs.fully_connected(output, shapes[1][-1])
-
-
-def _batch_matmul(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    options = operator.open("options", "BatchMatMulOptions")
-    turned = [options is not None and options.adj_x, options is not None and options.adj_y]
-    sides = [
-        (*shape[:-2], shape[-1], shape[-2]) if turn else shape
-        for shape, turn in zip(shapes[:2], turned, strict=True)
-    ]
-    return macs.matmul(*sides)
-
-
-def _sequence(gates: int, kind: str, state: int, weights: int) -> Any:
-    """A recurrent layer over a sequence; its hidden size is the length of `weights`' rows."""
-
-    def count(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-        options = operator.open("options", kind)
-        first, second = shapes[0][0], shapes[0][1]
-        major = options is not None and options.time_major
-        steps, batch = (first, second) if major else (second, first)
-        hidden, inputs = shapes[weights]
-        return macs.recurrent(gates, steps, batch, inputs, hidden, _projection(shapes, state))
-
-    return count
-
-
-def _projection(shapes: Shapes, state: int) -> int:
-    """Of an LSTM, whose projection is input 16 in all of TFLite's kinds; 0 without."""
-    projection = shapes[16] if state and len(shapes) > 16 else ()
-    return projection[0] if projection else 0
-
-
-def _lstm_cell(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    """One step; the basic form has five inputs: input, state, kernel, bias, cell."""
-    batch, inputs = shapes[0][0], shapes[0][-1]
-    if len(shapes) >= 20:
-        return macs.lstm(1, batch, inputs, shapes[2][0], _projection(shapes, 1))
-    return macs.lstm(1, batch, inputs, shapes[1][-1])
-
-
-def _rnn_cell(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    return macs.rnn(1, shapes[0][0], shapes[1][1], shapes[1][0])
-
-
-def _both_ways(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    """Weights of the forward layer at inputs 1 to 17, of the backward one after them."""
-    options = operator.open("options", "BidirectionalSequenceOptions")
-    first, second = shapes[0][0], shapes[0][1]
-    major = options is None or options.time_major  # as the schema says
-    steps, batch = (first, second) if major else (second, first)
-    hidden, inputs = shapes[2]
-    return 2 * macs.lstm(steps, batch, inputs, hidden, _projection(shapes, 1))
-
-
-def _svdf(operator: Table, shapes: Shapes, output: tuple[int, ...]) -> int:
-    """Features (filters, inputs) on each frame, then time (filters, memory) on what was kept."""
-    features, time = shapes[1], shapes[2]
-    return shapes[0][0] * (math.prod(features) + math.prod(time))
-
-
-_COUNTS: Mapping[str, Any] = {
-    "CONV_2D": _conv,
-    "CONV_3D": _conv_3d,
-    "DEPTHWISE_CONV_2D": _depthwise,
-    "TRANSPOSE_CONV": _transposed,
-    "CONV_3D_TRANSPOSE": _transposed_3d,
-    "FULLY_CONNECTED": _fully_connected,
-    "BATCH_MATMUL": _batch_matmul,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": _sequence(4, "SequenceOptions", 1, 2),
-    "BIDIRECTIONAL_SEQUENCE_LSTM": _both_ways,
-    "UNIDIRECTIONAL_SEQUENCE_RNN": _sequence(1, "SequenceRnnOptions", 0, 1),
-    "LSTM": _lstm_cell,
-    "RNN": _rnn_cell,
-    "SVDF": _svdf,
-}

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.core.description import Description
 from edgekit.core.errors import InputError
-from edgekit.inspection.tflite import TFLiteInspector, describe, layer_name
+from edgekit.inspection.tflite import TFLiteInspector, describe
 from tests.inspection.made_tflite import one_operator
 from tests.tiny_tflite import dense_model
 
@@ -81,6 +81,12 @@ def test_a_turned_side_of_a_matrix_product(tmp_path: Path) -> None:
     assert described(path).macs == 2 * 3 * 4 * 5
 
 
+def test_an_operator_without_its_inputs(tmp_path: Path) -> None:
+    path = one_operator(tmp_path / "m.tflite", "CONV_2D", [(1, 8, 8, 4)], (1, 8, 8, 6))
+    with pytest.raises(InputError, match="CONV_2D has too few inputs or dimensions"):
+        described(path)
+
+
 def test_an_lstm_with_its_projection(tmp_path: Path) -> None:
     # Batch 1, 10 steps, 8 features, 16 units, projected to 4; the cell's peepholes are left out.
     gates = [(16, 8)] * 4 + [(16, 4)] * 4 + [()] * 3 + [(16,)] * 4 + [(4, 16), (), (1, 4), (1, 16)]
@@ -115,11 +121,6 @@ def test_what_an_accelerator_took_says_so(tmp_path: Path) -> None:
         assert [(n.operator, n.where) for n in found.coverage.nodes] == [(custom, where)]
         assert found.coverage.partitions == 1
         assert found.metadata["notes"] == [f"the file does not tell what is inside {custom}"]
-
-
-def test_what_a_layer_is_called() -> None:
-    assert layer_name("a/b/Relu;a/b/BiasAdd;Const") == "a/b/Relu"
-    assert len(layer_name("x" * 5000)) == 200
 
 
 def test_it_is_known_by_its_first_bytes_or_its_name(tmp_path: Path) -> None:
