@@ -115,7 +115,13 @@ def main() -> None:
 
 
 def _complain(message: str, *more: str) -> None:
-    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    from edgekit.reports.words import plain
+
+    # Names in a message come out of models: a terminal must not obey what is in them.
+    said, *rest = [plain(line) for line in message.split("\n")]
+    click.echo(click.style("error: ", fg="red", bold=True) + said, err=True)
+    for line in rest:
+        click.echo(line, err=True)
     for line in more:
         if line:
-            click.echo(f"       {line}", err=True)
+            click.echo(f"       {plain(line)}", err=True)

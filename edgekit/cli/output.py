@@ -12,6 +12,7 @@ from typing import Self
 
 import click
 
+from edgekit.reports.words import plain
 from edgekit.work.steps import Step
 
 WORTH_A_LINE_SECONDS = 0.5
@@ -57,11 +58,12 @@ class _Live(ABC):
     def _animate(self) -> None:
         while not self._stop.wait(0.2):
             with self._lock:
-                line = f"  {self._now()}"[: shutil.get_terminal_size().columns - 1]
+                line = f"  {plain(self._now())}"[: shutil.get_terminal_size().columns - 1]
                 click.echo(f"\r\x1b[K{line}", nl=False, err=True)
 
     def _say(self, line: str) -> None:
-        click.echo(("\r\x1b[K" if self.on_terminal else "") + line, err=True)
+        # Titles name files: a terminal must not obey what is in them.
+        click.echo(("\r\x1b[K" if self.on_terminal else "") + plain(line), err=True)
 
     @abstractmethod
     def _now(self) -> str:
