@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-import sysconfig
-import traceback
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgekit.core.errors import ConversionError, EdgekitError, PlanError
+from edgekit.core.failures import is_library, place
 from edgekit.core.files import sha256_file, write_json
 from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
@@ -186,18 +185,5 @@ def untraceable(exc: Exception) -> ConversionError:
 
 def _said_place(text: str) -> str:
     found = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', text)
-    own = [each for each in found if not _is_library(each[0])]
+    own = [each for each in found if not is_library(each[0])]
     return f"{Path(own[-1][0]).name}:{own[-1][1]} in {own[-1][2]}" if own else ""
-
-
-def place(exc: BaseException) -> str:
-    """The last line of the user's own code in the traceback: ``net.py:12 in forward``."""
-    frames = traceback.extract_tb(exc.__traceback__)
-    own = [frame for frame in frames if not _is_library(frame.filename)]
-    return f"{Path(own[-1].filename).name}:{own[-1].lineno} in {own[-1].name}" if own else ""
-
-
-def _is_library(file: str) -> bool:
-    roots = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    ours = str(Path(__file__).parent.parent)
-    return file.startswith(("<", ours, *roots)) or not file.endswith(".py")

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import ConversionError, EdgekitError
+from edgekit.core.failures import place
 from edgekit.core.model import Model
 from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer, tflite_transposes
 from edgekit.export.program import FILE as PROGRAM
-from edgekit.export.program import TorchModel, place, untraceable
+from edgekit.export.program import TorchModel, untraceable
 from edgekit.export.tflite_float import finished, give_back, name, narrowed
 from edgekit.work.cache import RESULT_FILE
 

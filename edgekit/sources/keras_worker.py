@@ -21,6 +21,7 @@ from edgekit.core.errors import (
     UsageError,
     WorkerError,
 )
+from edgekit.core.failures import named
 from edgekit.core.files import sha256_file, sha256_path
 from edgekit.core.model import InputForm, Model
 from edgekit.core.registry import resolve_own
@@ -54,7 +55,7 @@ def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
         raise
     except Exception as exc:
         raise ModelError(
-            f"{handle.reference} raised {_words(exc)}",
+            f"{handle.reference} raised {named(exc)}",
             hint="it is called without arguments and has to return a Keras model",
         ) from exc
     kind = _generation_of(made)
@@ -589,20 +590,15 @@ def _explained(reference: str, exc: Exception) -> ModelError:
         )
     if _LAMBDA.search(text) and "safe_mode" in text:
         return UntrustedModelError(
-            f"{reference!r} holds code that would run when it is loaded: {_words(exc)}",
+            f"{reference!r} holds code that would run when it is loaded: {named(exc)}",
             hint="if you trust where it comes from, give --trust-code",
         )
     if _WEIGHTS.search(text):
         return ModelError(
-            f"{reference!r}: its weights do not fit its architecture: {_words(exc)}",
+            f"{reference!r}: its weights do not fit its architecture: {named(exc)}",
             hint="save architecture and weights together with model.save('model.keras')",
         )
     return ModelError(
-        f"{reference!r} cannot be loaded: {_words(exc)}",
+        f"{reference!r} cannot be loaded: {named(exc)}",
         hint="check that it loads with the Keras it was saved with, and save it again",
     )
-
-
-def _words(exc: BaseException) -> str:
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return f"{type(exc).__name__}: {' '.join(lines)[:220]}" if lines else type(exc).__name__

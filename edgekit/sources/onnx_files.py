@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgekit.core.calls import unfolded
 from edgekit.core.errors import ModelError
 from edgekit.core.files import is_safe_relative, readable_bytes, sha256_file
+from edgekit.sources.files import require_file
 from edgekit.sources.protobuf import BYTES, VARINT, WireError, children, fields
 
 # What one protobuf message can hold. Larger weights can be loaded, but no tool of the conversion
@@ -26,16 +29,20 @@ DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 _IR_VERSION, _GRAPH, _OPSETS, _FUNCTIONS = 1, 7, 8, 25
 # GraphProto.node=1, .initializer=5, .sparse_initializer=15
 _NODE, _INITIALIZER, _SPARSE = 1, 5, 15
-# NodeProto.op_type=4, .attribute=5, .domain=7
-_OP_TYPE, _ATTRIBUTE, _DOMAIN = 4, 5, 7
+# NodeProto.op_type=4, .attribute=5, .domain=7, .overload=8
+_OP_TYPE, _ATTRIBUTE, _DOMAIN, _OVERLOAD = 4, 5, 7, 8
 # AttributeProto.t=5, .g=6, .tensors=10, .graphs=11, .sparse_tensor=22, .sparse_tensors=23
 _TENSOR, _SUBGRAPH, _TENSORS, _SUBGRAPHS, _SPARSES = 5, 6, 10, 11, (22, 23)
-# FunctionProto.name=1, .node=7, .domain=10
-_FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 7, 10
+# FunctionProto.name=1, .node=7, .domain=10, .overload=13
+_FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN, _FUNCTION_OVERLOAD = 1, 7, 10, 13
 # SparseTensorProto.values=1, .indices=2; TensorProto.external_data=13;
 # StringStringEntryProto.key=1, .value=2
 _SPARSE_PARTS, _EXTERNAL = (1, 2), 13
 _DEEPEST = 64  # graphs within graphs
+_NODE_BYTES = 1000  # about what a node takes in memory besides what it holds
+
+_Function = tuple[str, str, str]  # domain, name, overload
+_GRAPH_ITSELF: _Function = ("", "", "")
 
 
 @dataclass
@@ -47,11 +54,13 @@ class Finding:
         functions: (domain, name) of the functions that the file itself defines.
         external: (place, offset, length) of every tensor that lies in another file; the length is
             None where it goes to the file's end.
+        unfolded_bytes: about what the nodes take with the functions put in place.
     """
 
     operators: set[tuple[str, str]] = field(default_factory=set)
     functions: set[tuple[str, str]] = field(default_factory=set)
     external: list[tuple[str, int, int | None]] = field(default_factory=list)
+    unfolded_bytes: int = 0
 
     @property
     def files(self) -> list[str]:
@@ -74,6 +83,12 @@ def examine(path: Path) -> Finding:
             f"{str(path)!r} is not a whole ONNX model: {exc}",
             hint="copy it again and compare the sizes, or export the model again",
         ) from exc
+    if found.functions and found.unfolded_bytes > LIMIT_BYTES:
+        raise ModelError(
+            f"{str(path)!r} would unfold to {readable_bytes(found.unfolded_bytes)}: its functions "
+            "call each other again and again",
+            hint="export the model without functions",
+        )
     _refuse_custom(path, found)
     _check_external(path, found, len(content))
     return found
@@ -91,12 +106,7 @@ def digest(path: Path, files: list[str]) -> str:
 
 def _content(path: Path) -> bytes:
     try:
-        if not path.exists():
-            raise ModelError(
-                f"there is no model at {str(path)!r}", hint="check the path; it is read as given"
-            )
-        if not path.is_file():  # opening a named pipe would wait for ever
-            raise ModelError(f"{str(path)!r} is not a plain file")
+        require_file(path)
         size = path.stat().st_size
         if size == 0:
             raise ModelError(f"{str(path)!r} is not an ONNX model: it is empty")
@@ -127,20 +137,31 @@ def _read(model: memoryview) -> Finding:
     ):
         if (number, wire) not in top:
             raise WireError(f"no {name} in it")
+    sizes: Counter[_Function] = Counter({_GRAPH_ITSELF: 0})
+    calls: dict[_Function, Counter[_Function]] = {}
     for function in children(model, _FUNCTIONS):
-        domain = "".join(_text(part) for part in children(function, _FUNCTION_DOMAIN))
-        name = "".join(_text(part) for part in children(function, _FUNCTION_NAME))
+        domain = _string(function, _FUNCTION_DOMAIN)
+        name = _string(function, _FUNCTION_NAME)
         found.functions.add((domain, name))
+        own = (domain, name, _string(function, _FUNCTION_OVERLOAD))
+        called = calls.setdefault(own, Counter())
         for node in children(function, _FUNCTION_NODE):
-            _read_node(node, found, 0)
+            _read_node(node, found, called, 0)
+            sizes[own] += len(node)
+        sizes[own] += _NODE_BYTES * called.total()
+    called = calls.setdefault(_GRAPH_ITSELF, Counter())
     for graph in children(model, _GRAPH):
-        _read_graph(graph, found, 0)
+        _read_graph(graph, found, called, 0)
+    sizes[_GRAPH_ITSELF] += _NODE_BYTES * called.total()
     if not found.operators:
         raise WireError("no operator in it")
+    found.unfolded_bytes = unfolded(sizes, calls, _GRAPH_ITSELF)
     return found
 
 
-def _read_graph(graph: memoryview, found: Finding, depth: int) -> None:
+def _read_graph(
+    graph: memoryview, found: Finding, called: Counter[_Function], depth: int
+) -> None:
     if depth > _DEEPEST:
         raise WireError(f"graphs within graphs, more than {_DEEPEST} deep")
     for tensor in children(graph, _INITIALIZER):
@@ -148,13 +169,13 @@ def _read_graph(graph: memoryview, found: Finding, depth: int) -> None:
     for sparse in children(graph, _SPARSE):
         _read_sparse(sparse, found)
     for node in children(graph, _NODE):
-        _read_node(node, found, depth)
+        _read_node(node, found, called, depth)
 
 
-def _read_node(node: memoryview, found: Finding, depth: int) -> None:
-    kind = "".join(_text(part) for part in children(node, _OP_TYPE))
-    domain = "".join(_text(part) for part in children(node, _DOMAIN))
+def _read_node(node: memoryview, found: Finding, called: Counter[_Function], depth: int) -> None:
+    kind, domain = _string(node, _OP_TYPE), _string(node, _DOMAIN)
     found.operators.add((domain, kind))
+    called[domain, kind, _string(node, _OVERLOAD)] += 1
     for attribute in children(node, _ATTRIBUTE):
         for number in (_TENSOR, _TENSORS):
             for tensor in children(attribute, number):
@@ -164,7 +185,7 @@ def _read_node(node: memoryview, found: Finding, depth: int) -> None:
                 _read_sparse(sparse, found)
         for number in (_SUBGRAPH, _SUBGRAPHS):
             for graph in children(attribute, number):
-                _read_graph(graph, found, depth + 1)
+                _read_graph(graph, found, called, depth + 1)
 
 
 def _read_sparse(sparse: memoryview, found: Finding) -> None:
@@ -176,8 +197,7 @@ def _read_sparse(sparse: memoryview, found: Finding) -> None:
 def _external(tensor: memoryview) -> Iterator[tuple[str, int, int | None]]:
     entries: dict[str, str] = {}
     for entry in children(tensor, _EXTERNAL):
-        key, value = ("".join(_text(v) for v in children(entry, part)) for part in (1, 2))
-        entries[key] = value
+        entries[_string(entry, 1)] = _string(entry, 2)
     if entries:
         length = entries.get("length")
         yield (
@@ -187,8 +207,12 @@ def _external(tensor: memoryview) -> Iterator[tuple[str, int, int | None]]:
         )
 
 
-def _text(view: memoryview) -> str:
-    return bytes(view).decode()
+def _string(message: memoryview, number: int) -> str:
+    """A field of text. Where it is written several times the last one counts, as for protobuf."""
+    text = b""
+    for part in children(message, number):
+        text = bytes(part)
+    return text.decode()
 
 
 # ----------------------------------------------------------------------------- checking

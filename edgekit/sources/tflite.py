@@ -14,6 +14,7 @@ from pathlib import Path
 from edgekit.core.errors import ModelError, UsageError
 from edgekit.core.files import readable_bytes, sha256_file
 from edgekit.core.model import Model, ModelOptions
+from edgekit.sources.files import require_file
 from edgekit.sources.options import refuse_nms, refuse_weights
 from edgekit.work.steps import Step
 
@@ -90,12 +91,7 @@ def _examine(path: Path) -> None:
         ModelError: missing, or not a whole TFLite file.
     """
     try:
-        if not path.exists():
-            raise ModelError(
-                f"there is no model at {str(path)!r}", hint="check the path; it is read as given"
-            )
-        if not path.is_file():  # opening a named pipe would wait for ever
-            raise ModelError(f"{str(path)!r} is not a plain file")
+        require_file(path)
         size = path.stat().st_size
         if size > LIMIT_BYTES:
             raise ModelError(

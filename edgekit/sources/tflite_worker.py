@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import EdgekitError, ModelError
+from edgekit.core.failures import said
 from edgekit.core.model import Model
 from edgekit.core.tensor import Quantization, Signature, TensorSpec
 
@@ -170,7 +171,7 @@ def _whole(reference: str) -> Iterator[None]:
         yield
     except (struct.error, ValueError, TypeError, IndexError, AttributeError) as exc:
         raise ModelError(
-            f"{reference!r} is not a whole TFLite file: {_line(exc)}",
+            f"{reference!r} is not a whole TFLite file: {said(exc)}",
             hint="copy it again and compare the sizes, or convert the model again",
         ) from exc
 
@@ -371,7 +372,7 @@ def _translated(reference: str, what: str) -> Iterator[None]:
     except (EdgekitError, MemoryError):
         raise
     except Exception as exc:
-        text = _line(exc)
+        text = said(exc)
         custom = _CUSTOM.search(text)
         if custom or _FLEX.search(text):
             name = next((part for part in custom.groups() if part), "") if custom else ""
@@ -384,7 +385,3 @@ def _translated(reference: str, what: str) -> Iterator[None]:
             f"{reference!r} {what}: {text}",
             hint="check that it loads in LiteRT, or convert the model again",
         ) from exc
-
-
-def _line(exc: BaseException) -> str:
-    return " ".join(str(exc).split())[:300] or type(exc).__name__

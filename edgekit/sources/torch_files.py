@@ -22,6 +22,7 @@ from typing import IO, Any, Literal
 
 from edgekit.core.errors import ModelError
 from edgekit.core.files import is_safe_relative, readable_bytes
+from edgekit.sources.files import require_file
 from edgekit.sources.torch_program import code_in_program, listed_payloads
 
 # pt2: a program of torch.export. module: any pickle that names classes, as of a whole nn.Module.
@@ -66,12 +67,7 @@ def examine(path: Path) -> Finding:
         ModelError: missing, not one of PyTorch's, truncated, or a hostile archive.
     """
     try:
-        if not path.exists():
-            raise ModelError(
-                f"there is no model at {str(path)!r}", hint="check the path; it is read as given"
-            )
-        if not path.is_file():  # opening a named pipe would wait for ever
-            raise ModelError(f"{str(path)!r} is not a plain file")
+        require_file(path)
         with open(path, "rb") as file:
             head = file.read(16)
         if head[:4] == b"PK\x03\x04":

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import EdgekitError, ModelError, UsageError, WorkerError
+from edgekit.core.failures import named, place
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model
 from edgekit.core.registry import resolve_own
 from edgekit.sources.torch_files import examine
 from edgekit.sources.torch_fix import interpreter, same_last_row, trace
-from edgekit.sources.torch_words import place, short, translated
+from edgekit.sources.torch_words import translated
 
 FILE = "program.pt2"
 RETURNS = "it is called without arguments and has to return an nn.Module and example inputs"
@@ -109,7 +110,7 @@ def _call(handle: Model) -> _Made:
     except Exception as exc:
         where = place(exc)
         raise ModelError(
-            f"{handle.reference} raised {short(exc)}" + (f" (at {where})" if where else ""),
+            f"{handle.reference} raised {named(exc)}" + (f" (at {where})" if where else ""),
             hint=RETURNS,
         ) from exc
     parts = list(made) if isinstance(made, tuple) else [made]
@@ -466,7 +467,7 @@ def _from_torchscript(handle: Model) -> Any:
     except Exception as exc:
         raise ModelError(
             f"{handle.reference!r} is TorchScript, which is deprecated, and torch cannot make a "
-            f"program of it: {short(exc)}",
+            f"program of it: {named(exc)}",
             hint="export the nn.Module that it was made from with torch.export.save",
         ) from exc
     same = len(wanted) == len(given) and all(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import sysconfig
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import EdgekitError, ModelError
+from edgekit.core.failures import named, place
 
 
 def dtype_name(tensor: Any) -> str:
@@ -63,29 +61,10 @@ def explained(reference: str, exc: BaseException) -> ModelError:
         )
     if "CUDA" in text and ("device" in text or "available" in text):
         return ModelError(
-            f"{reference!r} was saved with tensors on a GPU: {short(exc)}",
+            f"{reference!r} was saved with tensors on a GPU: {named(exc)}",
             hint="call model.cpu() before it is exported",
         )
     return ModelError(
-        f"{reference!r} cannot be loaded or exported: {short(exc)}{at}",
+        f"{reference!r} cannot be loaded or exported: {named(exc)}{at}",
         hint="check that torch.export.export(model.eval(), inputs) works with this torch",
     )
-
-
-def place(exc: BaseException) -> str:
-    """The last line of the user's own code in the traceback: ``net.py:12 in forward``."""
-    frames = traceback.extract_tb(exc.__traceback__)
-    own = [frame for frame in frames if not _is_library(frame.filename)]
-    return f"{Path(own[-1].filename).name}:{own[-1].lineno} in {own[-1].name}" if own else ""
-
-
-def _is_library(file: str) -> bool:
-    roots = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    ours = str(Path(__file__).parent.parent)
-    return file.startswith(("<", ours, *roots)) or not file.endswith(".py")
-
-
-def short(exc: BaseException) -> str:
-    """The class and the first line or two, at most 220 characters."""
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return f"{type(exc).__name__}: {' '.join(lines)[:220]}" if lines else type(exc).__name__

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.errors import ConversionError
+from edgekit.core.failures import said
 from edgekit.core.tensor import Signature
 from edgekit.verify.sessions import PlainSession
 
@@ -39,7 +40,7 @@ class ExecuTorchSession(PlainSession):
             )
             self._method = program.load_method(METHOD)
         except RuntimeError as exc:
-            raise ConversionError(f"ExecuTorch here does not load it: {_line(exc)}") from exc
+            raise ConversionError(f"ExecuTorch here does not load it: {said(exc)}") from exc
         self._program = program  # the method lives in its memory
         if self._method is None:
             raise ConversionError(f"it has no method called {METHOD!r}")
@@ -50,11 +51,6 @@ class ExecuTorchSession(PlainSession):
         try:
             answers = self._method.execute([torch.from_numpy(array.copy()) for array in arrays])
         except RuntimeError as exc:
-            raise ConversionError(f"ExecuTorch fails to run it: {_line(exc)}") from exc
+            raise ConversionError(f"ExecuTorch fails to run it: {said(exc)}") from exc
         # A copy: the next run writes into the same memory.
         return [answer.detach().numpy().copy() for answer in answers]
-
-
-def _line(exc: Exception) -> str:
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return " ".join(lines)[:300] if lines else type(exc).__name__

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import ConversionError
+from edgekit.core.failures import said
 from edgekit.core.tensor import Signature
 from edgekit.verify.graph import Graph, Softmax
 from edgekit.verify.port import Named, Port, matched
@@ -49,9 +50,7 @@ class LiteRTSession:
             self._interpreter = Interpreter(**options)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as exc:
-            raise ConversionError(
-                f"LiteRT on this computer does not load it: {_line(exc)}"
-            ) from exc
+            raise ConversionError(f"LiteRT on this computer does not load it: {said(exc)}") from exc
         # With the indices of the file; what delegates add comes after those.
         self._details = {d["index"]: d for d in self._interpreter.get_tensor_details()}
         inputs, outputs = self.graph.names()
@@ -101,7 +100,7 @@ class LiteRTSession:
                 self._interpreter.set_tensor(index, value)
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as exc:
-            raise ConversionError(f"LiteRT fails to run it: {_line(exc)}") from exc
+            raise ConversionError(f"LiteRT fails to run it: {said(exc)}") from exc
 
     def read(self, index: int) -> Array | None:
         """A copy of a tensor's stored value after `invoke`; None if it has none."""
@@ -115,8 +114,3 @@ class LiteRTSession:
 def open_session(path: Path, signature: Signature) -> LiteRTSession:
     """For `edgekit.verify.sessions`: names and types are read from the file itself."""
     return LiteRTSession(path)
-
-
-def _line(exc: Exception) -> str:
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return " ".join(lines)[:300] if lines else type(exc).__name__

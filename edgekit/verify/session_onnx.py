@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.errors import ConversionError
+from edgekit.core.failures import said
 from edgekit.core.tensor import Signature
 from edgekit.verify.sessions import PlainSession
 
@@ -35,7 +36,7 @@ class OnnxSession(PlainSession):
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as exc:  # its errors have no class in common
-            raise ConversionError(f"ONNX Runtime does not load it: {_line(exc)}") from exc
+            raise ConversionError(f"ONNX Runtime does not load it: {said(exc)}") from exc
 
     def _run(self, arrays: list[Array]) -> list[Array]:
         import numpy as np
@@ -46,10 +47,5 @@ class OnnxSession(PlainSession):
                 [port.name for port in self.outputs], dict(zip(names, arrays, strict=True))
             )
         except Exception as exc:
-            raise ConversionError(f"ONNX Runtime fails to run it: {_line(exc)}") from exc
+            raise ConversionError(f"ONNX Runtime fails to run it: {said(exc)}") from exc
         return [np.asarray(answer) for answer in answers]
-
-
-def _line(exc: Exception) -> str:
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return " ".join(lines)[:300] if lines else type(exc).__name__

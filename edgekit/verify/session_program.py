@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.errors import ConversionError
+from edgekit.core.failures import said
 from edgekit.core.tensor import Signature
 from edgekit.verify.sessions import PlainSession
 
@@ -42,7 +43,7 @@ class ProgramSession(PlainSession):
             with torch.no_grad():
                 answers = self._module(*[torch.from_numpy(array.copy()) for array in given])
         except RuntimeError as exc:
-            raise ConversionError(f"torch fails to run it: {str(exc)[:300]}") from exc
+            raise ConversionError(f"torch fails to run it: {said(exc)}") from exc
         several = answers if isinstance(answers, (tuple, list)) else (answers,)
         return [
             port.store(answer.detach().numpy()) if port.scales else answer.detach().numpy()

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.errors import ConversionError
+from edgekit.core.failures import place
 from edgekit.core.files import sha256_file
 from edgekit.core.model import ModelOptions
 from edgekit.core.tensor import Signature
-from edgekit.export.program import place, program_step
+from edgekit.export.program import program_step
 from edgekit.sources.keras import KerasSource
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
