@@ -38,7 +38,29 @@ COMMANDS = {
 
 
 # Packages that not everybody needs, and the extra of edgekit that brings them.
-EXTRA_OF = {"paramiko": "ssh", "PIL": "images", "h5py": "keras", "ai_edge_litert": "keras"}
+EXTRA_OF = {
+    "paramiko": "ssh",
+    "PIL": "images",
+    "h5py": "keras",
+    "tensorflow": "keras",
+    "tf_keras": "keras",
+    "ai_edge_litert": "keras",
+    "ai_edge_quantizer": "keras",
+    "torch": "torch",
+    "litert_torch": "torch",
+    "safetensors": "torch",
+    "torchao": "executorch",
+    "executorch": "executorch",
+    "coremltools": "executorch",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "onnxslim": "onnx",
+    "onnxsim": "onnx",
+    "onnx2tf": "onnx",
+    "ethosu": "ethos-u",
+    "sklearn": "demo",
+}
 
 
 class LazyGroup(click.Group):
@@ -75,6 +97,7 @@ class LazyGroup(click.Group):
     epilog="""\b
 Start here:
   edgekit demo
+  edgekit doctor
   edgekit convert model.keras --for raspberry-pi-5 --calibration images.npz -o build
   edgekit profile build --on ssh://pi@raspberrypi.local
 """,

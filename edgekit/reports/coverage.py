@@ -9,6 +9,7 @@ from edgekit.core.build import Build, Variant
 from edgekit.core.description import Coverage
 
 SHOWN_LAYERS = 3
+NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class CoverageRow:
 
     Attributes:
         macs: the delegate's share of the multiply-adds, "98.7 %"; operators: "52 of 53".
-        left: kinds of operators that stay elsewhere, with the places.
+        left: kinds of operators that stay elsewhere, by place: "CAST, MUL (cpu)"; or `NOTHING`.
         source: who says so.
     """
 
@@ -57,7 +58,9 @@ def _row(variant: Variant, coverage: Coverage) -> CoverageRow:
     delegate = variant.recipe.delegate
     taken, left = coverage.delegated(delegate), coverage.left(delegate)
     total = sum(node.macs for node in coverage.nodes)
-    rest = dict.fromkeys(f"{node.operator} ({node.where})" for node in left)
+    rest: dict[str, dict[str, None]] = {}
+    for node in left:
+        rest.setdefault(node.where, {})[node.operator] = None
     return CoverageRow(
         name=variant.recipe.name,
         delegate=delegate,
@@ -65,7 +68,7 @@ def _row(variant: Variant, coverage: Coverage) -> CoverageRow:
         operators=f"{len(taken)} of {len(coverage.nodes)}",
         partitions=coverage.partitions,
         layout_changes=coverage.layout_changes,
-        left=", ".join(rest) or "nothing",
+        left="; ".join(f"{', '.join(kinds)} ({where})" for where, kinds in rest.items()) or NOTHING,
         source=coverage.source,
         table=tuple(
             OperatorRow(

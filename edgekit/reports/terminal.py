@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
-from edgekit.reports.coverage import CoverageRow, coverage_rows
+from edgekit.reports.coverage import NOTHING, CoverageRow, coverage_rows
 from edgekit.reports.view import VariantRow, headline, in_plan_order, variant_rows
 from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, duration, interval, plain
 
@@ -49,7 +49,7 @@ def print_report(
     _explain(console, rows)
     if covered := coverage_rows(build):
         console.print()
-        console.print(_coverage(covered))
+        _where(console, covered)
     results = in_plan_order(build, results)
     devices = list(dict.fromkeys(result.measurement.device for result in results))
     for device in devices:
@@ -124,7 +124,8 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
-def _coverage(rows: Sequence[CoverageRow]) -> Table:
+def _where(console: Console, rows: Sequence[CoverageRow]) -> None:
+    """Where the operators run; who says so and what is left elsewhere stand below the table."""
     from rich.text import Text
 
     table = _table()
@@ -132,12 +133,15 @@ def _coverage(rows: Sequence[CoverageRow]) -> Table:
     table.add_column("Runs on", no_wrap=True)
     for head in ("MACs", "Operators", "Pieces", "Transposes"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("Left to others", overflow="fold")
     for row in rows:
         cells = [row.name, row.delegate, row.macs, row.operators, str(row.partitions)]
-        cells += [str(row.layout_changes), row.left]
-        table.add_row(*(Text(plain(cell)) for cell in cells))
-    return table
+        table.add_row(*(Text(plain(cell)) for cell in [*cells, str(row.layout_changes)]))
+    console.print(table)
+    console.print()
+    for source, names in _grouped((row.source, row.name) for row in rows):
+        console.print(plain(f"{', '.join(names)}: where it runs is told by {source}"))
+    for left, names in _grouped((row.left, row.name) for row in rows if row.left != NOTHING):
+        console.print(plain(f"{', '.join(names)}: left to others: {left}"))
 
 
 def _measurements(console: Console, device: str, results: Sequence[Result]) -> None:
