@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 import mmap
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgekit.core import macs
+from edgekit.core.calls import unfolded
 from edgekit.core.description import Coverage, Description, Node
 from edgekit.core.errors import InputError, WorkerError
-from edgekit.core.files import is_safe_relative, sha256_file
+from edgekit.core.files import is_safe_relative, readable_bytes, sha256_file
 from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.inspection.files import (
     Weights,
@@ -39,6 +41,8 @@ _LATER_FIELDS = (0x10, 0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 KEPT_BYTES = 1024  # constants of up to this size take part in shape inference
 DEEPEST_GRAPH = 16
+MOST_NODES = 1_000_000
+UNFOLDED_BYTES = 2**31 - 1  # what one protobuf message can hold
 
 _TYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "str",
@@ -313,6 +317,8 @@ class _Model:
                     tensor.ClearField(part)
                 tensor.ClearField("external_data")
                 tensor.ClearField("data_location")
+        if model.functions:
+            _refuse_unfolding(model)
         try:
             if model.functions:
                 model = onnx.inliner.inline_local_functions(model)
@@ -320,6 +326,43 @@ class _Model:
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as exc:
             found.notes.append(f"shapes cannot be inferred: {str(exc).splitlines()[0][:200]}")
             return model
+
+
+def _refuse_unfolding(model: Any) -> None:
+    """Raises DamagedError: its functions call each other without end, or again and again."""
+    calls: dict[tuple[str, ...], Counter[tuple[str, ...]]] = {}
+    sizes: Counter[tuple[str, ...]] = Counter()
+    for own, nodes in [((), model.graph.node), *((_called(f, f.name), f.node)
+                       for f in model.functions)]:  # fmt: skip
+        inner = calls.setdefault(own, Counter())
+        sizes[own] += sum(node.ByteSize() for node in nodes)
+        inner.update(_called(node, node.op_type) for node in _all(nodes, 0))
+    try:
+        count = unfolded({own: inner.total() for own, inner in calls.items()}, calls, ())
+        size = unfolded(sizes, calls, ())
+    except ValueError as exc:
+        raise DamagedError(str(exc)) from exc
+    if count > MOST_NODES or size > UNFOLDED_BYTES:
+        raise DamagedError(
+            f"its functions call each other again and again: {count} operators, "
+            f"{readable_bytes(size)}"
+        )
+
+
+def _called(named: Any, name: str) -> tuple[str, ...]:
+    """What a node calls, or a function is called by."""
+    return ("" if named.domain == "ai.onnx" else named.domain, name, named.overload)
+
+
+def _all(nodes: Any, depth: int) -> Iterator[Any]:
+    """Those of inner graphs, too."""
+    if depth > DEEPEST_GRAPH:
+        raise DamagedError("its graphs hold each other without end")
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+                yield from _all(inner.node, depth + 1)
 
 
 @dataclass

@@ -143,7 +143,7 @@ def _read(model: memoryview) -> Finding:
         domain = _string(function, _FUNCTION_DOMAIN)
         name = _string(function, _FUNCTION_NAME)
         found.functions.add((domain, name))
-        own = (domain, name, _string(function, _FUNCTION_OVERLOAD))
+        own = _function(domain, name, _string(function, _FUNCTION_OVERLOAD))
         called = calls.setdefault(own, Counter())
         for node in children(function, _FUNCTION_NODE):
             _read_node(node, found, called, 0)
@@ -159,9 +159,7 @@ def _read(model: memoryview) -> Finding:
     return found
 
 
-def _read_graph(
-    graph: memoryview, found: Finding, called: Counter[_Function], depth: int
-) -> None:
+def _read_graph(graph: memoryview, found: Finding, called: Counter[_Function], depth: int) -> None:
     if depth > _DEEPEST:
         raise WireError(f"graphs within graphs, more than {_DEEPEST} deep")
     for tensor in children(graph, _INITIALIZER):
@@ -175,7 +173,7 @@ def _read_graph(
 def _read_node(node: memoryview, found: Finding, called: Counter[_Function], depth: int) -> None:
     kind, domain = _string(node, _OP_TYPE), _string(node, _DOMAIN)
     found.operators.add((domain, kind))
-    called[domain, kind, _string(node, _OVERLOAD)] += 1
+    called[_function(domain, kind, _string(node, _OVERLOAD))] += 1
     for attribute in children(node, _ATTRIBUTE):
         for number in (_TENSOR, _TENSORS):
             for tensor in children(attribute, number):
@@ -186,6 +184,10 @@ def _read_node(node: memoryview, found: Finding, called: Counter[_Function], dep
         for number in (_SUBGRAPH, _SUBGRAPHS):
             for graph in children(attribute, number):
                 _read_graph(graph, found, called, depth + 1)
+
+
+def _function(domain: str, name: str, overload: str) -> _Function:
+    return ("" if domain == "ai.onnx" else domain, name, overload)
 
 
 def _read_sparse(sparse: memoryview, found: Finding) -> None:

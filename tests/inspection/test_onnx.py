@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,26 @@ def test_it_is_known_by_how_it_begins(tmp_path: Path) -> None:
     assert OnnxInspector().accepts(str(path))
     (tmp_path / "other").write_bytes(b"\x08text")
     assert not OnnxInspector().accepts(str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(("first", "says"), [("Relu", "again and again"), ("f9", "without end")])
+def test_functions_that_unfold_without_measure_are_refused(
+    tmp_path: Path, first: str, says: str
+) -> None:
+    """Ten calls of what makes ten calls, ten deep: 1.6 kB for ten thousand million operators."""
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("local", 1)]
+    path = model_of(tmp_path / "m.onnx", [helper.make_node("f9", ["x"], ["y"], domain="local")],
+                    {"x": (1, 4)})  # fmt: skip
+    model = onnx.load(path)
+    for level in range(10):
+        kind = f"f{level - 1}" if level else first
+        domain = "local" if kind.startswith("f") else ""
+        names = ["a", *(f"t{place}" for place in range(9)), "b"]
+        body = [helper.make_node(kind, [x], [y], domain=domain) for x, y in pairwise(names)]
+        model.functions.append(
+            helper.make_function("local", f"f{level}", ["a"], ["b"], body, opsets)
+        )
+    path.write_bytes(model.SerializeToString())
+
+    with pytest.raises(InputError, match=says):
+        described(path)

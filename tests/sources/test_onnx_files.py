@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import onnx
@@ -130,6 +131,51 @@ def test_functions_of_the_file_itself_are_no_custom_operators(tmp_path: Path) ->
     onnx.save(model, tmp_path / "function.onnx")
 
     assert examine(tmp_path / "function.onnx").functions == {("local", "Twice")}
+
+
+def bomb(path: Path, depth: int) -> Path:
+    """Ten calls of what makes ten calls, `depth` deep."""
+    opsets = [helper.make_opsetid("", onnx_zoo.OPSET), helper.make_opsetid("local", 1)]
+    functions = []
+    for level in range(depth):
+        kind, domain = (f"f{level - 1}", "local") if level else ("Relu", "")
+        names = ["a", *(f"t{place}" for place in range(9)), "b"]
+        body = [helper.make_node(kind, [x], [y], domain=domain) for x, y in pairwise(names)]
+        functions.append(helper.make_function("local", f"f{level}", ["a"], ["b"], body, opsets))
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node(f"f{depth - 1}", ["x"], ["y"], domain="local")], "bomb",
+        [value("x", TensorProto.FLOAT, [1, 4])], [value("y", TensorProto.FLOAT, [1, 4])],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=opsets, functions=functions), path)
+    return path
+
+
+def test_functions_that_unfold_to_more_than_a_file_can_hold_are_refused(tmp_path: Path) -> None:
+    assert examine(bomb(tmp_path / "small.onnx", 3)).unfolded_bytes > 1000 * 1000
+    assert "would unfold to" in refusal(bomb(tmp_path / "bomb.onnx", 10)).message
+
+
+def test_functions_that_call_themselves_are_refused(tmp_path: Path) -> None:
+    path = bomb(tmp_path / "circle.onnx", 3)
+    model = onnx.load(path)
+    for node in model.functions[0].node:
+        node.op_type, node.domain = "f2", "local"
+    onnx.save(model, path)
+
+    assert "without end" in refusal(path).message
+
+
+def test_of_a_place_that_is_said_twice_the_last_counts(tmp_path: Path) -> None:
+    """As protobuf has it; together the two are the name of a file that is there."""
+    path = external(tmp_path)
+    (tmp_path / "x" / "etc").mkdir(parents=True)
+    (tmp_path / "x" / "etc" / "passwd").write_bytes(bytes(1000))
+    one, two = b"\x12\x0bweights.bin", b"\x12\x01x\x12\x08/etc/xyz"
+    assert len(two) == len(one)
+    path.write_bytes(path.read_bytes().replace(one, two))
+
+    assert "outside of its folder" in refusal(path).message
 
 
 @pytest.mark.parametrize(
