@@ -186,6 +186,7 @@ def _bundled(
         way=artifact.way,
         parent=artifact.parent,
         tools=dict(sorted(artifact.tools.items())),
+        notes=artifact.notes,
         measured=tuple(_measured(r) for r in results if r.measurement.artifact_sha256 == main),
     )
 

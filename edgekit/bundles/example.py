@@ -6,7 +6,8 @@
 INPUT is a .npy file with one sample, without the batch dimension and before preprocessing, one for
 each input of the model; or a picture (needs Pillow) where the preprocessing makes one fit. The
 README says which.
-Needs Python 3.8, numpy, and one of: ai-edge-litert, tflite-runtime, tensorflow. In a program:
+Needs Python 3.8, numpy, and a runtime that reads the variant: ai-edge-litert, tflite-runtime or
+tensorflow for .tflite, executorch (with torch) for .pte, onnxruntime for .onnx. In a program:
 
     from example import Model
     model = Model("path/of/the/bundle")
@@ -61,13 +62,10 @@ class Model:
         if self.artifact["labels"]:
             lines = (folder / self.artifact["labels"]).read_text(encoding="utf-8")
             self.labels = lines.split("\n")[:-1]
-        interpreter = find_runtime()(model_path=str(path), num_threads=threads)
-        name = self.artifact["signature"]["name"]
-        self.run = (
-            interpreter.get_signature_runner(name)
-            if name in interpreter.get_signature_list()
-            else ByTensorName(interpreter)
-        )
+        if self.artifact["verdict"]["stand_in"]:
+            raise SystemExit(f"{variant} runs on its accelerator only; see README.md")
+        open_with = {"tflite": open_tflite, "executorch": ExecuTorch, "onnx": Onnx}
+        self.run = open_with[self.artifact["format"]](str(path), self.artifact, threads)
 
     def predict(self, *samples: Any) -> dict[str, Array]:
         """What the model answers: real numbers by output name, the batch dimension included.
@@ -109,6 +107,61 @@ class Model:
             for index, spec in enumerate(self.inputs)
         ]
         return f"the model takes {', '.join(texts)}"
+
+
+def open_tflite(path: str, artifact: dict[str, Any], threads: int) -> Any:
+    """Something that is called with inputs by name and gives outputs by name."""
+    interpreter = find_runtime()(model_path=path, num_threads=threads)
+    name = artifact["signature"]["name"]
+    if name in interpreter.get_signature_list():
+        return interpreter.get_signature_runner(name)
+    return ByTensorName(interpreter)
+
+
+class ExecuTorch:
+    """Called like a signature runner, for a .pte, which keeps no names."""
+
+    def __init__(self, path: str, artifact: dict[str, Any], threads: int) -> None:
+        runtime = needed("executorch.runtime", "executorch torch").Runtime.get()
+        library = importlib.import_module("executorch.extension.pybindings.portable_lib")
+        library._unsafe_reset_threadpool(threads)
+        self.torch = importlib.import_module("torch")
+        self.program = runtime.load_program(path)
+        self.method = self.program.load_method("forward")
+        self.inputs = [spec["name"] for spec in artifact["signature"]["inputs"]]
+        self.outputs = [spec["name"] for spec in artifact["signature"]["outputs"]]
+
+    def __call__(self, **fed: Array) -> dict[str, Array]:
+        given = [self.torch.from_numpy(fed[name]) for name in self.inputs]
+        answers = self.method.execute(given)
+        # Copies: the next call writes into the same memory.
+        return {n: answer.numpy().copy() for n, answer in zip(self.outputs, answers)}  # noqa: B905
+
+
+class Onnx:
+    """Called like a signature runner, for an .onnx."""
+
+    def __init__(self, path: str, artifact: dict[str, Any], threads: int) -> None:
+        library = needed("onnxruntime", "onnxruntime")
+        options = library.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = library.InferenceSession(path, options, ["CPUExecutionProvider"])
+        self.outputs = [spec["name"] for spec in artifact["signature"]["outputs"]]
+
+    def __call__(self, **fed: Array) -> dict[str, Array]:
+        answers = self.session.run(self.outputs, fed)
+        return dict(zip(self.outputs, answers))  # noqa: B905 - 3.8
+
+
+def needed(module: str, packages: str) -> Any:
+    """The module, or one line that says what to install."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not module.startswith(exc.name.partition(".")[0]):
+            raise  # it is there and lacks something itself
+        message = f"{module.partition('.')[0]} is not installed here; run: python3 -m pip install "
+        raise SystemExit(message + packages) from None
 
 
 class ByTensorName:

@@ -78,6 +78,7 @@ class BundledArtifact(Noun):
             named the variant on purpose.
         parent: SHA-256 of the artifact it was made from; the source model's digest otherwise.
         tools: package name to version.
+        notes: what a person should know of it, a command to run on the device for one.
         measured: newest first; empty if it was not measured.
     """
 
@@ -92,6 +93,7 @@ class BundledArtifact(Noun):
     way: str
     parent: str
     tools: dict[str, str]
+    notes: tuple[str, ...] = ()
     measured: tuple[Measured, ...] = ()
 
 

@@ -6,7 +6,7 @@ Names come from files that anybody may have made, so all of them are escaped.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from edgekit.bundles.manifest import MANIFEST, SIDECAR, BundledArtifact, Manifest, Provenance
 from edgekit.core.errors import DataError
@@ -26,7 +26,13 @@ from edgekit.core.preprocessing import (
 from edgekit.core.result import Estimate
 from edgekit.core.tensor import Signature, TensorSpec
 
-PACKAGES = {"ai-edge-litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime 'numpy<2'"}
+PACKAGES = {
+    "ai-edge-litert": "ai-edge-litert",
+    "tflite-runtime": "tflite-runtime 'numpy<2'",
+    "executorch": "executorch torch numpy",
+    "onnxruntime": "onnxruntime",
+}
+USUAL = {"tflite": "ai-edge-litert numpy", "executorch": "executorch torch", "onnx": "onnxruntime"}
 
 
 def readme(manifest: Manifest, *, board: str, labels: int) -> str:
@@ -60,19 +66,16 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
         *([f"`labels.txt` names the {labels} classes, one a line, in order."] if labels else []),
         f"`{MANIFEST}` says all of this for programs.",
         "## Run it",
-        "```sh\n"
-        f"python3 -m pip install {_package(artifacts)}\n"
-        f"{_command(manifest.artifact(manifest.default))}\n"
-        "```",
+        f"```sh\n{_install(artifacts)}\n{_command(manifest.artifact(manifest.default))}\n```",
         "From a program, with `example.py` beside it or on `PYTHONPATH`:",
         "```python\n"
         "from example import Model\n\n"
         'model = Model("path/of/this/folder", threads=2)\n'
         "answers = model.predict(sample)    # one array an output, by name, as real numbers\n"
         "```",
-        "`example.py` needs numpy and one of `ai_edge_litert`, `tflite_runtime`, `tensorflow`; it "
-        "applies the preprocessing below exactly, bit for bit as edgekit did when it verified the "
-        "model. An app that prepares its input in another way runs another model.",
+        "`example.py` needs numpy and a runtime that reads the variant; it applies the "
+        "preprocessing below exactly, bit for bit as edgekit did when it verified the model. An app that prepares its input in another way runs another model.",
+        *_notes(artifacts),
         *_interfaces(artifacts),
         *_measurements(artifacts, manifest.provenance.arch),
         *_where_from(manifest),
@@ -119,15 +122,37 @@ def _quality(artifact: BundledArtifact) -> str:
     return "equal" if verdict.parity else "not compared"
 
 
-def _package(artifacts: Iterable[BundledArtifact]) -> str:
-    """The runtime that was proved to load all of them, at the version that was tried."""
+def _install(artifacts: Sequence[BundledArtifact]) -> str:
+    """A line for each format: the runtime that was proved to load it, in the version tried."""
+    lines = []
+    formats = list(dict.fromkeys(artifact.format for artifact in artifacts))
+    for file_format in formats:
+        mine = [artifact for artifact in artifacts if artifact.format == file_format]
+        which = f"    # {file_format}" if len(formats) > 1 else ""
+        lines.append(f"python3 -m pip install {_package(mine, USUAL[file_format])}{which}")
+    return "\n".join(lines)
+
+
+def _package(artifacts: Iterable[BundledArtifact], usual: str) -> str:
     for artifact in artifacts:
         for load in artifact.verdict.loads:
             if load.ok and re.fullmatch(r"[0-9][0-9A-Za-z.]*", load.version):
                 name, _, rest = PACKAGES.get(load.runtime, "").partition(" ")
                 if name:
                     return f"{name}=={load.version} {rest or 'numpy'}"
-    return "ai-edge-litert numpy"
+    return usual
+
+
+def _notes(artifacts: Sequence[BundledArtifact]) -> list[str]:
+    """What a person should know of single variants."""
+    lines = []
+    for artifact in artifacts:
+        notes = list(artifact.notes)
+        if artifact.verdict.stand_in:
+            what = artifact.verdict.stand_in
+            notes.insert(0, f"cannot run on the computer that made it; judged on {what}")
+        lines += [f"- {code(artifact.variant)}: {escape(note)}" for note in notes]
+    return ["## Notes", "\n".join(lines)] if lines else []
 
 
 def _command(artifact: BundledArtifact) -> str:

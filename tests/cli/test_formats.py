@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,19 @@ def test_one_command_gives_every_format(
     for each in taken.values():
         assert each["measurement"]["check"]["ok"]
         assert each["summary"]["samples"] > 0
+
+    bundled = edgekit(
+        "bundle", "build", "--variant", "pte-int8", "--variant", "onnx-int8", "-o", "out"
+    )
+    assert bundled.code == 0, bundled.err
+    np.save(desk / "sample.npy", np.load(data)[0])
+    for name in ("pte-int8", "onnx-int8"):
+        done = subprocess.run(
+            [sys.executable, "out/example.py", "sample.npy", "--variant", name],
+            cwd=desk, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "float32 [1, " in done.stdout
 
 
 def test_raw_pixels_go_in_and_the_artifact_normalizes(
