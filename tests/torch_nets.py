@@ -272,19 +272,22 @@ def by_hand(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
 
 
 def structure(out: Path, *, made: str) -> dict[str, Any]:
-    """Delegates of ``model.pte``, the sizes of their parts, and the kernels that it needs."""
+    """Delegates of ``model.pte``, what is in their parts, and the kernels that it needs."""
     from edgekit.export import executorch_file
-    from edgekit.export.delegates import executorch_coreml
+    from edgekit.export.delegates import executorch_coreml, executorch_ethos_u
 
     read = executorch_file.read(Path(made) / "model.pte")
     backends, blobs = executorch_file.delegates(read), executorch_file.blobs(read)
     pairs = zip(backends, blobs, strict=True)
     apple = [executorch_coreml.operators(blob) for name, blob in pairs if "CoreML" in name]
+    streams = [executorch_ethos_u.blocks(blob) for blob in blobs]
     return {
         "delegates": backends,
         "bytes": [len(blob) for blob in blobs],
         "kernels": executorch_file.kernels(read),
         "coreml": apple,
+        "vela": [{name: len(block) for name, block in stream.items()} for stream in streams],
+        "commands": [stream.get("cmd_data", b"")[:4].decode("latin-1") for stream in streams],
     }
 
 

@@ -45,6 +45,21 @@ class Cnn(nn.Module):
         return self.head(torch.flatten(self.pool(x), 1))
 
 
+class Sound(nn.Module):
+    """float32 1×10×32, ten bands over time → logits 1×4; pooled over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bands = nn.Conv1d(10, 16, 5, stride=2, padding=2)
+        self.each = nn.Conv1d(16, 16, 3, padding=1, groups=16)
+        self.pool = nn.AdaptiveAvgPool1d(1)
+        self.scores = nn.Linear(16, 4)
+
+    def forward(self, sound: Tensor) -> Tensor:
+        x = torch.relu(self.each(torch.relu(self.bands(sound))))
+        return self.scores(torch.flatten(self.pool(x), 1))
+
+
 class Lstm(nn.Module):
     """float32 1×6×4 → logits 1×3."""
 
@@ -112,6 +127,10 @@ def mlp() -> tuple[nn.Module, tuple[Tensor, ...]]:
 
 def cnn() -> tuple[nn.Module, tuple[Tensor, ...]]:
     return _seeded(Cnn), (torch.randn(1, 3, 16, 16),)
+
+
+def sound() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    return _seeded(Sound), (torch.randn(1, 10, 32),)
 
 
 def lstm() -> tuple[nn.Module, tuple[Tensor, ...]]:

@@ -76,3 +76,23 @@ def test_without_network(
     assert "No matching distribution found" in answer.err
     assert "pip download -r" in answer.err
     assert edgekit("toolchain", "remove", "executorch-ethos-u").code == 4
+
+
+@pytest.mark.parametrize(
+    ("board", "variant", "title", "name"),
+    [
+        ("linux-x86_64", "pte-openvino-float32", "OpenVINO", "executorch-openvino"),
+        ("corstone-300-u55", "pte-ethos-u-int8-io", "Arm Ethos-U", "executorch-ethos-u"),
+    ],
+)
+def test_convert_asks_for_one_that_is_missing(
+    edgekit: Run, fresh_cache: Path, board: str, variant: str, title: str, name: str
+) -> None:
+    answer = edgekit("convert", "net.pt2", "--for", board, "--variant", variant)
+
+    assert (answer.code, answer.out) == (4, "")
+    assert answer.err == (
+        f"error: {variant}: {title} needs {name}: it is not installed\n"
+        f"       run: edgekit toolchain add {name}\n"
+    )
+    assert list(fresh_cache.glob("*")) == []  # nothing was begun

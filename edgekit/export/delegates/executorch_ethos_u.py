@@ -128,9 +128,9 @@ class EthosUDelegate(ExecuTorchDelegate):
 
 
 def blocks(blob: bytes) -> dict[str, bytes]:
-    """The blocks of a delegate's part of a file by name, in their order; empty if it has none.
+    """The blocks of a delegate's part of a file by name, in their order.
 
-    They end where a block says that it is longer than what is left.
+    Empty if a block says that it is longer than what is left: it is something else.
     """
     found: dict[str, bytes] = {}
     at = 0

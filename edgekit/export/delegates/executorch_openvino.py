@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from edgekit.core.description import Coverage
-from edgekit.core.errors import PlanError
+from edgekit.core.errors import ConversionError, PlanError
 from edgekit.core.recipe import Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
@@ -62,6 +62,19 @@ class OpenVinoDelegate(ExecuTorchDelegate):
 
         device = recipe.options.get("device", "CPU")
         return [OpenvinoPartitioner([CompileSpec("device", device.encode())])]
+
+    def lowered(self, program: Any, recipe: Recipe) -> Any:
+        from openvino import Core
+
+        device = recipe.options.get("device", "CPU")
+        found = Core().available_devices  # "CPU", "GPU.0"
+        if not any(name.partition(".")[0] == device for name in found):
+            raise ConversionError(
+                f"OpenVINO compiles for a device that is there, and finds no {device} on this "
+                f"computer, only {', '.join(found)}",
+                hint=f'convert on a computer with the {device}, or take device = "CPU"',
+            )
+        return super().lowered(program, recipe)
 
     def quantizer(self, recipe: Recipe) -> Any:
         from executorch.backends.openvino.quantizer import OpenVINOQuantizer
