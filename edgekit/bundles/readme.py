@@ -74,7 +74,8 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
         "answers = model.predict(sample)    # one array an output, by name, as real numbers\n"
         "```",
         "`example.py` needs numpy and a runtime that reads the variant; it applies the "
-        "preprocessing below exactly, bit for bit as edgekit did when it verified the model. An app that prepares its input in another way runs another model.",
+        "preprocessing below exactly, bit for bit as edgekit did when it verified the model. "
+        "An app that prepares its input in another way runs another model.",
         *_notes(artifacts),
         *_interfaces(artifacts),
         *_measurements(artifacts, manifest.provenance.arch),
