@@ -243,7 +243,8 @@ class _Run:
         submitted = True
         while submitted:  # a failure may settle further steps at once
             submitted = False
-            for key, step in list(self.todo.items()):
+            chains = self._chains()
+            for key, step in sorted(self.todo.items(), key=lambda item: -chains[item[0]]):
                 needs = [self.outcomes.get(need.key) for need in step.needs.values()]
                 failed = next((n for n in needs if isinstance(n, EdgekitError)), None)
                 if failed is not None:
@@ -255,6 +256,24 @@ class _Run:
                     del self.todo[key]
                     self.running[self.pool.submit(step.worker, self._work, step)] = step
                     submitted = True
+
+    def _chains(self) -> dict[str, int]:
+        """How many steps wait for each one that is to be done, one after the other.
+
+        Those that most wait for go first: where two workers of a kind are for three steps, the one
+        that starts last must not be the start of the longest chain.
+        """
+        found: dict[str, int] = {}
+
+        def reach(step: Step, length: int) -> None:
+            if step.key in self.todo and found.get(step.key, -1) < length:
+                found[step.key] = length
+                for need in step.needs.values():
+                    reach(need, length + 1)
+
+        for step in self.todo.values():
+            reach(step, 0)
+        return found
 
     def _work(self, step: Step, call: Callable[..., dict[str, Any]]) -> Done:
         """Runs in a thread of the pool that owns one worker process, reached through `call`."""

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgekit.core.errors import ConversionError, EdgekitError, ModelError, WorkerError
+from edgekit.work import pool
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
 from edgekit.work.steps import Done, Step, run_steps
@@ -221,3 +223,20 @@ def test_what_a_step_has_cost_is_known_later_with_all_that_it_needed(cache: Cach
     assert again.made_seconds == first.made_seconds > need.made_seconds > 0
     assert again.made_peak_bytes == first.made_peak_bytes
     assert (first.made_peak_bytes or 0) > 2**20
+
+
+def test_the_longest_chain_starts_first(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pool.KINDS, "plain", replace(pool.KINDS["plain"], at_most=1))
+    alone = [step("write", text=text) for text in ("a", "b")]
+    head = step("write", text="head")
+    joined = replace(step("join"), needs={"first": head, "second": alone[1]})
+    started: list[Step] = []
+    with Pool() as workers:
+        run_steps(
+            [*alone, replace(step("join"), needs={"first": joined, "second": head})],
+            pool=workers,
+            cache=cache,
+            progress=lambda which, what: started.append(which) if what == "start" else None,
+        )
+    assert started[:2] == [alone[1], head]
+    assert started.index(alone[0]) == 2
