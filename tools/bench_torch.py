@@ -13,7 +13,7 @@ Each round runs both ways, in alternating order:
 Printed: wall time, peak memory (as tools/bench_convert.py takes it) and the ratio of each. "work
 alone" leaves out what the scripts take to start Python, import and build the model. Where others
 use the machine, set OMP_NUM_THREADS=1 (threads that wait for each other crawl then) and look at the
-CPU time: edgekit's work runs side by side, so an idle machine of two cores takes half of it or more.
+CPU time, of which edgekit needs half or more as wall time on two idle cores.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def measured(command: list[str], *, ends: tuple[int, ...] = (0,), **env: str) ->
 
 def by_edgekit(folder: Path, out: Path) -> dict[str, Any]:
     command = [
-        sys.executable, "-m", "edgekit", "convert", MODEL, "--for", "host", "-o", str(out / "build"),
+        sys.executable, "-m", "edgekit", "convert", MODEL, "--for", "host",
+        "-o", str(out / "build"),
         "--calibration", str(folder / "calibration.npy"),
         "--evaluate", str(folder / "evaluation.npy"),
     ]  # fmt: skip
@@ -136,9 +137,9 @@ def report(rounds: list[dict[str, Any]]) -> dict[str, Any]:
         result[f"{what.split(',')[0].strip()} ratio"] = ratio
         print(f"{what:20s} edgekit {median(mine):<12.6g} by hand {median(theirs):<12.6g} "
               f"ratio {ratio:.3f}")  # fmt: skip
-    for name, script in rounds[0]["by hand"]["scripts"].items():
-        print(f"  {name:14s} {script['wall_seconds']:6.1f} s, work {script['work_seconds']:6.1f} s, "
-              f"CPU {script['cpu_seconds']:6.1f} s")  # fmt: skip
+    for name, each in rounds[0]["by hand"]["scripts"].items():
+        print(f"  {name:14s} {each['wall_seconds']:6.1f} s, work {each['work_seconds']:6.1f} s, "
+              f"CPU {each['cpu_seconds']:6.1f} s")  # fmt: skip
     for name, variant in rounds[0]["edgekit"]["variants"].items():
         files = rounds[0]["by hand"]["variants"]
         theirs_bytes = files[name if name in files else f"{name}-io"]["bytes"]

@@ -70,13 +70,16 @@ def compare(key: str, folder: Path) -> dict[str, Any]:
             elif "path" not in ours[variant]:
                 found[variant] = {"tool": tool, "reason": ours[variant]["reason"]}
             else:
-                found[variant] = {"tool": tool, **_pair(Path(ours[variant]["path"]), path)}
+                found[variant] = {"tool": tool, **_sizes(Path(ours[variant]["path"]), path)}
+    _latencies(found)
     if framework == "onnx" and _turned(found["float32"]):
         again = _build(key, model, data, ["float32"], folder, layout="nhwc")["float32"]
         name = "float32, NHWC"
         if "path" in again:
-            pair = _pair(Path(again["path"]), theirs / "float32.tflite")
-            found[name] = {"tool": "onnx2tf", **pair}
+            sizes = _sizes(Path(again["path"]), theirs / "float32.tflite")
+            more = {name: {"tool": "onnx2tf", **sizes}}
+            _latencies(more)
+            found |= more
         else:
             found[name] = {"tool": "onnx2tf", "reason": again["reason"]}
     return found
@@ -104,7 +107,7 @@ def _build(
         pass  # too noisy is no matter here: weights are random
     except EdgekitError as exc:
         if not (output / "build.json").exists():
-            return dict.fromkeys(variants, {"reason": f"edgekit: {exc.message}"})
+            return {variant: {"reason": f"edgekit: {exc.message}"} for variant in variants}
     made: dict[str, Any] = {}
     for variant in edgekit.load_build(output).variants:
         if variant.artifact is None:
@@ -124,23 +127,39 @@ def _by_hand(tool: str, model: str, data: str, out: Path) -> str:
     return said[-1][:200] if said else f"ended with {done.returncode}"
 
 
-def _pair(ours: Path, theirs: Path) -> dict[str, Any]:
+def _sizes(ours: Path, theirs: Path) -> dict[str, Any]:
+    """A pair without its latency."""
     sizes = [ours.stat().st_size, theirs.stat().st_size]
     same = ours.read_bytes() == theirs.read_bytes()
-    found = {"bytes": sizes, "size": sizes[0] / sizes[1], "identical": same}
-    if same:
-        return found
-    runs = []
-    for number in range(PROCESSES):
-        command = [
-            sys.executable, __file__, "--time", str(ours), str(theirs),
-            "swapped" if number % 2 else "straight",
-        ]  # fmt: skip
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            return found | {"reason": f"does not run: {done.stderr.strip().splitlines()[-1][:200]}"}
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
-    return found | {"shapes": runs[0]["shapes"], "latency": _interval(runs)}
+    files = [str(ours), str(theirs)]
+    return {"files": files, "bytes": sizes, "size": sizes[0] / sizes[1], "identical": same}
+
+
+def _latencies(found: dict[str, Any]) -> None:
+    """Time all pairs of files that differ, those of one runtime in the same processes."""
+    for suffix in (".tflite", ".pte"):
+        pairs = {
+            name: pair["files"]
+            for name, pair in found.items()
+            if pair.get("identical") is False and pair["files"][0].endswith(suffix)
+        }
+        if not pairs:
+            continue
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in pairs}
+        for number in range(PROCESSES):
+            order = "swapped" if number % 2 else "straight"
+            command = [sys.executable, __file__, "--time", json.dumps(pairs), order]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+            for name, run in json.loads(done.stdout.splitlines()[-1]).items():
+                runs[name].append(run)
+        for name in pairs:
+            refused = next((run["reason"] for run in runs[name] if "reason" in run), "")
+            if refused:
+                found[name]["reason"] = refused
+            else:
+                found[name] |= {"shapes": runs[name][0]["shapes"], "latency": _interval(runs[name])}
 
 
 def _turned(found: dict[str, Any]) -> bool:
@@ -153,7 +172,7 @@ def _turned(found: dict[str, Any]) -> bool:
 
 
 def time_pair(ours: Path, theirs: Path, swapped: bool) -> dict[str, Any]:
-    """Seconds a run, block by block: rows of [ours, theirs]."""
+    """Seconds a run, block by block: rows of [ours, theirs]; or why a file does not run."""
     import numpy as np
 
     openers = {".tflite": _litert, ".pte": _executorch}
@@ -161,7 +180,12 @@ def time_pair(ours: Path, theirs: Path, swapped: bool) -> dict[str, Any]:
     opened: dict[int, Any] = {}
     for index in which:
         path = (ours, theirs)[index]
-        opened[index] = openers[path.suffix](path)
+        try:
+            opened[index] = openers[path.suffix](path)
+            opened[index][0]()
+        except (RuntimeError, ValueError) as exc:
+            said = str(exc).splitlines()[0][:120]
+            return {"reason": f"{('ours', 'by hand')[index]} does not run: {said}"}
     once = []
     for index in (0, 1):
         invoke = opened[index][0]
@@ -268,11 +292,15 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="forget what was found before")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "ways")
     parser.add_argument("--markdown", type=Path, help="write the table there, too")
-    parser.add_argument("--time", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--time", nargs=2, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.time:
-        ours, theirs, order = wanted.time
-        print("\n" + json.dumps(time_pair(Path(ours), Path(theirs), order == "swapped")))
+        pairs, order = json.loads(wanted.time[0]), wanted.time[1]
+        timed = {
+            name: time_pair(Path(ours), Path(theirs), order == "swapped")
+            for name, (ours, theirs) in pairs.items()
+        }
+        print("\n" + json.dumps(timed))
         return 0
     rows, unknown = [], 0
     for key in KEYS:
