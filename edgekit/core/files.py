@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +28,16 @@ def sha256_path(path: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         total.update(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n".encode())
+    return total.hexdigest()
+
+
+def sha256_with(path: Path, beside: Sequence[str]) -> str:
+    """SHA-256 of a file; of names and digests of all where it has files beside it."""
+    if not beside:
+        return sha256_file(path)
+    total = hashlib.sha256(f"{sha256_file(path)}\n".encode())
+    for name in beside:
+        total.update(f"{name}\0{sha256_file(path.parent / name)}\n".encode())
     return total.hexdigest()
 
 

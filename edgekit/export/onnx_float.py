@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgekit.core.errors import ConversionError
-from edgekit.core.files import sha256_file
+from edgekit.core.errors import ConversionError, ModelError
+from edgekit.core.files import sha256_file, sha256_with
 from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
 from edgekit.core.registry import resolve
@@ -36,6 +36,10 @@ class GraphModel(LoadedModel, Protocol):
     @property
     def proto(self) -> Any:
         """A ``ModelProto`` with fixed shapes, inputs and outputs in the signature's order."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Names of the files beside the model that hold its weights."""
 
 
 def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
@@ -66,14 +70,29 @@ def simplify(out: Path, *, exported: str) -> dict[str, Any]:
 
 
 def original(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
-    """The user's own file as it is, with the files of its weights."""
+    """The user's own file as it is, with the files of its weights.
+
+    Raises:
+        ConversionError: one of those is called as the artifact is.
+        ModelError: they are no more what was loaded.
+    """
     handle = Model.from_json(model)
     source: GraphModel = resolve(handle.loader)(handle)
-    names = _files_beside(handle.file)
+    names = list(source.files)
+    if taken := {FILE, RESULT_FILE} & set(names):
+        raise ConversionError(
+            f"its weights are in a file called {taken.pop()!r}, which has another use here",
+            hint="save the model again with its weights under another name",
+        )
     for name in names:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(handle.file.parent / name, out / name)
     shutil.copyfile(handle.file, out / FILE)
+    if sha256_with(out / FILE, names) != handle.digest:  # it may have been loaded long before
+        raise ModelError(
+            f"{handle.reference!r} was changed while it was being converted",
+            hint="wait until it is written, then run the command again",
+        )
     return {
         "files": [FILE, *names],
         "signature": source.signature.to_json(),
@@ -260,22 +279,3 @@ def _refuse_other(made: Signature, wanted: Signature) -> None:
     for one, other in pairs:
         if (one.name, one.shape, one.dtype) != (other.name, other.shape, other.dtype):
             raise ConversionError(f"the artifact has {one} where the model has {other}")
-
-
-def _files_beside(path: Path) -> list[str]:
-    """Names of the files beside the model that hold its weights."""
-    import onnx
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-    proto = onnx.load(path, load_external_data=False)
-    tensors = list(_tensors(proto.graph))
-    return sorted({ExternalDataInfo(t).location for t in tensors if uses_external_data(t)})
-
-
-def _tensors(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgekit.core.errors import ConversionError
+from edgekit.core.errors import ConversionError, ModelError
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
@@ -33,10 +34,16 @@ def take(out: Path, *, model: dict[str, Any], original: bool) -> dict[str, Any]:
 
     Raises:
         ConversionError: it is quantized, and float was asked for.
+        ModelError: it is no more what was loaded.
     """
     handle = Model.from_json(model)
     loaded: TFLiteModel = resolve(handle.loader)(handle)
     given = handle.file.read_bytes()
+    if hashlib.sha256(given).hexdigest() != handle.digest:  # it may have been loaded long before
+        raise ModelError(
+            f"{handle.reference!r} was changed while it was being converted",
+            hint="wait until it is written, then run the command again",
+        )
     content = given if original and not handle.shapes else loaded.content
     tree = flatbuffer.read(content)
     if not original:

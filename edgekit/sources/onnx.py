@@ -14,8 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit.core.errors import ModelError, UsageError
+from edgekit.core.files import sha256_with
 from edgekit.core.model import Model, ModelOptions
-from edgekit.sources.onnx_files import digest, examine
+from edgekit.sources.onnx_files import examine
 from edgekit.sources.options import refuse_weights
 from edgekit.work.steps import Step
 
@@ -44,7 +45,7 @@ class ONNXSource:
         path = Path(reference)
         found = examine(path)
         try:
-            content = digest(path, found.files)
+            content = sha256_with(path, found.files)
         except OSError as exc:
             raise ModelError(f"cannot read {reference!r}: {exc.strerror or exc}") from exc
         return Model(

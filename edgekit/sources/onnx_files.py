@@ -6,7 +6,6 @@ beside the model, https://onnx.ai/onnx/repo-docs/ExternalData.html.
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from edgekit.core.calls import unfolded
 from edgekit.core.errors import ModelError
-from edgekit.core.files import is_safe_relative, readable_bytes, sha256_file
+from edgekit.core.files import is_safe_relative, readable_bytes
 from edgekit.sources.files import require_file
 from edgekit.sources.protobuf import BYTES, VARINT, WireError, children, fields
 
@@ -92,16 +91,6 @@ def examine(path: Path) -> Finding:
     _refuse_custom(path, found)
     _check_external(path, found, len(content))
     return found
-
-
-def digest(path: Path, files: list[str]) -> str:
-    """SHA-256 of the file; of names and digests of all where there are files beside it."""
-    if not files:
-        return sha256_file(path)
-    total = hashlib.sha256(f"{sha256_file(path)}\n".encode())
-    for name in files:
-        total.update(f"{name}\0{sha256_file(path.parent / name)}\n".encode())
-    return total.hexdigest()
 
 
 def _content(path: Path) -> bytes:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import EdgekitError, ModelError
+from edgekit.core.files import sha256_with
 from edgekit.core.model import Model
 from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.sources import onnx_nms
-from edgekit.sources.onnx_files import digest, examine
+from edgekit.sources.onnx_files import examine
 from edgekit.sources.onnx_fix import dtype_of, fix, words_of
 
 # What holds no value of a layer of its own.
@@ -49,6 +50,7 @@ class ONNXModel:
     Attributes:
         proto: the ``ModelProto`` with a batch of 1 and no open dimension, its inputs in the forms
             that the user asked for.
+        files: names of the files beside the model that hold its weights.
     """
 
     def __init__(self, model: Model) -> None:
@@ -58,9 +60,10 @@ class ONNXModel:
         self._reference = model.reference
         path = Path(model.path)
         found = examine(path)
+        self.files = found.files
         with _translated(model.reference, "cannot be read"):
             proto = onnx.load(path)
-        if digest(path, found.files) != model.digest:
+        if sha256_with(path, found.files) != model.digest:
             raise ModelError(
                 f"{model.reference!r} was changed while it was being converted",
                 hint="wait until it is written, then run the command again",

@@ -15,13 +15,13 @@ from onnx import TensorProto, helper
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.description import Coverage
-from edgekit.core.errors import ConversionError, DataError, EdgekitError, PlanError
+from edgekit.core.errors import ConversionError, DataError, EdgekitError, ModelError, PlanError
 from edgekit.core.files import sha256_file
 from edgekit.core.model import InputForm, Model, ModelOptions
 from edgekit.core.recipe import Recipe, named_recipe
 from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature
-from edgekit.export import EXPORTERS
+from edgekit.export import EXPORTERS, onnx_float
 from edgekit.export.delegates import DELEGATES
 from edgekit.export.onnx import ONNXExporter, onnx_step
 from edgekit.sources.onnx import ONNXSource
@@ -223,6 +223,29 @@ def test_a_file_that_stays_as_it_is(here: Here, tmp_path: Path) -> None:
     assert made.result["files"] == ["model.onnx", "w.bin"]
     assert sha256_file(file_of(made)) == sha256_file(path)
     onnxruntime.InferenceSession(str(file_of(made)))
+
+
+def test_weights_that_are_replaced_after_they_were_loaded_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "apart.onnx"
+    onnx.save(onnx_zoo.mlp(), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    model = ONNXSource().open(str(path), ModelOptions()).to_json()
+    (tmp_path / "out").mkdir()
+    onnx_float.original(tmp_path / "out", model=model)  # the worker keeps what it loaded
+    weights = tmp_path / "w.bin"
+    weights.write_bytes(bytes(weights.stat().st_size))
+
+    with pytest.raises(ModelError, match="was changed while it was being converted"):
+        onnx_float.original(tmp_path / "out", model=model)
+
+
+def test_weights_under_the_artifacts_own_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(onnx_zoo.mlp(), path, save_as_external_data=True, location="model.onnx",
+              size_threshold=0)  # fmt: skip
+    model = ONNXSource().open(str(path), ModelOptions()).to_json()
+
+    with pytest.raises(ConversionError, match="which has another use here"):
+        onnx_float.original(tmp_path, model=model)
 
 
 def test_convolutions_with_8_bit_weights_compute_in_float(here: Here, folder: Path) -> None:

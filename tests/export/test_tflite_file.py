@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.core.errors import ConversionError, PlanError
+from edgekit.core.errors import ConversionError, ModelError, PlanError
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model, ModelOptions
 from edgekit.core.recipe import named_recipe
@@ -46,6 +46,16 @@ def test_original_is_the_file_itself(tmp_path: Path, quantized: bool) -> None:
     assert (tmp_path / "out" / "model.tflite").read_bytes() == path.read_bytes()
     assert made["sha256"] == made["parent"] == sha256_file(path)
     assert made["way"] == "the file as it was given"
+
+
+def test_a_file_that_is_replaced_after_it_was_loaded_is_not_taken(tmp_path: Path) -> None:
+    path = dense_model(tmp_path / "dense.tflite")
+    take(path, tmp_path / "out", original=True)  # the worker keeps what it loaded
+    handle = opened(path)
+    path.write_bytes(path.read_bytes().replace(b"serving", b"swapped"))
+
+    with pytest.raises(ModelError, match="was changed while it was being converted"):
+        tflite_file.take(tmp_path, model=handle.to_json(), original=True)
 
 
 def test_a_float_file_is_its_own_float32_variant(tmp_path: Path) -> None:
