@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast lint zoo zoo-check clean
 
 demo: .make/demo
 	$(BIN)/edgekit demo -o demo
@@ -18,6 +18,14 @@ test-fast: .make/test
 
 lint: .make/test
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+# Every model of the zoo to every format and delegate: hours. Stopped, it goes on where it was.
+zoo: .make/test
+	$(BIN)/python tools/zoo/run.py --markdown build/zoo/table.md
+
+# Four models of it, the CPU's formats only: minutes.
+zoo-check: .make/test
+	$(BIN)/python tools/zoo/run.py --check
 
 # Installed again only when what is asked for has changed.
 .make/demo .make/test: .make/%: pyproject.toml tools/constraints.txt

@@ -10,19 +10,28 @@ from edgekit.core.errors import UsageError
 from edgekit.core.recipe import KINDS, Calibration
 
 EPILOG = f"""\b
-MODEL: .keras, .h5, a SavedModel folder; .pt2, or package.module:function that returns a PyTorch
-model and example inputs; .onnx; .tflite.
-Variants: [FORMAT-][DELEGATE-]NUMBERS, as in int8, gpu-float16, pte-int8, pte-vulkan-float32,
-onnx-int8; formats: TFLite, pte (ExecuTorch), onnx. Numbers: {", ".join(KINDS)}.
-Or a recipe file (.toml). edgekit doctor lists the delegates.
-Data (--calibration, --evaluate): a .npz or .npy file, a folder of images (one folder a class
-gives labels), or package.module:function.
+MODEL
+  .keras, .h5, a SavedModel folder
+  .pt2, or package.module:function that returns a PyTorch model and example
+  inputs, with --weights if they lie apart; or one that returns a Keras model
+  .onnx
+  .tflite
+\b
+Variants: [FORMAT-][DELEGATE-]NUMBERS, or a recipe file (.toml)
+  FORMAT    nothing for TFLite, pte for ExecuTorch, onnx
+  DELEGATE  nothing for the CPU, or what edgekit doctor lists for the format
+  NUMBERS   {", ".join(KINDS)}
+  as in int8, gpu-float16, pte-int8, pte-vulkan-float16, onnx-float32
+\b
+Data (--calibration, --evaluate)
+  a .npz or .npy file, a folder of images (a folder a class gives labels),
+  or package.module:function
 \b
 Examples:
-  edgekit convert model.keras --for raspberry-pi-5 --calibration train.npz --evaluate test.npz
+  edgekit convert model.keras --for raspberry-pi-5 --calibration train.npz
   edgekit convert model.onnx --for host --variant float16 --variant pte-float32
-  edgekit convert nets:mobilenet --weights best.pt --for raspberry-pi-5 --variant pte-int8 \\
-      --calibration photos/ --preprocess resize=224x224,normalize=127.5/127.5,layout=CHW
+  edgekit convert nets:classifier --weights best.pt --for pixel-9 \\
+      --variant gpu-float16 --variant pte-vulkan-float16 --evaluate test.npz
 """
 
 

@@ -78,8 +78,7 @@ def _show(profile: DeviceProfile) -> None:
         ("chip", profile.soc or "not stated"),
         ("processor", " + ".join(_clusters(profile)) or "not stated"),
         ("memory", memory),
-        ("reached by", "nothing: files are brought there" if profile.transport == "none"
-         else profile.transport),
+        ("reached by", _reached_by(profile)),
         ("threads", str(profile.threads)),
         ("variants", ", ".join(profile.variants) + " (unless --variant names others)"),
     ]  # fmt: skip
@@ -97,6 +96,16 @@ def _show(profile: DeviceProfile) -> None:
     for key, value in lines:
         for number, line in enumerate(_wrapped(value, _columns() - 13)):
             click.echo(f"{'' if number else key:<13}{line}")
+
+
+def _reached_by(profile: DeviceProfile) -> str:
+    from edgekit.devices import TRANSPORTS
+
+    if profile.transport == "none":
+        return "nothing: files are brought there"
+    if profile.transport not in TRANSPORTS:
+        return f"{profile.transport}, which edgekit does not speak yet: files are brought there"
+    return profile.transport
 
 
 def _accelerator(accelerator: Accelerator) -> str:
