@@ -132,7 +132,63 @@ def _sizes(ours: Path, theirs: Path) -> dict[str, Any]:
     sizes = [ours.stat().st_size, theirs.stat().st_size]
     same = ours.read_bytes() == theirs.read_bytes()
     files = [str(ours), str(theirs)]
-    return {"files": files, "bytes": sizes, "size": sizes[0] / sizes[1], "identical": same}
+    program = same or _program(ours) == _program(theirs)
+    return {
+        "files": files,
+        "same_program": program,
+        "bytes": sizes,
+        "size": sizes[0] / sizes[1],
+        "identical": same,
+    }
+
+
+def _program(path: Path) -> str:
+    """A digest of what the runtime computes: operators, their tensors, constants and options.
+
+    Names, descriptions and the order of bytes in the file are not in it.
+    """
+    import hashlib
+
+    from edgekit.export import executorch_file, flatbuffer
+
+    if path.suffix == ".pte":
+        file = executorch_file.read(path)
+        said = [hashlib.sha256(blob).hexdigest() for blob in executorch_file.blobs(file)]
+        return repr((said, executorch_file.plan(file).chains, executorch_file.kernels(file)))
+    tree = flatbuffer.read(path)
+    graph = tree.subgraphs[0]
+
+    def tensor(index: int) -> Any:
+        if index < 0:
+            return None
+        each = graph.tensors[index]
+        data = tree.buffers[each.buffer].data
+        scales = each.quantization.scale if each.quantization is not None else None
+        return (
+            tuple(each.shape) if each.shape is not None else (),
+            each.type,
+            None if scales is None else (tuple(scales), tuple(each.quantization.zeroPoint)),
+            index if data is None else hashlib.sha256(bytes(data)).hexdigest(),
+        )
+
+    # Tensors are numbered by the order in which operators first touch them.
+    numbers: dict[int, int] = {}
+    operators = []
+    for operator in graph.operators:
+        touched = [*operator.inputs, *operator.outputs]
+        for index in touched:
+            numbers.setdefault(int(index), len(numbers))
+        code = tree.operatorCodes[operator.opcodeIndex]
+        options = vars(operator.builtinOptions) if operator.builtinOptions is not None else {}
+        tensors = []
+        for index in touched:
+            found = tensor(int(index))
+            if found is not None and found[3] == int(index):
+                found = (*found[:3], numbers[int(index)])
+            tensors.append(found)
+        said = sorted((name, str(value)) for name, value in options.items())
+        operators.append((code.builtinCode, tensors, said))
+    return hashlib.sha256(repr(operators).encode()).hexdigest()
 
 
 def _latencies(found: dict[str, Any]) -> None:
@@ -266,6 +322,8 @@ def verdict(key: str, variant: str, pair: dict[str, Any]) -> str:
     slower, larger = pair["latency"]["low"] > 1, pair["size"] > MOST_LARGER
     if not slower and not larger:
         return "no slower, no larger" if pair["size"] <= 1 else "no slower, at most 1 % larger"
+    if slower and not larger and pair.get("same_program"):
+        return "the same operators, constants and options: where they lie in memory differs"
     what = " and ".join(["slower"] * slower + ["larger"] * larger)
     return f"{what}: {cause(key, variant) or 'cause not known'}"
 
