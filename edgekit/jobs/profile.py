@@ -10,8 +10,10 @@ from edgekit.core.build import Build, Variant
 from edgekit.core.errors import InputError
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.profile import probe_host
+from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.result import Result
 from edgekit.devices import open_device
+from edgekit.export.delegates import DELEGATES
 from edgekit.jobs.results import to_result
 from edgekit.measure.session import Subject, measure
 from edgekit.store import Store
@@ -85,7 +87,7 @@ def _subject(build: Build, variant: Variant) -> Subject:
     return Subject(
         path=build.folder / Path(file.path),
         sha256=file.sha256,
-        quantization=variant.recipe.quantization,
+        quantization=_computed_in(variant.recipe),
         file_format=variant.recipe.format,
         names=(
             tuple(spec.name for spec in variant.artifact.signature.inputs),
@@ -95,3 +97,11 @@ def _subject(build: Build, variant: Variant) -> Subject:
         variant=variant.recipe.name,
         check=check,
     )
+
+
+def _computed_in(recipe: Recipe) -> QuantizationKind:
+    """How near a board must come: as the recipe says, or where its delegate may be coarser."""
+    key = f"{recipe.format}/{recipe.delegate}"
+    delegate = DELEGATES[key]() if key in DELEGATES.names() else None  # a build from elsewhere
+    coarser: dict[QuantizationKind, QuantizationKind] = getattr(delegate, "coarser", {})
+    return coarser.get(recipe.quantization, recipe.quantization)

@@ -14,7 +14,8 @@ openvino==2025.4.1, and for int8 nncf==3.2.0 (3.0 wants an older torch, 3.4 a ne
 Where a CPU has bfloat16 (AVX512_BF16, AMX) OpenVINO computes float32 in it: 41 to 58 dB on small
 networks, where float32 gives over 120. The setting that it has against this
 (INFERENCE_PRECISION_HINT) is lost when a compiled model is stored, and ExecuTorch's runtime passes
-none. Files are compared in float32 here (`edgekit.work.pool.KINDS`), and say so in a note.
+none. Files are compared in float32 here (`edgekit.work.pool.KINDS`), and say so in a note; a board
+that measures them may differ by as much as one that computes in 8 bits.
 https://docs.pytorch.org/executorch/stable/build-run-openvino.html
 """
 
@@ -24,7 +25,7 @@ from typing import Any, ClassVar
 
 from edgekit.core.description import Coverage
 from edgekit.core.errors import ConversionError, PlanError
-from edgekit.core.recipe import Recipe
+from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
 
@@ -48,6 +49,8 @@ class OpenVinoDelegate(ExecuTorchDelegate):
     worker = TOOLCHAIN
     tools = ("openvino", "nncf")
     folded = False
+    # A board may compute in bfloat16, of 8 significant bits, what was checked here in float32.
+    coarser: ClassVar[dict[QuantizationKind, QuantizationKind]] = {"none": "int8"}
     known_options: ClassVar[dict[str, str]] = {"device": " | ".join(DEVICES)}
 
     def check(self, recipe: Recipe) -> None:
