@@ -62,7 +62,7 @@ def convert(
     layout: Literal["", "nhwc", "nchw"] = "",
     raw_pixels: bool = False,
     weights: str | Path | None = None,
-    nms: Literal["", "outside"] = "",
+    nms: str = "",
     runtime: str | None = None,
     trust_code: bool = False,
     output: str | Path | None = None,
@@ -85,7 +85,8 @@ def convert(
         layout: of the artifact's images, where the model has the other.
         raw_pixels: the artifact takes uint8 pixels; the normalisation moves into it.
         weights: a state_dict for the PyTorch model that a function makes.
-        nms: "outside" leaves the non-maximum suppression of an ONNX detector to the device.
+        nms: non-maximum suppression of an ONNX detector: ``outside`` leaves it to the device,
+            ``inside:iou=0.5,score=0.25,most=100`` gives it outputs of fixed size.
         output: the build's folder; ``<model>-<board>.build`` if not given.
         progress: called with each step and what happens to it, see `edgekit.work.steps.Progress`.
 

@@ -42,7 +42,8 @@ class ModelOptions(Noun):
             is an image (four dimensions).
         weights: a file with weights for the model that a function makes; empty if it has its own.
         trusted: whether code inside the model may run.
-        nms: "outside" makes what goes into a detector's non-maximum suppression its outputs.
+        nms: "outside" makes what goes into a detector's non-maximum suppression its outputs,
+            "inside[:iou=…,score=…,most=…]" puts one inside whose outputs are of fixed size.
     """
 
     shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
@@ -50,7 +51,7 @@ class ModelOptions(Noun):
     forms: dict[str, InputForm] = Field(default_factory=dict)
     weights: str = ""
     trusted: bool = False
-    nms: Literal["", "outside"] = ""
+    nms: str = ""
 
 
 class Model(ModelOptions):

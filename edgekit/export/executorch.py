@@ -21,6 +21,7 @@ from edgekit.core.errors import PlanError
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe
+from edgekit.export import nms
 from edgekit.export.delegates import DELEGATES
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
 from edgekit.export.program import program_step
@@ -34,6 +35,7 @@ class ExecuTorchExporter:
 
     def step(self, model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
         """See `Exporter.step`."""
+        nms.check(model, recipe)
         delegate = delegate_of(recipe)
         delegate.check(recipe)
         program = program_step(model)

@@ -18,6 +18,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe
+from edgekit.export import nms
 from edgekit.export.delegates import DELEGATES
 from edgekit.export.delegates.onnx_cpu import ONNXDelegate
 from edgekit.work.steps import Step
@@ -31,6 +32,7 @@ class ONNXExporter:
 
     def step(self, model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
         """See `Exporter.step`."""
+        nms.check(model, recipe)
         delegate: ONNXDelegate = DELEGATES[f"onnx/{recipe.delegate}"]()
         delegate.check(recipe)
         notes = delegate.notes(recipe, f"{model.name}-{recipe.name}")

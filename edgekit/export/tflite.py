@@ -17,6 +17,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
 from edgekit.core.model import Model
 from edgekit.core.recipe import USUAL_DELEGATE, Recipe
+from edgekit.export import nms
 from edgekit.work.steps import Step
 
 QUANTIZER_TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
@@ -29,6 +30,7 @@ class TFLiteExporter:
 
     def step(self, model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
         """See `Exporter.step`. Variants that differ in the delegate share the CPU's steps."""
+        nms.check(model, recipe)
         if recipe.delegate == USUAL_DELEGATE["tflite"]:
             return _for_cpu(model, recipe, calibration)
         from edgekit.export.delegates import DELEGATES

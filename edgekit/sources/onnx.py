@@ -17,7 +17,7 @@ from edgekit.core.errors import ModelError, UsageError
 from edgekit.core.files import sha256_with
 from edgekit.core.model import Model, ModelOptions
 from edgekit.sources.onnx_files import examine
-from edgekit.sources.options import refuse_weights
+from edgekit.sources.options import refuse_weights, suppression
 from edgekit.work.steps import Step
 
 WORKER = "onnx"
@@ -42,6 +42,8 @@ class ONNXSource:
                     "given one size",
                     hint=f"give it the size that the artifact shall have: --dim {name}={largest}",
                 )
+        if options.nms:
+            suppression(options.nms)
         path = Path(reference)
         found = examine(path)
         try:

@@ -1,4 +1,7 @@
-"""An ONNX detector without its non-maximum suppression: boxes and scores come out as they go in.
+"""An ONNX detector's non-maximum suppression, left out or put inside in a form of fixed size.
+
+    edgekit convert detector.onnx --for raspberry-pi-5 --nms outside
+    edgekit convert detector.onnx --for raspberry-pi-5 --nms inside:iou=0.5,score=0.25,most=100
 
 What `NonMaxSuppression` finds has a size that depends on the data, which no artifact can have, so
 the graph is cut before it and the device does it with the code that comes with its camera. What
@@ -20,48 +23,119 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgekit.core.errors import ModelError
 from edgekit.sources.onnx_fix import nodes_of
+from edgekit.sources.onnx_joins import MOVES, Parts, Shapes, constants
+from edgekit.sources.onnx_nms_inside import append
+from edgekit.sources.options import Suppression
 
 OPERATOR = "NonMaxSuppression"
-# They give a part of what they read, in another order.
-_MOVES = frozenset(
-    {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Slice", "Split",
-     "Gather"}
-)  # fmt: skip
 _LARGEST = 2**24  # elements whose places are followed
 
 
-def cut(reference: str, proto: Any) -> None:
-    """Make what goes into every `NonMaxSuppression` an output and drop what comes after it.
+def apply(reference: str, proto: Any, limits: Suppression | None) -> None:
+    """Leave non-maximum suppression to the device; with `limits`, put one inside of fixed size.
 
     `proto` is changed in place; its shapes are fixed and inferred, as far as they can be.
 
     Raises:
-        ModelError: there is none, or it is inside a loop or a branch.
+        ModelError: there is none, it is inside a loop or a branch, or it cannot be put inside.
     """
     graph = proto.graph
     found = [node for node in graph.node if node.op_type == OPERATOR and not node.domain]
-    if not found:
-        inner = any(node.op_type == OPERATOR for node in nodes_of(graph))
-        raise ModelError(
-            f"{reference!r} has "
-            + (
-                f"its {OPERATOR} inside a Loop or an If, where it cannot be cut off"
-                if inner
-                else f"no {OPERATOR} to leave out"
-            ),
-            hint="export the model without it, and do it on the device"
-            if inner
-            else "convert it without --nms",
+    if not found and (limits is None or any(n.op_type == OPERATOR for n in nodes_of(graph))):
+        raise _none(reference, proto)
+    if limits is None:
+        _expose(proto, _outputs(proto, found))
+        return
+    if found:
+        outputs = _outputs(proto, found)
+        _check_one(reference, proto, found, outputs)
+        limits = _complete(reference, limits, found[0], constants(graph))
+        centre = any(a.name == "center_point_box" and a.i for a in found[0].attribute)
+    else:
+        outputs, centre = _by_shape(reference, proto), False
+    _expose(proto, outputs)
+    append(proto, limits, centre=centre)
+
+
+def _none(reference: str, proto: Any) -> ModelError:
+    if any(node.op_type == OPERATOR for node in nodes_of(proto.graph)):
+        return ModelError(
+            f"{reference!r} has its {OPERATOR} inside a Loop or an If, where it cannot be cut off",
+            hint="export the model without it, and do it on the device",
         )
-    outputs = _outputs(proto, found)
-    shapes = _Shapes(proto)
+    return ModelError(
+        f"{reference!r} has no {OPERATOR} to leave out", hint="convert it without --nms"
+    )
+
+
+def _check_one(reference: str, proto: Any, found: Sequence[Any], outputs: dict[str, str]) -> None:
+    """Only a single suppression that chooses nothing but boxes and scores can be put inside."""
+    own = {name for node in found for name in node.input[:2]}
+    given = {value.name for value in proto.graph.output}
+    more = [tensor for tensor in outputs.values() if tensor not in own | given]
+    if len(found) > 1 or more:
+        raise ModelError(
+            f"{reference!r} cannot have its non-maximum suppression inside: it "
+            + (
+                f"has {len(found)} of them"
+                if len(found) > 1
+                else f"chooses more than boxes and scores: {', '.join(more)}"
+            ),
+            hint="leave it to the device: --nms outside",
+        )
+
+
+def _complete(reference: str, limits: Suppression, node: Any, known: dict[str, Any]) -> Suppression:
+    """With what the model's own node says where the user does not.
+
+    Its number of boxes is for each class, `most` for all of them.
+    """
+    own: dict[str, float] = {}
+    for place, what in ((3, "iou"), (4, "score")):
+        name = node.input[place] if place < len(node.input) else ""
+        if name and name not in known and getattr(limits, what) is None:
+            raise ModelError(
+                f"{reference!r}: its non-maximum suppression takes its limits from the data",
+                hint="give them: --nms inside:iou=0.5,score=0.25,most=100",
+            )
+        own[what] = float(known[name].item()) if name in known else 0.0  # as ONNX says
+    return replace(
+        limits,
+        iou=own["iou"] if limits.iou is None else limits.iou,
+        score=own["score"] if limits.score is None else limits.score,
+    )
+
+
+def _by_shape(reference: str, proto: Any) -> dict[str, str]:
+    """Boxes 1 × boxes × 4 and scores 1 × classes × boxes, or turned, among the outputs."""
+    shapes = Shapes(proto)
+    sizes = {value.name: shapes.of(value.name) or [] for value in proto.graph.output}
+    for boxes, size in sizes.items():
+        for scores, other in sizes.items():
+            if len(size) == len(other) == 3 and scores != boxes and size[2] == 4 \
+                    and size[1] in other[1:]:  # fmt: skip
+                rest = {name: name for name in sizes if name not in (boxes, scores)}
+                return {"boxes": boxes, "scores": scores, **rest}
+    said = ", ".join(f"{name} {'×'.join(map(str, size))}" for name, size in sizes.items())
+    raise ModelError(
+        f"{reference!r} has no {OPERATOR}, and its outputs are not boxes 1 × boxes × 4 and scores "
+        f"1 × classes × boxes: {said}",
+        hint="export it with boxes (two corners) and scores as outputs of their own",
+    )
+
+
+def _expose(proto: Any, outputs: dict[str, str]) -> None:
+    """Make these the outputs, from before joins, and drop what they do not need."""
+    graph = proto.graph
+    shapes = Shapes(proto)
     values = [shapes.described(name, tensor) for name, tensor in outputs.items()]
     _keep(graph, outputs.values())
-    parts = _Parts(graph, shapes)
+    parts = Parts(graph, shapes)
     for name, tensor in outputs.items():
         outputs[name] = parts.apart(tensor)
     _keep(graph, outputs.values())
@@ -137,12 +211,12 @@ def _contained(proto: Any, name: str, outputs: Sequence[str]) -> bool:
     from onnx import TensorProto, helper
     from onnx.reference import ReferenceEvaluator
 
-    shape = _Shapes(proto).of(name)
+    shape = Shapes(proto).of(name)
     if shape is None or math.prod(shape) > _LARGEST:
         return False
     moved, chain = {name}, []
     for node in proto.graph.node:
-        if node.op_type in _MOVES and node.input[0] in moved:
+        if node.op_type in MOVES and node.input[0] in moved:
             moved.update(node.output)
             chain.append(node)
     reached = [each for each in outputs if each in moved]
@@ -152,8 +226,8 @@ def _contained(proto: Any, name: str, outputs: Sequence[str]) -> bool:
             wanted.add(node.input[0])
             used.append(node)
     needed = {each for node in used for each in node.input[1:] if each}
-    constants = _constants(proto.graph)
-    if not reached or not needed <= set(constants):
+    known = constants(proto.graph)
+    if not reached or not needed <= set(known):
         return False
     graph = helper.make_graph(
         used[::-1],
@@ -162,185 +236,11 @@ def _contained(proto: Any, name: str, outputs: Sequence[str]) -> bool:
         [helper.make_tensor_value_info(each, TensorProto.INT64, None) for each in reached],
     )
     model = helper.make_model(graph, opset_imports=list(proto.opset_import))
-    feeds = {each: constants[each] for each in needed}
+    feeds = {each: known[each] for each in needed}
     feeds[name] = np.arange(math.prod(shape)).reshape(shape)
     answers = ReferenceEvaluator(model).run(None, feeds)
     seen = np.concatenate([np.ravel(answer) for answer in answers])
     return bool(len(np.unique(seen)) == math.prod(shape))
-
-
-def _constants(graph: Any) -> dict[str, Any]:
-    """Values of Constant nodes and of initializers, of those that may be shapes or indices."""
-    import numpy as np
-    from onnx import helper, numpy_helper
-
-    found = {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in graph.initializer
-        if len(tensor.dims) <= 1
-    }
-    for node in graph.node:
-        if node.op_type == "Constant":
-            value = helper.get_attribute_value(node.attribute[0])
-            if node.attribute[0].name == "value":
-                found[node.output[0]] = numpy_helper.to_array(value)
-            elif node.attribute[0].name in ("value_int", "value_ints"):
-                found[node.output[0]] = np.asarray(value, dtype=np.int64)
-    return found
-
-
-class _Shapes:
-    """What shape inference knows."""
-
-    def __init__(self, proto: Any) -> None:
-        graph = proto.graph
-        self.values = {v.name: v for v in (*graph.input, *graph.value_info, *graph.output)}
-
-    def of(self, name: str) -> list[int] | None:
-        """A tensor's shape; None where it is not known or open."""
-        value = self.values.get(name)
-        if value is None or not value.type.tensor_type.HasField("shape"):
-            return None
-        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        return sizes if all(sizes) else None
-
-    def described(self, name: str, tensor: str) -> Any:
-        """What a graph says of an output, for a tensor under another name."""
-        from onnx import helper
-
-        kind = self.values[tensor].type.tensor_type.elem_type
-        return helper.make_tensor_value_info(name, kind, self.of(tensor))
-
-
-# -------------------------------------------------------------------- taking joins apart
-
-
-class _Parts:
-    """Slices of a joined tensor → the same from the parts that were joined."""
-
-    def __init__(self, graph: Any, shapes: _Shapes) -> None:
-        self._graph, self._shapes = graph, shapes
-        self._made_by = {name: node for node in graph.node for name in node.output}
-        self._constants = _constants(graph)
-
-    def apart(self, tensor: str) -> str:
-        """The tensor with the same numbers whose slices reach past joins; itself if none does."""
-        node = self._made_by.get(tensor)
-        if node is None or node.op_type not in _MOVES:
-            return tensor
-        sliced = self._range(node, tensor)
-        if sliced is not None:
-            found = self._sliced(node.input[0], *sliced)
-            return tensor if found is None else found
-        source = self.apart(node.input[0])
-        if source == node.input[0] or node.op_type in ("Slice", "Split", "Gather"):
-            return tensor
-        return self._again(node, [source, *node.input[1:]], tensor)
-
-    def _range(self, node: Any, tensor: str) -> tuple[int, int, int] | None:
-        """(axis, first, end) of a Slice's or Split's output; None for any other."""
-        shape = self._shapes.of(node.input[0])
-        if shape is None:
-            return None
-        if node.op_type == "Split":
-            axis = next((a.i for a in node.attribute if a.name == "axis"), 0) % len(shape)
-            sizes = [self._shapes.of(each) for each in node.output]
-            if any(size is None for size in sizes):
-                return None
-            at = list(node.output).index(tensor)
-            first = sum(size[axis] for size in sizes[:at] if size)
-            return axis, first, first + (sizes[at] or shape)[axis]
-        if node.op_type != "Slice" or len(node.input) < 3:
-            return None
-        known = [self._constants.get(name) for name in node.input[1:]]
-        given = [int(each.item()) for each in known if each is not None and each.size == 1]
-        if len(given) != len(known):
-            return None
-        first, end, axis, step = given + [0, 1][len(given) - 2 :]
-        axis %= len(shape)
-        first, end, step = slice(first, end, step).indices(shape[axis])
-        return (axis, first, end) if step == 1 and first < end else None
-
-    def _sliced(self, tensor: str, axis: int, first: int, end: int) -> str | None:
-        """``tensor[first:end]`` along `axis`, from before a join; None where there is no join."""
-        node, shape = self._made_by.get(tensor), self._shapes.of(tensor)
-        if node is None or shape is None:
-            return None
-        if node.op_type == "Transpose":
-            perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
-            perm = perm or list(range(len(shape)))[::-1]
-            source = self._sliced(node.input[0], perm[axis], first, end)
-            return source and self._again(node, [source], tensor)
-        if node.op_type == "Reshape":
-            before = self._shapes.of(node.input[0])
-            last = axis == len(shape) - 1
-            if not last or before is None or before[-1] != shape[-1]:
-                return None
-            source = self._sliced(node.input[0], len(before) - 1, first, end)
-            sizes = self._constant([*shape[:-1], end - first], tensor)
-            return source and self._again(node, [source, sizes], tensor)
-        if node.op_type != "Concat":
-            return None
-        joined = next(a.i for a in node.attribute if a.name == "axis") % len(shape)
-        if joined != axis:
-            parts = [self._sliced(each, axis, first, end) for each in node.input]
-            if all(part is None for part in parts):
-                return None
-            rest = [
-                part or self._slice(each, axis, first, end)
-                for part, each in zip(parts, node.input, strict=True)
-            ]
-            return self._again(node, rest, tensor)
-        return self._of_parts(node, tensor, axis, first, end)
-
-    def _of_parts(self, node: Any, tensor: str, axis: int, first: int, end: int) -> str | None:
-        """Of a Concat along the axis that is sliced: those of its inputs that lie in the range."""
-        found, at = [], 0
-        for each in node.input:
-            shape = self._shapes.of(each)
-            if shape is None:
-                return None
-            low, high = max(first - at, 0), min(end - at, shape[axis])
-            at += shape[axis]
-            if low < high:
-                whole = (low, high) == (0, shape[axis])
-                inner = each if whole else self._sliced(each, axis, low, high)
-                found.append(inner or self._slice(each, axis, low, high))
-        return found[0] if len(found) == 1 else self._again(node, found, tensor)
-
-    def _slice(self, tensor: str, axis: int, first: int, end: int) -> str:
-        from onnx import helper
-
-        numbers = [self._constant([each], tensor) for each in (first, end, axis)]
-        return self._add(helper.make_node("Slice", [tensor, *numbers], [""]), tensor)
-
-    def _again(self, node: Any, inputs: Iterable[str], tensor: str) -> str:
-        copy = type(node).FromString(node.SerializeToString())
-        copy.input[:] = inputs
-        return self._add(copy, tensor)
-
-    def _add(self, node: Any, tensor: str) -> str:
-        name = self._free(f"{tensor}_part")
-        node.output[:] = [name]
-        node.name = name
-        self._graph.node.append(node)
-        self._made_by[name] = self._graph.node[-1]
-        return name
-
-    def _constant(self, numbers: Sequence[int], tensor: str) -> str:
-        import numpy as np
-        from onnx import numpy_helper
-
-        name = self._free(f"{tensor}_sizes")
-        array = np.array(numbers, dtype=np.int64)
-        self._graph.initializer.append(numpy_helper.from_array(array, name))
-        self._constants[name] = array
-        return name
-
-    def _free(self, name: str) -> str:
-        while name in self._made_by or name in self._constants:
-            name += "_"
-        return name
 
 
 # -------------------------------------------------------------------------- the new graph

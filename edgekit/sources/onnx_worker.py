@@ -18,6 +18,7 @@ from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.sources import onnx_nms
 from edgekit.sources.onnx_files import examine
 from edgekit.sources.onnx_fix import dtype_of, fix, words_of
+from edgekit.sources.options import suppression
 
 # What holds no value of a layer of its own.
 _NO_LAYERS = frozenset({"Constant", "Identity", "Cast", "ConstantOfShape"})
@@ -76,7 +77,7 @@ class ONNXModel:
         with _translated(model.reference, "does not work with these sizes"):
             proto = _inferred(proto)
             if model.nms:
-                onnx_nms.cut(model.reference, proto)
+                onnx_nms.apply(model.reference, proto, suppression(model.nms))
                 proto = _inferred(proto)
             self._session = _session(proto)
         inputs = tuple(_spec(value) for value in proto.graph.input)
@@ -212,7 +213,7 @@ def _settle_outputs(proto: Any, session: Any, inputs: Sequence[TensorSpec], mode
             raise ModelError(
                 f"output {value.name!r} of {model.reference!r} has a size that depends on the data"
                 + (f" ({', '.join(cause)}): {words_of(value)}" if cause else ""),
-                hint="leave that part to the device: --nms outside"
+                hint="leave that to the device (--nms outside) or fix its size (--nms inside)"
                 if onnx_nms.OPERATOR in cause
                 else "export the model without that last part, and do that on the device after it",
             )
