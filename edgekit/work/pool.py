@@ -61,6 +61,13 @@ class Kind:
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+# Two processes whose threads wait for each other on the same cores crawl: each gets its share.
+TORCH_AT_MOST = max(1, min(2, CORES))
+TORCH_ENV = {
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(CORES // TORCH_AT_MOST)),
+}
+
 KINDS = {
     "tensorflow": Kind(
         preload=("tensorflow",),
@@ -73,8 +80,8 @@ KINDS = {
     "torch": Kind(
         preload=("torch",),
         extra="torch",
-        at_most=max(1, min(2, CORES)),
-        env={"TORCH_CPP_LOG_LEVEL": "ERROR"},
+        at_most=TORCH_AT_MOST,
+        env=TORCH_ENV,
     ),
     "onnx": Kind(preload=("onnxruntime",), extra="onnx", at_most=max(1, min(2, CORES))),
     "executorch-openvino": Kind(
