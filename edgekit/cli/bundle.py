@@ -31,7 +31,8 @@ def command(
     from edgekit.jobs.bundle import bundle
 
     made = bundle(load_build(build), output, variants=variants, every=every, version=version)
+    width = max(len(artifact.variant) for artifact in made.manifest.artifacts)
     for artifact in made.manifest.artifacts:
-        click.echo(f"{artifact.variant:<12} {output / artifact.files[0]}")
+        click.echo(f"{artifact.variant:<{width}}  {output / artifact.files[0]}")
     click.echo(f"bundle: {output}")
     click.echo(f"check it with: edgekit verify {output} --digest {made.digest}")
