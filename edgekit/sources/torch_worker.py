@@ -7,6 +7,8 @@ A model stays loaded there for the next step on it.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import types
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -42,12 +44,8 @@ def load(model: Model) -> TorchModel:
     """
     key = _key(model)
     if key not in _loaded:
-        program = read_program(model)
-        if sha256_file(model.file) != model.digest:
-            raise ModelError(
-                f"{model.reference!r} was changed while it was being converted",
-                hint="wait until it is written, then run the command again",
-            )
+        with _held(model) as file:
+            program = read_program(model, file)
         with translated(model.reference):
             loaded = TorchModel(fix(model, program))
         _loaded.clear()  # one at a time: models are large
@@ -59,12 +57,35 @@ def _key(model: Model) -> str:
     return model.model_copy(update={"path": "", "reference": "", "name": ""}).fingerprint()
 
 
-def read_program(model: Model) -> Any:
+@contextmanager
+def _held(model: Model) -> Iterator[Path]:
+    """The model's file; where nobody trusts it a copy, which cannot change while it is looked at.
+
+    Raises:
+        ModelError: it is no more what it was when it was opened.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = model.file
+        try:
+            if not model.trusted:
+                file = Path(shutil.copyfile(file, Path(folder) / "program.pt2"))
+            same = sha256_file(file) == model.digest
+        except OSError as exc:
+            raise ModelError(f"cannot read {model.reference!r}: {exc.strerror or exc}") from exc
+        if not same:
+            raise ModelError(
+                f"{model.reference!r} was changed while it was being converted",
+                hint="wait until it is written, then run the command again",
+            )
+        yield file
+
+
+def read_program(model: Model, file: Path) -> Any:
     """The ExportedProgram of a ``.pt2`` file, as it was saved."""
     import torch
 
     torch.set_num_threads(1)  # the same sums in the same order every time
-    found = examine(model.file)  # the file may have changed since it was opened
+    found = examine(file)
     if found.kind != "pt2":
         raise ModelError(f"{model.reference!r} is not a program of torch.export")
     if not model.trusted:
@@ -73,25 +94,25 @@ def read_program(model: Model) -> Any:
                 f"{model.reference!r} holds what would run as code: {', '.join(found.code[:4])}",
                 hint="if you trust where it comes from, give --trust-code",
             )
-        refuse_two_faced(model.file)
+        refuse_two_faced(file, model.reference)
     with _tensors_only(model.trusted):
         try:
-            program = _read(model)
+            program = _read(model, file)
         except EdgekitError:
             function = function_in(model.reference)
             if function is None:
                 raise
             resolve_own(function)  # its module may register operators that the program needs
-            program = _read(model)
+            program = _read(model, file)
     program._guards_code = []  # Python source; the sizes are fixed here in any case
     return program
 
 
-def _read(model: Model) -> Any:
+def _read(model: Model, file: Path) -> Any:
     import torch
 
     with translated(model.reference):
-        return torch.export.load(model.path)
+        return torch.export.load(file)
 
 
 @contextmanager
@@ -109,11 +130,11 @@ def _tensors_only(trusted: bool) -> Iterator[None]:
             os.environ[variable] = before
 
 
-def refuse_two_faced(path: Path) -> None:
+def refuse_two_faced(path: Path, reference: str) -> None:
     """Raise ModelError if torch's zip reader sees other members than Python's, which was asked."""
     import torch
 
-    with translated(str(path)):
+    with translated(reference):
         reader = torch._C.PyTorchFileReader(str(path))
         records = set(reader.get_all_records())
         with zipfile.ZipFile(path) as archive:
@@ -123,7 +144,7 @@ def refuse_two_faced(path: Path) -> None:
                 read = [name for name in records if not name.startswith(RAW)]
                 same = all(reader.get_record(n) == archive.read(members[n]) for n in read)
     if not same:
-        raise ModelError(f"{str(path)!r} is a zip archive that two programs read differently")
+        raise ModelError(f"{reference!r} is a zip archive that two programs read differently")
 
 
 class TorchModel:

@@ -468,6 +468,28 @@ def test_a_file_that_is_overwritten_meanwhile_is_refused(programs: Path, tmp_pat
         torch_worker.load(handle)
 
 
+def test_a_file_that_is_replaced_after_it_was_looked_at_is_never_read(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By somebody who can write where the model lies: what was examined is what is loaded."""
+    from edgekit.sources import torch_worker
+
+    path = tmp_path / "model.pt2"
+    path.write_bytes((programs / "mlp.pt2").read_bytes())
+    handle = TorchSource().open(str(path), ModelOptions())
+    torch_worker._loaded.clear()
+    examine = torch_worker.examine
+
+    def looked_at(file: Path) -> Any:
+        found = examine(file)
+        path.write_bytes((programs / "cnn.pt2").read_bytes())
+        return found
+
+    monkeypatch.setattr(torch_worker, "examine", looked_at)
+    assert torch_worker.load(handle).signature.inputs[0].shape == (1, 8)
+    assert path.read_bytes() == (programs / "cnn.pt2").read_bytes()
+
+
 def test_weights_that_are_not_there_or_too_short(programs: Path, tmp_path: Path) -> None:
     def change(name: str, content: bytes) -> bytes:
         return content[:8] if "weights/weight_" in name else content
