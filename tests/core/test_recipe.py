@@ -36,7 +36,8 @@ def test_the_fingerprint_tells_recipes_apart() -> None:
         ('schema = 1\nname = "x"\nquantization = "int8"\nbugdet = 1', "unknown key 'bugdet'"),
         (
             'schema = 1\nname = "x"\nquantization = "int8"\nbugdet = 1',
-            "(known: schema, name, format, delegate, options, quantization, io, calibration, budget)",
+            "(known: schema, name, format, delegate, options, quantization, io, calibration, "
+            "budget)",
         ),
         (
             'schema = 1\nname = "x"\nquantization = "int8"\n[budget]\nmax_dorp = 1',
