@@ -135,8 +135,9 @@ def make_environment(
         python = folder / "bin" / "python"
         shutil.rmtree(folder, ignore_errors=True)  # half-made by one that was interrupted
         try:
-            _run([str(base), "-m", "venv", str(folder)], f"python -m venv for {title}", download)
-            pip = [str(python), "-m", "pip", "install", "--no-input", "--progress-bar=off"]
+            # -I: a venv.py or a pip.py in the current folder is none of Python's.
+            _run([str(base), "-Im", "venv", str(folder)], f"python -m venv for {title}", download)
+            pip = [str(python), "-Im", "pip", "install", "--no-input", "--progress-bar=off"]
             _run([*pip, *install], f"pip install of {title}", download, seconds=seconds, said=said)
             noted = {**marker, "python": str(base), "size_bytes": _counted(folder)}
             write_json(folder / MARKER, noted)
@@ -266,7 +267,7 @@ def _works(python: str, version: str) -> bool:
     code = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
     try:
         done = subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, timeout=PROBE_SECONDS,
+            [python, "-Ic", code], capture_output=True, text=True, timeout=PROBE_SECONDS,
             stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):  # does not run: that is the answer

@@ -68,7 +68,7 @@ def test_one_is_made_and_then_found(tools: FakeTools) -> None:
     python = runtime_python("ai-edge-litert", "1.2.3")
     assert python == environments_dir() / "ai-edge-litert-1.2.3" / "bin" / "python"
     venv, pip = tools.calls
-    assert venv[1:3] == ["-m", "venv"]
+    assert venv[1:3] == ["-Im", "venv"]
     assert pip[0] == str(python)
     assert {"--only-binary=:all:", "ai-edge-litert==1.2.3"} <= set(pip)
     assert runtime_python("ai-edge-litert", "1.2.3") == python
@@ -109,6 +109,27 @@ def test_a_failure_leaves_nothing_and_says_what_to_bring(tools: FakeTools, faili
     assert "pip download 'ai-edge-litert==1.2.3'" in error.value.hint
     assert "PIP_NO_INDEX=1 PIP_FIND_LINKS=DIR" in error.value.hint
     assert environments.environments() == []
+
+
+@pytest.mark.slow
+def test_what_lies_in_the_current_folder_is_not_run(
+    tmp_path: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A venv.py beside a model that somebody was sent."""
+    for name in ("venv", "pip", "ensurepip", "logging", "subprocess"):
+        (tmp_path / f"{name}.py").write_text("open('was run', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+
+    with pytest.raises(PlanError, match="pip install of a runtime failed: No matching"):
+        environments.make_environment(
+            environments_dir() / "made", title="a runtime", install=["no-such-package"],
+            download="pip download", pythons=((3, 9), (3, 99)), marker={},
+        )  # fmt: skip
+    major, minor = sys.version_info[:2]
+    assert environments._works(sys.executable, f"{major}.{minor}")
+    assert not (tmp_path / "was run").exists()
 
 
 def test_tools_that_do_not_run_at_all(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
