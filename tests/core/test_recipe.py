@@ -75,8 +75,8 @@ def test_the_recipe_in_the_readme_is_one(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(text)
     assert load_recipe(str(path)).variant == "int8-io"
-    section = readme.partition("### Recipes")[2].partition("\n### ")[0]
-    for name in ("schema", "name", "format", "quantization", "io"):
+    section = readme.partition("\n## Recipes\n")[2].partition("\n## ")[0]
+    for name in ("schema", "name", "format", "delegate", "quantization", "io"):
         assert f"| `{name}` |" in section
     for name in Calibration.model_fields:
         assert f"| `calibration.{name}` |" in section
