@@ -93,16 +93,10 @@ def _build(
 
     output = folder / "builds" / (key.replace("/", "-") + (f"-{layout}" if layout else ""))
     output.parent.mkdir(parents=True, exist_ok=True)
-    more = {"layout": layout} if layout else {}
+    # The samples are in the source's layout.
+    more: dict[str, Any] = {"layout": layout} if layout else {"calibration": data}
     try:
-        edgekit.convert(
-            model,
-            board=str(zoo.PROFILE),
-            variants=variants,
-            calibration=data,
-            output=output,
-            **more,
-        )
+        edgekit.convert(model, board=str(zoo.PROFILE), variants=variants, output=output, **more)
     except RejectedError:
         pass  # too noisy is no matter here: weights are random
     except EdgekitError as exc:
@@ -324,6 +318,8 @@ def verdict(key: str, variant: str, pair: dict[str, Any]) -> str:
         return "no slower, no larger" if pair["size"] <= 1 else "no slower, at most 1 % larger"
     if slower and not larger and pair.get("same_program"):
         return "the same operators, constants and options: where they lie in memory differs"
+    if _turned(pair):
+        return "takes its image as the source does, which costs a transpose at each such border"
     what = " and ".join(["slower"] * slower + ["larger"] * larger)
     return f"{what}: {cause(key, variant) or 'cause not known'}"
 
