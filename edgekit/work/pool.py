@@ -87,8 +87,8 @@ KINDS = {
     "executorch-openvino": Kind(
         preload=("torch",),
         toolchain="executorch-openvino",
-        # OpenVINO's oneDNN then computes float32 in float32, not in bfloat16, for which a .pte has
-        # no setting; what it makes is the same to the byte. AVX-512 is kept where it is.
+        # OpenVINO's oneDNN then computes float32 in float32 and not in bfloat16, against which a
+        # .pte can hold no setting. AVX-512 is kept where it is.
         env={"TORCH_CPP_LOG_LEVEL": "ERROR", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
     ),
     "executorch-ethos-u": Kind(
