@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -330,7 +331,8 @@ def _fixed(model: Model, inputs: Sequence[tuple[str, tuple[int | None, ...], str
     if model.dims:
         raise UsageError(
             f"--dim {min(model.dims)}: the open dimensions of a Keras model have no names",
-            hint=f"give the whole size of the input, for example --shape {inputs[0][0]}=1,96,96,3",
+            hint="give the whole size of the input, for example --shape "
+            + shlex.quote(f"{inputs[0][0]}=1,96,96,3"),
         )
     unknown = sorted(set(model.shapes) - {name for name, _, _ in inputs})
     if unknown:
@@ -357,7 +359,8 @@ def _fixed(model: Model, inputs: Sequence[tuple[str, tuple[int | None, ...], str
         if None in sizes:
             raise ModelError(
                 f"input {name!r} of {model.reference!r} has open dimensions: {_words_of(shape)}",
-                hint=f"give its size, for example --shape {name}={example}",
+                # Quoted, as people paste it into a shell.
+                hint=f"give its size, for example --shape {shlex.quote(f'{name}={example}')}",
             )
         if sizes and sizes[0] != 1:
             raise ModelError(

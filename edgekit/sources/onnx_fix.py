@@ -5,6 +5,7 @@ Runs in a worker process of the kind "onnx".
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -134,14 +135,15 @@ def _open(model: Model, value: Any, dim: Any) -> ModelError:
         return ModelError(
             f"the dimension {dim.dim_param!r} of {model.reference!r} is open: input {value.name!r} "
             f"is {words_of(value)}",
-            hint=f"give its size: --dim {dim.dim_param}=SIZE",
+            hint=f"give its size: --dim {shlex.quote(f'{dim.dim_param}=SIZE')}",
         )
     sizes = [str(each.dim_value or (1 if not index else "SIZE"))
              for index, each in enumerate(_dims(value))]  # fmt: skip
+    given = shlex.quote(f"{value.name}={','.join(sizes)}")  # people paste it into a shell
     return ModelError(
         f"input {value.name!r} of {model.reference!r} has open dimensions without a name: "
         f"{words_of(value)}",
-        hint=f"give its shape: --shape {value.name}={','.join(sizes)}",
+        hint=f"give its shape: --shape {given}",
     )
 
 

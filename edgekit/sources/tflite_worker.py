@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -247,7 +248,8 @@ def _fixed(model: Model, graph: Any, inputs: Mapping[str, int]) -> dict[int, lis
             example = ",".join(str(side) if side > 0 else "SIZE" for side in sides)
             raise ModelError(
                 f"input {name!r} of {model.reference!r} has open dimensions: {_words(before)}",
-                hint=f"give its shape: --shape {name}={example}",
+                # Quoted, as people paste it into a shell.
+                hint=f"give its shape: --shape {shlex.quote(f'{name}={example}')}",
             )
         if sides and sides[0] != 1:
             raise ModelError(

@@ -6,6 +6,7 @@ Runs in a worker process of the kind "torch".
 from __future__ import annotations
 
 import inspect
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -354,7 +355,7 @@ def _sizes(handle: Model, made: _Made, given: Mapping[str, Any]) -> dict[str, li
             raise ModelError(
                 f"the dimension {label!r} of {handle.reference} is open: it is dimension {axis} of "
                 f"input {name!r}",
-                hint=f"give its size: --dim {label}=SIZE",
+                hint=f"give its size: --dim {shlex.quote(f'{label}=SIZE')}",
             )
     return sizes
 

@@ -90,6 +90,25 @@ def test_an_open_size_without_a_name_asks_for_the_shape(tmp_path: Path) -> None:
     assert "--shape rows=1,SIZE,8" in caught.value.hint
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_hint_can_be_pasted_into_a_shell_whatever_the_model_calls_things(
+    tmp_path: Path, named: bool
+) -> None:
+    model = onnx_zoo.sequence()
+    value = model.graph.input[0]
+    if named:
+        value.type.tensor_type.shape.dim[1].dim_param = "$(id)"
+    else:
+        value.type.tensor_type.shape.dim[1].ClearField("dim_param")
+        for node in model.graph.node:
+            node.input[:] = ["x;id" if name == value.name else name for name in node.input]
+        value.name = "x;id"
+    with pytest.raises(ModelError) as caught:
+        load(saved(model, tmp_path))
+
+    assert caught.value.hint.endswith("--dim '$(id)=SIZE'" if named else "--shape 'x;id=1,SIZE,8'")
+
+
 def test_a_fixed_batch_of_more_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="fixed batch of 4"):
         load(saved(onnx_zoo.cnn(batch=4), tmp_path))
