@@ -83,7 +83,8 @@ def describe(out: Path, *, path: str) -> dict[str, Any]:
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as exc:
             # JSON of another form than a program's, wherever that shows
             raise DamagedError(f"its program is not as torch.export writes it ({exc!r})") from exc
-        except (zlib.error, EOFError, NotImplementedError, RuntimeError) as exc:
+        except (zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as exc:
+            # OSError: a member that lies before the file's beginning
             raise DamagedError(str(exc)) from exc
     return {"description": description.to_json()}
 

@@ -240,3 +240,15 @@ def test_damage(tmp_path: Path) -> None:
         except InputError:
             refused += 1
     assert refused > 200
+
+
+def test_members_before_the_files_beginning(tmp_path: Path) -> None:
+    path = small(tmp_path / "m.pt2")
+    content = bytearray(path.read_bytes())
+    begins = len(content) - 22 + 16  # the list of members, in the archive's last record
+    wrong = int.from_bytes(content[begins : begins + 4], "little") + 10**6
+    content[begins : begins + 4] = wrong.to_bytes(4, "little")
+    path.write_bytes(content)
+
+    with pytest.raises(InputError, match="damaged or truncated"):
+        described(path)
