@@ -320,6 +320,8 @@ def _rebuilt(graph: Any, ranked: set[str], channels_first: set[str]) -> Any:
                     output_folder_path="made",
                     keep_ncw_or_nchw_or_ncdhw_input_names=sorted(channels_first) or None,
                     keep_shape_absolutely_input_names=sorted(ranked - channels_first) or None,
+                    # Otherwise it fills up what was not found with the first box.
+                    output_nms_with_dynamic_tensor=True,
                     enable_rnn_unroll=0 < _most_steps(graph) <= MOST_STEPS,
                     param_replacement_file="none.json",
                     not_use_onnxsim=True,

@@ -20,6 +20,7 @@ from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer, tflite_onnx
 from edgekit.export.onnx import onnx_step
 from edgekit.export.tflite import TFLiteExporter, float_step
+from edgekit.sources import onnx_worker
 from edgekit.sources.onnx import ONNXSource
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
@@ -27,6 +28,7 @@ from edgekit.work.steps import Step
 from tests import onnx_zoo
 from tests.export.test_tflite import answers, file_of, samples
 from tests.export.test_tflite_torch import done
+from tests.sources.test_onnx_nms import detector
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,21 @@ def test_a_detector_s_scores_survive_int8(tmp_path: Path, pool: Pool, cache: Cac
 
 
 # ------------------------------------------------------------------------------- offline
+
+
+@pytest.mark.slow
+def test_non_maximum_suppression_inside(tmp_path: Path, pool: Pool, cache: Cache) -> None:
+    """It finds the same boxes in LiteRT, and the rows that stay empty are empty there, too."""
+    path = tmp_path / "detector.onnx"
+    onnx.save(detector(), path)
+    model = opened(path, nms="inside:score=0.7,most=40")
+    file = file_of(done(float_step(model), pool, cache))
+    assert counted(file)["NON_MAX_SUPPRESSION_V4"] == 1
+    feeds = example(onnx.load(path))
+    source = onnx_worker.load(model).run(feeds)
+    assert 0 < int((source["scores"] > 0).sum()) < 40
+    for name, found in answers(file, feeds).items():
+        np.testing.assert_allclose(found, source[name], rtol=1e-4, atol=1e-4)
 
 
 def convert_here(model: Model, file: str) -> Step:
