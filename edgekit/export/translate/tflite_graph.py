@@ -27,6 +27,7 @@ WHY = {
     "QUANTIZE": "give the float file",
 }
 MOST_STEPS = 2000  # of a loop; every one becomes operators of its own
+MOST_STEPS_IN_ALL = 5 * MOST_STEPS  # those of loops within loops multiply
 
 
 class Node:
@@ -225,6 +226,7 @@ class File:
                 buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
         self.names = flatbuffer.operator_names(self.model)
         self._constants: dict[tuple[int, int], Value] = {}
+        self.steps = 0  # of all loops, so far
 
     def constant(self, graph: int, at: int) -> Value:
         key = (graph, at)

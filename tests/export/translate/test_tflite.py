@@ -341,6 +341,15 @@ def test_all_operators_without_a_translation_are_named_at_once(
     assert "tflite" in caught.value.hint
 
 
+def test_loops_that_are_long_together_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four loops within each other: 2 kB that would become sixteen million million operators."""
+    monkeypatch.setattr("edgekit.export.translate.tflite_operators.control.MOST_STEPS_IN_ALL", 2)
+    with pytest.raises(ConversionError, match="more than 2 times together"):
+        module(folder / "loop.tflite")
+
+
 def test_a_loop_that_the_data_end_is_refused(folder: Path, tmp_path: Path) -> None:
     def swap(tree: Any) -> None:
         """The counter starts at what the data say."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.export.translate.builder import Refusal, Value
-from edgekit.export.translate.tflite_graph import MOST_STEPS, Handler, Node
+from edgekit.export.translate.tflite_graph import MOST_STEPS, MOST_STEPS_IN_ALL, Handler, Node
 
 
 def loop(node: Node) -> list[Value]:
@@ -11,6 +11,9 @@ def loop(node: Node) -> list[Value]:
     condition, body = int(node.option("condSubgraphIndex")), int(node.option("bodySubgraphIndex"))
     values = [node.plain(at) for at in range(len(node.inputs))]
     for _ in range(MOST_STEPS):
+        node.walk.file.steps += 1
+        if node.walk.file.steps > MOST_STEPS_IN_ALL:
+            raise Refusal(f"and other loops run more than {MOST_STEPS_IN_ALL} times together")
         (goes_on,) = node.walk.inner(condition, values)
         if not goes_on.constant:
             raise Refusal("runs as often as the data decide")
