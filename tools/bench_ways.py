@@ -324,9 +324,10 @@ def verdict(key: str, variant: str, pair: dict[str, Any]) -> str:
         return "identical"
     slower, larger = pair["latency"]["low"] > 1, pair["size"] > MOST_LARGER
     if not slower and not larger:
-        return "no slower, no larger" if pair["size"] <= 1 else "no slower, at most 1 % larger"
+        said = "no slower, no larger" if pair["size"] <= 1 else "no slower, at most 1 % larger"
+        return f"{said}; same program" if pair.get("same_program") else said
     if slower and not larger and pair.get("same_program"):
-        return "the same operators, constants and options: where they lie in memory differs"
+        return "slower; same program: by chance, or by where its tensors lie in memory"
     if _turned(pair):
         return "takes its image as the source does, which costs a transpose at each such border"
     what = " and ".join(["slower"] * slower + ["larger"] * larger)
