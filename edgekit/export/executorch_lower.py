@@ -46,6 +46,9 @@ def lower(out: Path, *, recipe: dict[str, Any], program: str) -> dict[str, Any]:
     warnings.filterwarnings("ignore", category=FutureWarning)
     wish = Recipe.from_json(recipe)
     delegate = delegate_of(wish)
+    if wish.needs_calibration:
+        # Registers the operators of quantized programs, which another process may have made.
+        import torchao.quantization.pt2e  # noqa: F401
     traced, facts = load(Path(program))
     before = Path(program) / PROGRAM
     notes = list(facts.get("notes", ()))

@@ -1,7 +1,8 @@
-"""Where the operators of an ONNX file run on a device that is not here, by what its maker says.
+"""Where the operators of an ONNX file run.
 
-TensorRT builds the whole graph into an engine or refuses it; nothing is left to the CPU. NVIDIA's
-list: https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md, of TensorRT 10.15.
+ONNX Runtime computes all of them on the CPU, or does not load the file. TensorRT builds the whole
+graph into an engine or refuses it; nothing is left to the CPU. NVIDIA's list, of TensorRT 10.15:
+https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgekit.core import macs
-from edgekit.core.description import Coverage, Node
+from edgekit.core.description import CPU, Coverage, Node
 from edgekit.core.errors import ConversionError
 from edgekit.export import onnx_graph
 
@@ -37,8 +38,6 @@ def tensorrt(proto: Any) -> Coverage:
     Raises:
         ConversionError: TensorRT's parser does not take an operator; names it and its layer.
     """
-    import onnx
-
     refused: dict[str, str] = {}
     for node in onnx_graph.all_nodes(proto.graph):
         if node.domain not in ("", "ai.onnx"):
@@ -51,6 +50,23 @@ def tensorrt(proto: Any) -> Coverage:
             f"TensorRT does not have {names}",
             hint="take it for ONNX Runtime (onnx-float32), or export the model without these",
         )
+    return _coverage(proto, TENSORRT, SOURCE)
+
+
+def cpu(proto: Any) -> dict[str, Any]:
+    """``coverage``: all of the graph on ONNX Runtime's own kernels; ``uncounted``, sentences, where
+    a shape is not known, so that nothing can be counted.
+    """
+    try:
+        found = _coverage(proto, CPU, "ONNX Runtime, which takes all of a file or none")
+    except ConversionError as exc:
+        return {"uncounted": [f"its multiply-adds are not counted: {exc.message}"]}
+    return {"coverage": found.to_json()}
+
+
+def _coverage(proto: Any, where: str, source: str) -> Coverage:
+    import onnx
+
     graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.value_info, *graph.input, *graph.output):
@@ -61,7 +77,7 @@ def tensorrt(proto: Any) -> Coverage:
         nodes=tuple(
             Node(
                 operator=node.op_type,
-                where=TENSORRT,
+                where=where,
                 macs=_macs(node, shapes),
                 layer=node.name.rpartition("/")[0] or node.name,
             )
@@ -69,14 +85,17 @@ def tensorrt(proto: Any) -> Coverage:
             if node.op_type != "Constant"
         ),
         partitions=1,
-        source=SOURCE,
+        source=source,
     )
+
+
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "LSTM", "GRU", "RNN")
 
 
 def _macs(node: Any, shapes: dict[str, list[int]]) -> int:
     """Multiply-adds of one inference; raises ConversionError where shapes are not known."""
     kind = node.op_type
-    if kind not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"):
+    if kind not in _PRODUCTS:
         return 0
     output = next((name for name in node.output if name), "")
     try:
@@ -93,7 +112,7 @@ def _macs(node: Any, shapes: dict[str, list[int]]) -> int:
     if kind == "Gemm":
         turned = "transA" in attributes and attributes["transA"].i
         return macs.fully_connected(given, first[0 if turned else 1])
-    if kind == "MatMul":
+    if kind in ("MatMul", "MatMulInteger"):
         return macs.matmul(first, second)
     steps, batch, inputs = first  # weights are directions × gates·hidden × inputs
     hidden = attributes["hidden_size"].i

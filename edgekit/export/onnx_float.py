@@ -137,7 +137,10 @@ def finish(
     onnx_graph.save(proto, out)
     made = onnx_graph.signature(proto)
     _refuse_other(made, wanted)
+    counted = onnx_coverage.cpu(proto)
+    notes += counted.pop("uncounted", [])
     return {
+        **counted,
         "files": [FILE],
         "signature": made.to_json(),
         "way": f"{way}, {by}",

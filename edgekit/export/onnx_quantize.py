@@ -111,7 +111,9 @@ def quantize(
         "notes": [*said, *notes],
     }
     if runs_here:
-        return result
+        counted = onnx_coverage.cpu(made)
+        result["notes"] += counted.pop("uncounted", [])
+        return {**result, **counted}
     coverage = onnx_coverage.tensorrt(made)
     return {**result, "stand_in": STAND_IN, "coverage": coverage.to_json()}
 

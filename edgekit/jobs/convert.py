@@ -428,9 +428,10 @@ def require_usable(build: Build) -> None:
         return
     worst = (named or bad)[0]
     count = f" (and {len(named or bad) - 1} more)" if len(named or bad) > 1 else ""
-    kind = ConversionError if worst.verdict.status == "failed" else RejectedError
-    raise kind(
-        f"{worst.recipe.name} is {worst.verdict.status}: {'; '.join(worst.verdict.reasons)}{count}",
+    failed = worst.verdict.status == "failed"
+    what = "failed" if failed else f"is {worst.verdict.status}"
+    raise (ConversionError if failed else RejectedError)(
+        f"{worst.recipe.name} {what}: {'; '.join(worst.verdict.reasons)}{count}",
         hint=f"the build is kept: edgekit report {build.folder}",
     )
 

@@ -80,6 +80,8 @@ def make_plan(wish: Wish) -> Plan:
     doubles = {r.name for r in recipes if [x.name for x in recipes].count(r.name) > 1}
     if doubles:
         raise UsageError(f"the variant {sorted(doubles)[0]!r} is named twice")
+    for recipe in recipes:
+        _check_name(recipe)
     runtimes = tuple(_runtime(recipe, profile, only) for recipe in recipes)
     for recipe in recipes:
         _check_delegate(recipe, profile)
@@ -140,7 +142,7 @@ def _runtime(recipe: Recipe, profile: DeviceProfile, only: Runtime | None) -> Ru
     runs = ", ".join(dict.fromkeys(name for r in known for name in r.variants))
     raise PlanError(
         f"{recipe.name}: {' and '.join(f'{r.name} {r.version}' for r in known)} on {profile.name} "
-        f"does not run {recipe.variant}; it runs {runs}",
+        f"{'does' if len(known) == 1 else 'do'} not run {recipe.variant}, but {runs}",
         hint=f"--runtime {others[0]} does" if others else "name others with --variant",
     )
 
@@ -151,18 +153,21 @@ def _as_it_is(recipe: Recipe) -> bool:
     return recipe.quantization == "original" and usual
 
 
-def _check_delegate(recipe: Recipe, profile: DeviceProfile) -> None:
-    """There is such a delegate, it computes in these numbers, and its compiler is here.
-
-    Raises:
-        UnknownNameError, PlanError: one of these is not so.
-    """
-    key = f"{recipe.format}/{recipe.delegate}"
+def _check_name(recipe: Recipe) -> None:
+    """Raise UnknownNameError if there is no such delegate."""
     names = [name for name in DELEGATES if name.startswith(f"{recipe.format}/")]
-    if key not in names:
+    if f"{recipe.format}/{recipe.delegate}" not in names:
         known = [name.partition("/")[2] for name in names]
         raise UnknownNameError(f"delegate for {recipe.format}", recipe.delegate, known)
-    delegate: Delegate = DELEGATES[key]()
+
+
+def _check_delegate(recipe: Recipe, profile: DeviceProfile) -> None:
+    """The delegate computes in these numbers, and its compiler is here.
+
+    Raises:
+        PlanError: one of these is not so.
+    """
+    delegate: Delegate = DELEGATES[f"{recipe.format}/{recipe.delegate}"]()
     if recipe.quantization not in delegate.quantizations and recipe.quantization != "original":
         kinds = [k for k, (q, _, _) in KINDS.items() if q in delegate.quantizations]
         raise PlanError(

@@ -18,6 +18,7 @@ from edgekit.core.verdict import Accuracy, Divergence, OutputParity, Verdict
 from edgekit.verify.folders import result
 
 SHOWN = 4  # columns that are named
+NO_LABELS = " (no labels)"
 
 
 def run(
@@ -66,7 +67,7 @@ def judge(
         rest = [each for each in outputs if guessed or not each["accuracy"]]
         quiet, more = _by_noise(rest, budget) if rest else (True, [])
         fine = fine and quiet
-        reasons += more
+        reasons += [reason.removesuffix(NO_LABELS) for reason in more]
     else:
         fine, reasons = _by_noise(outputs, budget)
     reasons += [
@@ -88,7 +89,10 @@ def judge(
         parity=parity,
         accuracy=accuracy,
         source_accuracy=source,
-        divergence=first_divergence(layers, budget.min_snr_db, always=not fine),
+        # Where every output is near enough, an inner one that is not was matched with another.
+        divergence=None
+        if fine and labelled is None
+        else first_divergence(layers, budget.min_snr_db, always=not fine),
     )
 
 
@@ -178,7 +182,7 @@ def _by_ratio(parity: Sequence[OutputParity], budget: Budget) -> tuple[bool, lis
     where = " before its softmax" if worst.before_softmax else ""
     relation = "at least" if fine else "less than the"
     needed = f"{budget.min_snr_db:.1f} dB {'are needed' if fine else 'needed'}"
-    return fine, [f"{worst.name}{where}: {worst.snr_db:.1f} dB, {relation} {needed} (no labels)"]
+    return fine, [f"{worst.name}{where}: {worst.snr_db:.1f} dB, {relation} {needed}{NO_LABELS}"]
 
 
 def first_divergence(

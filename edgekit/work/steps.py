@@ -66,13 +66,20 @@ class Step:
             {
                 "edgekit": __version__,
                 "function": self.function,
-                "code": _code_digest(self.function.partition(":")[0]),
+                "code": [_code_digest(function.partition(":")[0]) for function in self._code],
                 "identity": dict(identity),
                 "needs": {name: step.key for name, step in self.needs.items()},
                 "tools": tool_versions(self.tools, self.worker)
                 | ({"toolchain": find_toolchain(toolchain).digest} if toolchain else {}),
             }
         )
+
+    @property
+    def _code(self) -> tuple[str, ...]:
+        """The functions whose code decides the result: its own, and what loads its model."""
+        model = self.arguments.get("model")
+        loader = model.get("loader") if isinstance(model, Mapping) else None
+        return (self.function, loader) if loader else (self.function,)
 
 
 @dataclass(frozen=True)
@@ -131,11 +138,16 @@ def _version(package: str) -> str:
 
 @cache
 def _code_digest(module: str) -> str:
-    """Over the module's neighbours, too: a change in a helper of the step's is another step."""
-    spec = importlib.util.find_spec(module)
+    """Over all of the part of edgekit that the module lies in (``edgekit.export``), and core: a
+    change in a helper of the step's is another step. Elsewhere over the module's folder.
+    """
+    parts = module.split(".")
+    name = ".".join(parts[:2]) if parts[0] == "edgekit" else module
+    spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        raise ValueError(f"no module called {module}")
-    files = {*Path(spec.origin).parent.glob("*.py"), *_CORE.glob("*.py")}
+        raise ValueError(f"no module called {name}")
+    folder = Path(spec.origin).parent
+    files = {*folder.rglob("*.py"), *_CORE.rglob("*.py")}
     return json_digest(sorted([path.name, sha256_file(path)] for path in files))
 
 
@@ -195,6 +207,9 @@ class _Run:
 
     def _outcome(self, step: Step) -> Outcome:
         current = self._current(step)
+        if current.key not in self.outcomes:  # what else it needs had failed before
+            errors = (self._outcome(need) for need in current.needs.values())
+            return next(error for error in errors if isinstance(error, EdgekitError))
         outcome = self.outcomes[current.key]
         tried = self.tried.get(current.key, ())
         if not tried:

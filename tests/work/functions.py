@@ -72,3 +72,8 @@ def convert(out: Path, log: str, message: str = "no such operator") -> dict[str,
     with Path(log).open("a", encoding="utf-8") as file:
         file.write("asked\n")
     raise ConversionError(message)
+
+
+def convert_late(out: Path, log: str, first: str, second: str) -> dict[str, Any]:
+    time.sleep(0.5)
+    return convert(out, log)

@@ -100,3 +100,16 @@ def test_a_wrong_input_is_no_reason_for_another_way(cache: Cache) -> None:
     outcome = run(wanted, cache)
     assert isinstance(outcome, EdgekitError)
     assert not isinstance(outcome, ConversionError)
+
+
+def test_a_failed_need_is_told_although_another_took_its_other_way(
+    cache: Cache, first_way: Step
+) -> None:
+    """The other need fails first; only then is it known that a step is to be replaced."""
+    slow = replace(
+        first_way, needs={"first": step("write", text="a"), "second": step("write", text="b")}
+    )
+    slow = replace(slow, function=f"{FUNCTIONS}:convert_late")
+    outcome = run(joined(slow, step("refuse")), cache)
+    assert isinstance(outcome, EdgekitError)
+    assert outcome.message == "not a model"

@@ -117,7 +117,9 @@ def convert(key: str, variants: tuple[str, ...], folder: Path) -> dict[str, Any]
             model, board=str(PROFILE), variants=possible, calibration=samples, evaluate=samples,
             output=output,
         )  # fmt: skip
-    except (RejectedError, ConversionError):
+    except (RejectedError, ConversionError) as exc:
+        if not output.exists():
+            raise SystemExit(f"{key}: {exc}") from exc
         print(f"{key}: not every variant can be used", file=sys.stderr)  # the build says why
     except EdgekitError as exc:
         said = {"status": "failed", "reason": exc.message}
