@@ -90,7 +90,7 @@ def quantize(
     if wish.quantization == "float16":
         made, way = _half(source), "onnxruntime.transformers.float16"
     elif wish.quantization == "dynamic-int8":
-        (made, said), way = _dynamic(path, source), "onnxruntime quantize_dynamic"
+        (made, said), way = _dynamic(source), "onnxruntime quantize_dynamic"
     else:
         assert ranges is not None
         made, said = _static(Path(ranges), wish, quantizer)
@@ -237,7 +237,7 @@ def _half(source: Any) -> Any:
     return made
 
 
-def _dynamic(path: Path, source: Any) -> tuple[Any, list[str]]:
+def _dynamic(source: Any) -> tuple[Any, list[str]]:
     """8-bit weights; activations of dense and recurrent layers are quantized as they come.
 
     Convolutions compute in float with their 8-bit weights: ONNX Runtime's ConvInteger took eleven
@@ -255,8 +255,11 @@ def _dynamic(path: Path, source: Any) -> tuple[Any, list[str]]:
         )
     with tempfile.TemporaryDirectory() as scratch, _translated("ONNX Runtime's quantizer"):
         target = Path(scratch) / FILE
+        turned = Path(scratch) / "turned"
+        turned.mkdir()
+        onnx_graph.save(_turned(source), turned)
         quantize_dynamic(
-            path,
+            turned / FILE,
             target,
             op_types_to_quantize=["MatMul", "Gather", "LSTM"],  # a Gemm becomes a MatMul
             per_channel=True,
@@ -267,6 +270,36 @@ def _dynamic(path: Path, source: Any) -> tuple[Any, list[str]]:
     if not {node.op_type for node in made.graph.node} & _QUANTIZED_ALREADY:
         raise ConversionError("dynamic: the model has no operator whose weights can be in 8 bits")
     return made, notes
+
+
+def _turned(proto: Any) -> Any:
+    """A copy in which no Gemm turns its weights.
+
+    ONNX Runtime's quantizer makes a MatMul of a Gemm and turns the weights for it, once for each
+    Gemm: where several share them (a recurrent layer, written out), it turns them back again.
+    """
+    import numpy as np
+    from onnx import numpy_helper
+
+    made = onnx_graph.copied(proto)
+    weights = {tensor.name: tensor for tensor in made.graph.initializer}
+    turned: dict[str, str] = {}
+    for node in made.graph.node:
+        turns = [a for a in node.attribute if a.name == "transB" and a.i]
+        if node.op_type != "Gemm" or not turns or node.input[1] not in weights:
+            continue
+        name = node.input[1]
+        if name not in turned:
+            values = np.ascontiguousarray(numpy_helper.to_array(weights[name]).T)
+            turned[name] = f"{name}_turned"
+            made.graph.initializer.append(numpy_helper.from_array(values, turned[name]))
+        node.input[1] = turned[name]
+        turns[0].i = 0
+    used = {name for node in made.graph.node for name in node.input}
+    kept = [tensor for tensor in made.graph.initializer if tensor.name in used]
+    del made.graph.initializer[:]
+    made.graph.initializer.extend(kept)
+    return made
 
 
 def _store_in_8_bits(proto: Any, kinds: tuple[str, ...]) -> list[str]:

@@ -257,6 +257,30 @@ def test_convolutions_with_8_bit_weights_compute_in_float(here: Here, folder: Pa
     assert any("convolutions keep 8-bit weights" in note for note in made.result["notes"])
 
 
+@pytest.mark.parametrize("times", [2, 3])
+def test_dense_layers_that_share_turned_weights(here: Here, tmp_path: Path, times: int) -> None:
+    """ONNX Runtime's quantizer turns them once for each layer: twice is not at all."""
+    weights = np.random.default_rng(4).standard_normal((8, 8)).astype(np.float32)
+    names = ["x", *(f"h{index}" for index in range(times))]
+    nodes = [
+        helper.make_node("Gemm", [before, "w"], [after], name=after, transB=1)
+        for before, after in zip(names, names[1:], strict=False)
+    ]
+    sides = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8]) for n in ("x", names[-1])]
+    graph = helper.make_graph(
+        nodes, "shared", sides[:1], sides[1:], [onnx.numpy_helper.from_array(weights, "w")]
+    )
+    path = tmp_path / "shared.onnx"
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
+    model = ONNXSource().open(str(path), ModelOptions())
+    made = here(ONNXExporter().step(model, named_recipe("onnx-dynamic"), None))
+
+    x = np.random.default_rng(5).standard_normal((1, 8)).astype(np.float32)
+    expected = x @ np.linalg.matrix_power(weights.T, times)
+    assert snr(expected, answers(made, {"x": x})[names[-1]]) > 25
+
+
 # ------------------------------------------------------------------------ unusual graphs
 
 ROW, FOUR = (TensorProto.FLOAT, ["N", 8]), (TensorProto.FLOAT, ["N", 4])
