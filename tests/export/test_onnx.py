@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -264,7 +265,7 @@ def test_dense_layers_that_share_turned_weights(here: Here, tmp_path: Path, time
     names = ["x", *(f"h{index}" for index in range(times))]
     nodes = [
         helper.make_node("Gemm", [before, "w"], [after], name=after, transB=1)
-        for before, after in zip(names, names[1:], strict=False)
+        for before, after in itertools.pairwise(names)
     ]
     sides = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8]) for n in ("x", names[-1])]
     graph = helper.make_graph(
