@@ -150,6 +150,7 @@ def command(
     from edgekit.core.preprocessing import Preprocessing
     from edgekit.jobs.convert import check_output, convert, require_usable
     from edgekit.jobs.plan import Wish, make_plan
+    from edgekit.reports.words import plain
 
     chosen = {"samples": samples, "choice": choice, "seed": seed}
     given = {key: value for key, value in chosen.items() if value is not None}
@@ -178,7 +179,7 @@ def command(
     target = output or plan.default_output
     runtimes = dict.fromkeys(f"{r.name} {r.version}" for r in plan.runtimes)
     click.echo(
-        f"{plan.model.reference} for {plan.profile.title}, {', '.join(runtimes)}: "
+        f"{plain(plan.model.reference)} for {plan.profile.title}, {', '.join(runtimes)}: "
         f"{', '.join(r.name for r in plan.recipes)}",
         err=True,
     )
@@ -190,7 +191,7 @@ def command(
     from edgekit.cli.report import show
 
     show(build)
-    click.echo(f"build: {target}")
+    click.echo(f"build: {plain(str(target))}")
     require_usable(build)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
 from edgekit.work.steps import Progress, Step, run_steps
 
+TIMEOUT_SECONDS = 300.0
 READS = ".tflite, .pte, .onnx, .keras, .h5, .pt2 and SavedModel folders"
 
 
@@ -32,7 +34,9 @@ def inspect(
         UsageError: options were given that this format has no use for.
     """
     step = _step(path, options or ModelOptions())
-    with Pool() as pool:
+    # A file is looked at in seconds; one that keeps a worker busy for long was made to do that.
+    patience = None if "EDGEKIT_WORKER_TIMEOUT" in os.environ else TIMEOUT_SECONDS
+    with Pool(timeout_seconds=patience) as pool:
         outcome = run_steps([step], pool=pool, cache=Cache(), progress=progress)[step]
     if isinstance(outcome, EdgekitError):
         raise outcome
