@@ -23,7 +23,7 @@ from edgekit import __version__
 from edgekit.core.errors import ConversionError, EdgekitError, WorkerError
 from edgekit.core.files import sha256_file
 from edgekit.core.noun import json_digest
-from edgekit.work.cache import Cache
+from edgekit.work.cache import Cache, Entry
 from edgekit.work.pool import KINDS, Pool
 from edgekit.work.toolchains import find_toolchain, pinned_versions
 
@@ -96,15 +96,23 @@ class Done:
     cached: bool
     seconds: float
     instead_of: tuple[EdgekitError, ...] = ()
+    costs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def made_seconds(self) -> float:
-        return float(sum(cost["seconds"] for cost in self.result.get(_COSTS, {}).values()))
+        return float(sum(cost["seconds"] for cost in self.costs.values()))
 
     @property
     def made_peak_bytes(self) -> int | None:
-        costs = self.result.get(_COSTS, {}).values()
-        return max((c["peak_bytes"] for c in costs if c["peak_bytes"]), default=None)
+        peaks = (cost["peak_bytes"] for cost in self.costs.values())
+        return max((peak for peak in peaks if peak), default=None)
+
+    @classmethod
+    def of(cls, entry: Entry, *, cached: bool, seconds: float) -> Done:
+        """What was kept of a step; its costs stand beside its result there."""
+        result = dict(entry.result)
+        costs = result.pop(_COSTS, {})
+        return cls(entry.folder, result, cached, seconds, costs=costs)
 
 
 Outcome = Done | EdgekitError
@@ -227,7 +235,7 @@ class _Run:
             return
         found = self.cache.find(step.key)
         if found is not None:
-            done = Done(found.folder, found.result, cached=True, seconds=0.0)
+            done = Done.of(found, cached=True, seconds=0.0)
             if not self._take_other_way(step, done):
                 self.outcomes[step.key] = done
                 self.progress(step, "cached")
@@ -300,7 +308,7 @@ class _Run:
             outcome = self.outcomes[need.key]
             assert isinstance(outcome, Done)
             folders[name] = str(outcome.folder)
-            costs |= outcome.result.get(_COSTS, {})
+            costs |= outcome.costs
 
         def make(out: Path) -> dict[str, Any]:
             try:
@@ -314,7 +322,7 @@ class _Run:
                 return {_FAILED: exc.to_json()}
 
         entry, made = self.cache.get_or_make(step.key, make)
-        return Done(entry.folder, entry.result, not made, time.perf_counter() - started)
+        return Done.of(entry, cached=not made, seconds=time.perf_counter() - started)
 
     def _settle(self, step: Step, future: Future[Done]) -> None:
         error = future.exception()

@@ -60,7 +60,7 @@ def reference(key: str, folder: Path) -> str:
     path = folder / "models" / framework / f"{name}.{'onnx' if framework == 'onnx' else 'pt2'}"
     if not path.exists():
         command = [sys.executable, str(HERE / "files.py"), str(path.parent), key]
-        subprocess.run(command, check=True, cwd=ROOT)
+        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     return str(path)
 
 
