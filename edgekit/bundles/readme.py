@@ -65,6 +65,25 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
         ),
         *([f"`labels.txt` names the {labels} classes, one a line, in order."] if labels else []),
         f"`{MANIFEST}` says all of this for programs.",
+        *_run_it(manifest, artifacts),
+        *_notes(artifacts),
+        *_interfaces(artifacts),
+        *_measurements(artifacts, manifest.provenance.arch),
+        *_where_from(manifest),
+        *_check(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _run_it(manifest: Manifest, artifacts: Sequence[BundledArtifact]) -> list[str]:
+    if all(artifact.verdict.stand_in for artifact in artifacts):
+        return [
+            "## Run it",
+            "These files run on the board's accelerator only, in the runtime that it has there "
+            f"({MANIFEST} and the notes below say which and how); `example.py` runs none of them. "
+            "An app that prepares its input in another way than stated below runs another model.",
+        ]
+    return [
         "## Run it",
         f"```sh\n{_install(artifacts)}\n{_command(manifest.artifact(manifest.default))}\n```",
         "From a program, with `example.py` beside it or on `PYTHONPATH`:",
@@ -76,13 +95,7 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
         "`example.py` needs numpy and a runtime that reads the variant; it applies the "
         "preprocessing below exactly, bit for bit as edgekit did when it verified the model. "
         "An app that prepares its input in another way runs another model.",
-        *_notes(artifacts),
-        *_interfaces(artifacts),
-        *_measurements(artifacts, manifest.provenance.arch),
-        *_where_from(manifest),
-        *_check(),
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:

@@ -51,6 +51,10 @@ class ExecuTorchSession(PlainSession):
         try:
             answers = self._method.execute([torch.from_numpy(array.copy()) for array in arrays])
         except RuntimeError as exc:
-            raise ConversionError(f"ExecuTorch fails to run it: {said(exc)}") from exc
+            raise ConversionError(
+                f"ExecuTorch fails to run it: {said(exc)}",
+                hint="its compiler took the model, its runtime does not: take pte-int8, or the "
+                "same numbers in TFLite or ONNX",
+            ) from exc
         # A copy: the next run writes into the same memory.
         return [answer.detach().numpy().copy() for answer in answers]
