@@ -1,8 +1,10 @@
 """The zoo in PyTorch: every function makes a model, without downloads, and example inputs for it.
 
 Weights are random but seeded. Batch normalization is settled on random inputs first, since its
-untouched statistics would let the signal grow or die from layer to layer. Classifiers end in
-logits.
+untouched statistics would let the signal grow or die from layer to layer, and what a residual block
+adds begins small, since a deep network of equal random blocks multiplies every rounding error as no
+trained one does (MobileNetV2 with its weights rounded to float16: 37 dB, and 49 dB so). Classifiers
+end in logits.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from tools.zoo.samples import like
 
 CLASSES = 1000
 SEED = 0
+# Goyal et al. begin with zero, https://arxiv.org/abs/1706.02677, section 5.1.
+ADDED = 0.2
 
 
 def _made(
@@ -53,6 +57,13 @@ def _conv(
     return nn.Sequential(*layers, act()) if act else nn.Sequential(*layers)
 
 
+def _added(branch: nn.Sequential) -> None:
+    """Let what a residual `branch`, which ends in batch normalization, adds begin small."""
+    norm = branch[-1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    nn.init.constant_(norm.weight, ADDED)
+
+
 def mlp() -> tuple[nn.Module, tuple[Tensor, ...]]:
     def build() -> nn.Module:
         return nn.Sequential(
@@ -83,6 +94,8 @@ class InvertedResidual(nn.Module):
         parts += [_conv(wide, wide, 3, stride, groups=wide), _conv(wide, outside, 1, act=None)]
         self.parts = nn.Sequential(*parts)
         self.adds = stride == 1 and inside == outside
+        if self.adds:
+            _added(parts[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.parts(x) if self.adds else self.parts(x)
@@ -156,6 +169,8 @@ class MobileBlock(nn.Module):
         parts.append(_conv(wide, outside, 1, act=None))
         self.parts = nn.Sequential(*parts)
         self.adds = stride == 1 and inside == outside
+        if self.adds:
+            _added(parts[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.parts(x) if self.adds else self.parts(x)
@@ -240,6 +255,7 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.first = _conv(inside, outside, 3, stride, act=nn.ReLU)
         self.second = _conv(outside, outside, 3, act=None)
+        _added(self.second)
         changes = stride != 1 or inside != outside
         self.short = _conv(inside, outside, 1, stride, act=None) if changes else nn.Identity()
 
