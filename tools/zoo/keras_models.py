@@ -1,6 +1,7 @@
 """The zoo in Keras: every function makes a model, without downloads. See torch_models.py.
 
-The image networks of `keras.applications` are taken as they are there, without weights.
+The image networks of `keras.applications` are taken as they are there, without weights; what their
+residual blocks add begins small, as there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tools.zoo.samples import like
 
 CLASSES = 1000
 SEED = 0
+ADDED = 0.2  # see torch_models.py
 
 
 def _settled(model: Any, *shapes: tuple[int, ...]) -> Any:
@@ -57,6 +59,11 @@ def _application(name: str, **more: Any) -> Any:
     keras.utils.set_random_seed(SEED)
     make = getattr(keras.applications, name)
     model = make(weights=None, classifier_activation=None, input_shape=(224, 224, 3), **more)
+    names = {layer.name for layer in model.layers}
+    for layer in model.layers:
+        block, last, _ = layer.name.lower().partition("project_bn")
+        if last and f"{block}add" in names:
+            layer.gamma.assign(keras.ops.full_like(layer.gamma, ADDED))
     return _settled(model, (224, 224, 3))
 
 
@@ -72,9 +79,11 @@ def efficientnet_b0() -> Any:
     return _application("EfficientNetB0")
 
 
-def _conv(x: Any, filters: int, kernel: int, strides: int = 1, act: str | None = "relu") -> Any:
+def _conv(
+    x: Any, filters: int, kernel: int, strides: int = 1, act: str | None = "relu", gain: float = 1
+) -> Any:
     x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False)(x)
-    x = layers.BatchNormalization()(x)
+    x = layers.BatchNormalization(gamma_initializer=keras.initializers.Constant(gain))(x)
     return layers.Activation(act)(x) if act else x
 
 
@@ -86,7 +95,7 @@ def resnet18() -> Any:
             short = x
             if stride != 1 or short.shape[-1] != filters:
                 short = _conv(short, filters, 1, stride, act=None)
-            inner = _conv(_conv(x, filters, 3, stride), filters, 3, act=None)
+            inner = _conv(_conv(x, filters, 3, stride), filters, 3, act=None, gain=ADDED)
             x = layers.Activation("relu")(layers.Add()([short, inner]))
     x = layers.GlobalAveragePooling2D()(x)
     return _settled(keras.Model(image, layers.Dense(CLASSES, name="logits")(x)), (224, 224, 3))
