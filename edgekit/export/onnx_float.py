@@ -21,6 +21,7 @@ from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature
 from edgekit.export import onnx_coverage, onnx_graph
 from edgekit.export.onnx_graph import FILE
+from edgekit.export.onnx_pool import pad_inside
 from edgekit.work.cache import RESULT_FILE
 
 # Scales for each channel (QuantizeLinear with an axis) came with this operator set.
@@ -131,6 +132,7 @@ def finish(
     notes: list[str] = []
     proto = _modern(proto, notes)
     proto, by = _simplified(proto, notes)
+    pad_inside(proto)
     onnx_graph.name_nodes(proto)
     _lower_version(proto)
     proto = _with_shapes(proto)
