@@ -19,7 +19,13 @@ from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.files import sha256_file
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
-from edgekit.export import flatbuffer, tflite_bias, tflite_joins, tflite_transposes
+from edgekit.export import (
+    flatbuffer,
+    tflite_bias,
+    tflite_joins,
+    tflite_products,
+    tflite_transposes,
+)
 from edgekit.work.cache import RESULT_FILE
 
 FILE = "model.tflite"
@@ -84,7 +90,7 @@ def quantize(
     refuse_quantized(source)
     if wish.needs_calibration:
         refuse_loops(source, wish)
-    statistics = None if ranges is None else _statistics(Path(ranges) / RANGES, wish)
+    statistics = None if ranges is None else _statistics(source, Path(ranges) / RANGES, wish)
     joins = [] if ranges is None else _uneven_joins(source, Path(ranges) / RANGES, wish)
     try:
         tool = quantizer.Quantizer(path.read_bytes(), _instructions(wish, joins))
@@ -189,12 +195,15 @@ def _ranges(path: Path, signature_name: str, rows: Sequence[Any]) -> dict[str, t
     }
 
 
-def _statistics(path: Path, recipe: Recipe) -> dict[str, Any]:
+def _statistics(tree: Any, path: Path, recipe: Recipe) -> dict[str, Any]:
     import numpy as np
 
+    ranges = json.loads(path.read_text(encoding="utf-8"))
+    if recipe.quantization == "int8":  # 16 bits are symmetric in any case
+        ranges = tflite_products.symmetric(tree, ranges)
     least = LEAST_RANGE[16 if recipe.quantization == "int16x8" else 8]
     found = {}
-    for name, (low, high) in json.loads(path.read_text(encoding="utf-8")).items():
+    for name, (low, high) in ranges.items():
         if high - low < least:
             low, high = min(low, -least / 2), max(high, least / 2)
         found[name] = {
