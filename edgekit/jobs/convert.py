@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,9 +83,12 @@ class _Made:
     check: Done | None = None
 
 
-def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -> Build:
+def convert(
+    plan: Plan, output: Path, *, progress: Progress = lambda *_: None, pool: Pool | None = None
+) -> Build:
     """Carry out `plan` and leave a build in `output`; an older build there is replaced.
 
+    Whoever converts many models hands over a `pool`, whose workers stay warm from one to the next.
     A variant that is rejected, does not load or cannot be made is part of the build and says why;
     `require_usable` makes an error of that.
 
@@ -96,9 +100,9 @@ def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -
     wish = plan.wish
     cache = Cache()
     try:
-        with Pool() as pool:
-            opened = _open(plan, pool, cache, progress)
-            made = _make_variants(plan, opened, pool, cache, progress)
+        with Pool() if pool is None else nullcontext(pool) as workers:
+            opened = _open(plan, workers, cache, progress)
+            made = _make_variants(plan, opened, workers, cache, progress)
     except FileNotFoundError as exc:
         if not str(exc.filename).startswith(str(cache.root)):
             raise

@@ -25,7 +25,8 @@ def attention(path: Path) -> Path:
         ("queries", (1, 64, 4)), options="ReshapeOptions", newShape=[1, 64, 4],
     )  # fmt: skip
     rows = graph.operator(
-        "RESHAPE", [graph.conv(stem, "keys", 4, 1), graph.constant("k/n", (1, 64, 4))], ("key rows", (1, 64, 4)),
+        "RESHAPE", [graph.conv(stem, "keys", 4, 1), graph.constant("k/n", (1, 64, 4))],
+        ("key rows", (1, 64, 4)),
         options="ReshapeOptions", newShape=[1, 64, 4],
     )  # fmt: skip
     turned = graph.operator(
@@ -42,7 +43,7 @@ def test_ranges_of_second_factors_are_symmetric_back_to_where_they_come_from(
     tmp_path: Path,
 ) -> None:
     tree = flatbuffer.read(attention(tmp_path / "model.tflite"))
-    before = {name: (0.2, 0.5) for name in ("queries", "keys", "key rows", "turned", "stem")}
+    before = dict.fromkeys(("queries", "keys", "key rows", "turned", "stem"), (0.2, 0.5))
     after = tflite_products.symmetric(tree, before)
     for name in ("keys", "key rows", "turned"):
         low, high = after[name]

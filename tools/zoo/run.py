@@ -99,11 +99,13 @@ def _shape(framework: str, name: str) -> tuple[int, ...]:
     return (side, side, channels) if framework == "keras" else (channels, side, side)
 
 
-def convert(key: str, variants: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    """What came of each variant: figures, or a reason."""
+def convert(key: str, variants: tuple[str, ...], folder: Path, pool: Any) -> dict[str, Any]:
+    """What came of each variant: figures, or a reason. `pool` keeps its workers for the next."""
     import edgekit
-    from edgekit.core.errors import ConversionError, EdgekitError, RejectedError
+    from edgekit.core.errors import EdgekitError
     from edgekit.core.measurement import MeasureSettings
+    from edgekit.jobs.convert import convert as job
+    from edgekit.jobs.plan import Wish, make_plan
 
     output = folder / "builds" / key.replace("/", "-")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -112,19 +114,15 @@ def convert(key: str, variants: tuple[str, ...], folder: Path) -> dict[str, Any]
     possible = tuple(variant for variant, cell in cells.items() if not cell)
     if not possible:
         return cells
+    wish = Wish(
+        model=model, profile=str(PROFILE), variants=possible, calibration=samples,
+        evaluation=samples,
+    )  # fmt: skip
     try:
-        edgekit.convert(
-            model, board=str(PROFILE), variants=possible, calibration=samples, evaluate=samples,
-            output=output,
-        )  # fmt: skip
-    except (RejectedError, ConversionError) as exc:
-        if not output.exists():
-            raise SystemExit(f"{key}: {exc}") from exc
-        print(f"{key}: not every variant can be used", file=sys.stderr)  # the build says why
+        build = job(make_plan(wish), output, pool=pool)
     except EdgekitError as exc:
         said = {"status": "failed", "reason": exc.message}
         return cells | dict.fromkeys(possible, said)
-    build = edgekit.load_build(output)
     for variant in build.variants:
         coverage, delegate = variant.coverage, variant.recipe.delegate
         cells[variant.recipe.name] = {
@@ -204,6 +202,29 @@ def table(found: dict[str, dict[str, Any]], variants: tuple[str, ...]) -> str:
     return "\n".join([*lines, "", f"{good} of {asked} cells are figures."])
 
 
+def run(
+    keys: list[str], variants: tuple[str, ...], folder: Path, *, again: bool
+) -> dict[str, dict[str, Any]]:
+    """Convert what was not converted before, one model after the other; cells by model."""
+    from edgekit.work.pool import Pool
+
+    found: dict[str, dict[str, Any]] = {}
+    with Pool() as pool:
+        for key in keys:
+            kept = folder / "found" / f"{key.replace('/', '-')}.json"
+            cells = json.loads(kept.read_text()) if kept.exists() and not again else {}
+            todo = tuple(variant for variant in variants if variant not in cells)
+            if todo:
+                print(f"{key}: {len(todo)} variants", file=sys.stderr, flush=True)
+                cells |= convert(key, todo, folder, pool)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps(cells, indent=1))
+            found[key] = cells
+            for variant in variants:
+                print(f"{key:24} {variant:22} {words(cells.get(variant))}", flush=True)
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -229,19 +250,7 @@ def main() -> int:
             list(CHECKED),
             ("float32", "int8", "pte-float32", "pte-int8", "onnx-float32"),
         )
-    found: dict[str, dict[str, Any]] = {}
-    for key in keys:
-        kept = options.folder / "found" / f"{key.replace('/', '-')}.json"
-        cells = json.loads(kept.read_text()) if kept.exists() and not options.again else {}
-        todo = tuple(variant for variant in variants if variant not in cells)
-        if todo:
-            print(f"{key}: {len(todo)} variants", file=sys.stderr, flush=True)
-            cells |= convert(key, todo, options.folder)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps(cells, indent=1))
-        found[key] = cells
-        for variant in variants:
-            print(f"{key:24} {variant:22} {words(cells.get(variant))}", flush=True)
+    found = run(keys, variants, options.folder, again=options.again)
     text = table(found, variants)
     print(text.splitlines()[-1])
     if options.markdown:
