@@ -122,6 +122,23 @@ def _words() -> Any:
     return Words(), (ids, torch.zeros(1, 6, dtype=torch.bool)), ["ids", "padded"]
 
 
+def _wraps() -> Any:
+    """Token ids of which negative ones count from the end."""
+    import torch
+    from torch import nn
+
+    class Wraps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(20, 16), nn.Linear(16, 3)
+
+        def forward(self, ids: Any) -> Any:
+            places = torch.where(ids < 0, ids + 20, ids)
+            return (self.head(torch.relu(self.embedding(places))).mean(1),)
+
+    return Wraps(), (torch.arange(6).reshape(1, 6),), ["ids"]
+
+
 def _lstm() -> Any:
     import torch
     from torch import nn
@@ -231,8 +248,8 @@ _LAYERS: dict[str, Any] = {
 
 
 _MODELS = {
-    "cnn": _cnn, "detector": _detector, "words": _words, "lstm": _lstm, "mlp": _mlp,
-    "unsupported": _unsupported, "decides": _decides,
+    "cnn": _cnn, "detector": _detector, "words": _words, "wraps": _wraps, "lstm": _lstm,
+    "mlp": _mlp, "unsupported": _unsupported, "decides": _decides,
 }  # fmt: skip
 
 

@@ -68,6 +68,27 @@ def _unshared(module: Any) -> Any:
                 own = module.graph.get_attr(node.target)
             own.meta = dict(node.meta)
             user.replace_input_with(node, own)
+    return _whole(module)
+
+
+def _whole(module: Any) -> Any:
+    """Keep sums of indices whole.
+
+    XNNPACK's quantizer makes a float tensor of the number in ``aten.add.Tensor(x, 3)``, whatever
+    the type of x; an embedding refuses such indices. It leaves ``aten.add.Scalar`` alone.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    for tensor, number in (
+        (aten.add.Tensor, aten.add.Scalar),
+        (aten.mul.Tensor, aten.mul.Scalar),
+    ):
+        for node in module.graph.find_nodes(op="call_function", target=tensor):
+            value = node.meta.get("val")
+            whole = value is not None and not value.dtype.is_floating_point
+            if whole and len(node.args) == 2 and isinstance(node.args[1], int):
+                node.target = number
     module.recompile()
     return module
 

@@ -31,6 +31,7 @@ SHAPES: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {
     "lstm": {"sound": ((5, 4), "float32")},
     "mlp": {"features": ((8,), "float32")},
     "words": {"ids": ((6,), "int64"), "padded": ((6,), "bool")},
+    "wraps": {"ids": ((6,), "int64")},
 }
 WANTED = [
     ("cnn", "pte-float32"),
@@ -45,6 +46,8 @@ WANTED = [
     ("mlp", "pte-vulkan-dynamic"),
     ("detector", "pte-int8"),
     ("words", "pte-float32"),
+    ("wraps", "pte-dynamic"),
+    ("wraps", "pte-int8"),
     ("lstm", "pte-int8"),
     ("unsupported", "pte-float32"),
     ("decides", "pte-float32"),
@@ -139,6 +142,8 @@ def covered(outcome: Outcome) -> Coverage:
         ("mlp", "pte-float32", 100),
         ("detector", "pte-int8", 30),
         ("words", "pte-float32", 100),
+        ("wraps", "pte-dynamic", 30),
+        ("wraps", "pte-int8", 30),
         ("lstm", "pte-int8", 20),
     ],
 )
