@@ -101,7 +101,7 @@ def _detector() -> Any:
 
 
 def _scaled() -> Any:
-    """A product with a constant for each channel of an image, its weights in channels-last order."""
+    """A product with a constant for each channel of an image; weights in channels-last order."""
     import torch
     from torch import nn
 
