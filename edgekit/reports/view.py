@@ -18,10 +18,15 @@ from edgekit.reports.words import (
     points,
 )
 
+OF_STAND_IN = "†"
+
 
 @dataclass(frozen=True)
 class VariantRow:
-    """One variant, for a table. `ratio` is of the float32 variant's size; None without one."""
+    """One variant, for a table. `ratio` is of the float32 variant's size; None without one.
+
+    What was found with something else in the artifact's place (`stand_in`) ends in `OF_STAND_IN`.
+    """
 
     name: str
     best: bool
@@ -75,6 +80,7 @@ def best_name(build: Build) -> str | None:
 def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
     verdict, artifact = variant.verdict, variant.artifact
     compared = bool(verdict.parity)
+    mark = OF_STAND_IN if verdict.stand_in and compared else ""
     size = artifact.size_bytes if artifact else None
     ratio = size / base if size is not None and base else None
     agreements = [p.top1_agreement for p in verdict.parity if p.top1_agreement is not None]
@@ -91,16 +97,18 @@ def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
         of_float32="" if ratio is None else f"{100 * ratio:.0f} %",
         compared=compared,
         top1_percent=None if top1 is None else 100 * top1,
-        accuracy=percent(top1, NO_LABELS if compared else NOT_COMPARED),
+        accuracy=percent(top1, NO_LABELS if compared else NOT_COMPARED)
+        + (mark if top1 is not None else ""),
         change=change,
         snr_db=verdict.worst_snr_db,
-        snr=decibel(verdict.worst_snr_db, compared=compared),
-        max_error=digits(max(p.max_abs_error for p in verdict.parity))
+        snr=decibel(verdict.worst_snr_db, compared=compared) + mark,
+        max_error=digits(max(p.max_abs_error for p in verdict.parity)) + mark
         if compared
         else NOT_COMPARED,
         agreement=percent(
             min(agreements, default=None), "no scores" if compared else NOT_COMPARED, places=1
-        ),
+        )
+        + (mark if agreements else ""),
         reasons=verdict.reasons,
         divergence=""
         if verdict.divergence is None
