@@ -64,7 +64,7 @@ def report_document(
             "labels": len(build.labels),
             "signature": build.signature.to_json(),
             "preprocessing": build.preprocessing.to_json(),
-            "best": best_name(build),
+            "best": best_name(build, results),
         },
         "variants": [_variant(variant, base) for variant in build.variants],
         "measurements": [_measurement(result, raw) for result in results],

@@ -39,7 +39,7 @@ def print_report(
     out = file or sys.stdout
     width = columns or (None if out.isatty() else PIPE_COLUMNS)
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
-    rows = variant_rows(build)
+    rows = variant_rows(build, results)
     console.print(plain(f"{build.name} for {build.profile.title}"), style="bold")
     for line in headline(build, results):
         console.print(plain(line))

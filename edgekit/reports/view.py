@@ -59,9 +59,9 @@ class VariantRow:
         )
 
 
-def variant_rows(build: Build) -> list[VariantRow]:
+def variant_rows(build: Build, results: Sequence[Result] = ()) -> list[VariantRow]:
     base = float32_bytes(build)
-    best = best_name(build)
+    best = best_name(build, results)
     return [_row(variant, base, best) for variant in build.variants]
 
 
@@ -73,8 +73,9 @@ def float32_bytes(build: Build) -> int | None:
     return None
 
 
-def best_name(build: Build) -> str | None:
-    return build.best.recipe.name if build.accepted else None
+def best_name(build: Build, results: Sequence[Result] = ()) -> str | None:
+    """What profile and bundle take where no variant is named; None if nothing was accepted."""
+    return build.preferred(results).variant.recipe.name if build.accepted else None
 
 
 def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
@@ -127,7 +128,7 @@ def headline(build: Build, results: Sequence[Result]) -> list[str]:
     """The whole report in a few sentences."""
     accepted, total = len(build.accepted), len(build.variants)
     lines = [f"{accepted} of {total} variant{'s' if total != 1 else ''} accepted."]
-    best = next((row for row in variant_rows(build) if row.best), None)
+    best = next((row for row in variant_rows(build, results) if row.best), None)
     if best is None:
         lines.append("None can be used as it is; the reasons are below.")
         return lines
