@@ -146,12 +146,14 @@ def profile(
     Args:
         build: a build, or the folder of one.
         on: ``local`` or ``ssh://[user@]host[:port]``.
-        variants: which; the best accepted one if none is named.
+        variants: which; if none is named the accepted one that was measured as the fastest on the
+            board, or the one that a rule of thumb takes.
         every: all accepted ones instead.
         settings: how; with as many threads as the board's profile says, if not given.
         python, runtime: what to use there; what is there if not given.
 
     Raises:
+        PlanError: a variant cannot run there, as an accelerator's on this computer.
         MismatchError: the board computes something else than this computer.
         DeviceError: it cannot be reached, or something went wrong there.
     """
@@ -193,6 +195,8 @@ def bundle(
     version: str = "0.1.0",
 ) -> Bundle:
     """Make the folder that goes into the product; see ``edgekit bundle --help``.
+
+    Of variants that are not named it takes what `profile` does.
 
     Raises:
         RejectedError: no variant was accepted, and none was named.

@@ -49,6 +49,13 @@ def _models(keras: Any) -> dict[str, Any]:
     )
     open_image = Input((None, None, 3), name="image")
     pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(open_image))
+    rgb = Input((8, 6, 3), name="image")
+    sides = [layers.Conv2D(8, size, padding="same", name=f"conv{size}")(rgb) for size in (1, 3)]
+    away = keras.initializers.RandomUniform(0.5, 1.5)
+    scaled = layers.BatchNormalization(
+        name="norm", beta_initializer=away, gamma_initializer=away,
+        moving_mean_initializer=away, moving_variance_initializer=away,
+    )(layers.Add(name="add")(sides))  # fmt: skip
     fixed = Input(batch_shape=(4, 3), name="four")
     return {
         "cnn": keras.Sequential(
@@ -79,6 +86,7 @@ def _models(keras: Any) -> dict[str, Any]:
         "unrolled": keras.Sequential(
             [Input((4, 8), name="rows"), layers.LSTM(8, unroll=True), layers.Dense(4, name="out")]
         ),
+        "residual": Model(rgb, layers.ReLU(name="relu")(scaled)),
         "open": Model(open_image, layers.Dense(3, name="scores")(pooled)),
         "batch4": Model(fixed, layers.Dense(2)(fixed)),
         "no_weights": Model(alpha, layers.ReLU(name="relu")(alpha)),

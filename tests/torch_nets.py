@@ -100,6 +100,25 @@ def _detector() -> Any:
     return Detector(), (torch.randn(1, 3, 8, 8),), ["image"]
 
 
+def _scaled() -> Any:
+    """A product with a constant for each channel of an image; weights in channels-last order."""
+    import torch
+    from torch import nn
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 1)
+            self.scale = nn.Parameter(torch.rand(1, 8, 1, 1) + 0.5)
+            self.register_buffer("shift", torch.rand(1, 1, 1, 8).movedim(-1, 1))
+
+        def forward(self, image: Any) -> Any:
+            return (torch.relu((self.left(image) + self.right(image)) * self.scale + self.shift),)
+
+    net = Scaled().to(memory_format=torch.channels_last)
+    return net, (torch.randn(1, 3, 6, 5),), ["image"]
+
+
 def _words() -> Any:
     """Token ids, a mask of booleans, attention."""
     import torch
@@ -249,7 +268,7 @@ _LAYERS: dict[str, Any] = {
 
 _MODELS = {
     "cnn": _cnn, "detector": _detector, "words": _words, "wraps": _wraps, "lstm": _lstm,
-    "mlp": _mlp, "unsupported": _unsupported, "decides": _decides,
+    "mlp": _mlp, "unsupported": _unsupported, "decides": _decides, "scaled": _scaled,
 }  # fmt: skip
 
 
@@ -273,6 +292,20 @@ def compare_program(out: Path, *, made: str, model: dict[str, Any]) -> dict[str,
     source = load(Model.from_json(model))
     module = torch.export.load(Path(made) / "program.pt2").module()
     return _compared(source, lambda inputs: module(*inputs))
+
+
+def compare_with_program(out: Path, *, made: str, program: str) -> dict[str, Any]:
+    """Run ``model.pte`` and the ``program.pt2`` that it was made from on random inputs."""
+    import torch
+    from executorch.runtime import Runtime
+
+    traced = torch.export.load(Path(program) / "program.pt2")
+    facts = json.loads((Path(program) / "program.json").read_text("utf-8"))
+    source = Loaded(
+        traced.module(), tuple(traced.example_inputs[0]), Signature.from_json(facts["signature"])
+    )
+    forward = Runtime.get().load_program(Path(made) / "model.pte").load_method("forward")
+    return _compared(source, lambda inputs: [t.clone() for t in forward.execute(list(inputs))])
 
 
 def by_hand(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:

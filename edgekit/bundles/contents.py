@@ -230,6 +230,7 @@ def manifest_of(
     name: str,
     version: str,
     kind: Literal["linux"],
+    results: Sequence[Result] = (),
 ) -> Manifest:
     """The manifest over everything that was added to `contents` so far.
 
@@ -238,7 +239,7 @@ def manifest_of(
     """
     chosen = [build.variant(artifact.variant) for artifact in artifacts]
     part = build.model_copy(update={"variants": tuple(chosen)})
-    default = part.best if part.accepted else chosen[0]
+    default = part.preferred(results).variant if part.accepted else chosen[0]
     return Manifest.from_json(
         {
             "schema": 1,

@@ -52,8 +52,8 @@ def bundle_linux(
 
     Args:
         build: with `folder` set, as `load_build` does.
-        variants: names of those to take, also ones that were not accepted; the best accepted one
-            if not given.
+        variants: names of those to take, also ones that were not accepted; the preferred one if
+            not given.
         every: all that were accepted instead.
         results: those whose artifact is in the bundle go into the manifest, in this order.
         version: of the bundle, like 1.2.3.
@@ -67,7 +67,7 @@ def bundle_linux(
     """
     if len(version) > MAX_VERSION or not re.fullmatch(VERSION, version):
         raise UsageError(f"--version {version!r} is not of the form 1.2.3")
-    chosen = build.choose(variants, every=every)
+    chosen = build.choose(variants, every=every, results=results)
     target = Path.cwd() / target
     check_target(target)
     with replaced_folder(target) as scratch:
@@ -76,12 +76,24 @@ def bundle_linux(
         example = (Path(__file__).parent / "example.py").read_bytes()
         contents.add(EXAMPLE, example)
         draft = manifest_of(
-            contents, build, artifacts, name=build.name, version=version, kind="linux"
+            contents,
+            build,
+            artifacts,
+            name=build.name,
+            version=version,
+            kind="linux",
+            results=results,
         )
         text = readme(draft, board=build.profile.title, labels=len(build.labels))
         contents.add(README, text.encode())
         manifest = manifest_of(
-            contents, build, artifacts, name=build.name, version=version, kind="linux"
+            contents,
+            build,
+            artifacts,
+            name=build.name,
+            version=version,
+            kind="linux",
+            results=results,
         )
         digest = contents.finish(manifest)
     return Bundle(target, manifest, digest)

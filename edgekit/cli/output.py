@@ -8,12 +8,15 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import click
 
 from edgekit.reports.words import plain
 from edgekit.work.steps import Step
+
+if TYPE_CHECKING:
+    from edgekit.core.build import Build
 
 WORTH_A_LINE_SECONDS = 0.5
 
@@ -32,6 +35,15 @@ def table(headers: list[str], rows: Iterable[Iterable[str]]) -> None:
     for row in rows:
         view.add_row(*(cell.replace("[", "\\[") for cell in row))
     console.print(view)
+
+
+def say_preferred(build: Build) -> None:
+    """Say which variant is taken where none is named, and by which rule; nothing if none is."""
+    from edgekit.jobs.results import results_of
+
+    if build.accepted:
+        choice = build.preferred(results_of(build))
+        click.echo(plain(f"{choice.variant.recipe.name}: {choice.why}"), err=True)
 
 
 class _Live(ABC):

@@ -24,7 +24,7 @@ Examples:
     "variants",
     multiple=True,
     metavar="NAME",
-    help="Which; the best accepted one otherwise.",
+    help="Which; the fastest measured one, or INT8, otherwise.",
 )
 @click.option("--all", "every", is_flag=True, help="All accepted ones.")
 @click.option("--threads", type=click.IntRange(min=1), help="[as many as the board's profile says]")
@@ -66,7 +66,7 @@ def command(
     The artifact is pushed once, must answer there as it does here, and is then timed in several
     process launches. Samples are kept; edgekit report shows them.
     """
-    from edgekit.cli.output import DeviceProgress
+    from edgekit.cli.output import DeviceProgress, say_preferred
     from edgekit.core.build import load_build
     from edgekit.core.measurement import MeasureSettings
     from edgekit.jobs.profile import default_threads, profile
@@ -77,6 +77,8 @@ def command(
     settings = MeasureSettings.from_json(
         {**given, "threads": threads or default_threads(opened, on)}
     )
+    if not variants and not every:
+        say_preferred(opened)
     with DeviceProgress() as progress:
         results = profile(
             opened,

@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact
+from edgekit.core.choice import Choice, preferred
 from edgekit.core.description import Coverage
 from edgekit.core.errors import InputError, RejectedError, UnknownNameError, UsageError
 from edgekit.core.files import is_safe_relative, sha256_file, write_json
@@ -24,19 +25,12 @@ from edgekit.core.noun import Noun
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.profile import DeviceProfile
 from edgekit.core.recipe import Recipe
+from edgekit.core.result import Result
 from edgekit.core.tensor import Signature
 from edgekit.core.verdict import Verdict
 
 BUILD_FILE = "build.json"
 MAX_BUILD_BYTES = 64 * 2**20
-
-# What is taken where nothing is named, among what was accepted: a rule of thumb, since a build
-# knows nothing of times. On MobileNetV2, the convolution network of tools/compare_quantizers.py,
-# INT8 takes under half of float32's time and is nearly the smallest; float16 is as fast as float32
-# at half its size; 16x8 is far slower than all others. It does not hold for every network:
-# MobileNetV3Small and a transformer are faster in dynamic range than in INT8 there.
-PREFERENCE = ("int8", "int8-io", "float16", "dynamic", "float32", "int16x8", "original")
-FORMATS = ("tflite", "executorch", "onnx")  # of equals: the first has the most runtimes
 
 
 class Variant(Noun):
@@ -110,21 +104,16 @@ class Build(Noun):
     def accepted(self) -> list[Variant]:
         return [v for v in self.variants if v.verdict.status == "accepted" and v.artifact]
 
-    @property
-    def best(self) -> Variant:
-        """The accepted variant that comes first in `PREFERENCE`, then in `FORMATS`, then by size.
+    def preferred(self, results: Sequence[Result] = ()) -> Choice:
+        """What is taken where no variant is named; see `edgekit.core.choice.preferred`.
+
+        Args:
+            results: what was measured; without them it is a rule of thumb.
 
         Raises:
             RejectedError: none was accepted.
         """
-        return min(
-            self._usable(),
-            key=lambda v: (
-                PREFERENCE.index(v.recipe.kind),
-                FORMATS.index(v.recipe.format),
-                v.size_bytes,
-            ),
-        )
+        return preferred(self._usable(), self.profile, results)
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`, accepted or not.
@@ -144,18 +133,20 @@ class Build(Noun):
             "variant in this build", name, [v.recipe.name for v in self.variants]
         )
 
-    def choose(self, names: Sequence[str] = (), *, every: bool = False) -> tuple[Variant, ...]:
-        """Those called `names`, accepted or not; or every accepted one; or the best.
+    def choose(
+        self, names: Sequence[str] = (), *, every: bool = False, results: Sequence[Result] = ()
+    ) -> tuple[Variant, ...]:
+        """Those called `names`, accepted or not; or every accepted one; or the preferred one.
 
         Raises:
             UsageError: both names and `every` are given.
-            UnknownNameError, RejectedError: see `variant` and `best`.
+            UnknownNameError, RejectedError: see `variant` and `preferred`.
         """
         if names and every:
             raise UsageError("--variant and --all exclude each other")
         if names:
             return tuple(self.variant(name) for name in dict.fromkeys(names))
-        return tuple(self._usable()) if every else (self.best,)
+        return tuple(self._usable()) if every else (self.preferred(results).variant,)
 
     def _usable(self) -> list[Variant]:
         if not self.accepted:

@@ -84,6 +84,7 @@ def program(out: Path, *, model: dict[str, Any], graph: str | None = None) -> di
         path, module, signature, way = _translated(Path(graph), handle)
         example = tuple(_example(spec) for spec in signature.inputs)
         parent, tools = sha256_file(path), ["torch"]
+    _row_major(module)
     traced = _traced(module, example)
     return save(traced, out, signature=signature.to_json(), way=way, parent=parent, tools=tools)
 
@@ -150,6 +151,25 @@ def _example(spec: TensorSpec) -> Any:
     if None in spec.shape:
         raise ConversionError(f"the input {spec} has no fixed size")
     return torch.zeros([size or 0 for size in spec.shape], dtype=getattr(torch, spec.dtype))
+
+
+def _row_major(module: Any) -> None:
+    """Lay the module's constants out in memory in the order of their axes.
+
+    Those of one with ``channels_last`` weights, or that were moved about as 1×1×1×C, are not.
+    ExecuTorch takes such strides for another layout: XNNPACK refuses to run a product with a
+    constant for each channel then, or to compile it. ``contiguous()`` leaves a constant of which
+    all but one size is 1 as it is.
+    """
+    import torch
+
+    held = [part for each in module.modules() for part in vars(each).values()]
+    for tensor in (*module.parameters(), *module.buffers(), *held):
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        plain = torch.empty(tensor.shape, device="meta").stride()
+        if tensor.layout is torch.strided and tensor.stride() != plain:
+            tensor.data = tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _traced(module: Any, example: tuple[Any, ...]) -> Any:

@@ -17,6 +17,7 @@ from edgekit.core.model import Model
 from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer, tflite_transposes
+from edgekit.export.executorch_coverage import layer
 from edgekit.export.program import FILE as PROGRAM
 from edgekit.export.program import TorchModel, untraceable
 from edgekit.export.tflite_float import finished, give_back, name, narrowed
@@ -58,6 +59,7 @@ def _made(
         raise ConversionError(
             f"litert-torch cannot be imported: {exc}", hint="pip install 'edgekit[torch]'"
         ) from exc
+    _name_by_layers(module)
     try:
         content = litert_torch.convert(module, example).model_content()
     except (EdgekitError, MemoryError):
@@ -79,6 +81,21 @@ def _made(
     del content, tree
     give_back()
     return result
+
+
+def _name_by_layers(module: Any) -> None:
+    """Have litert-torch call tensors by the user's layer, ``features.0/node_conv2d``, as in ONNX.
+
+    It would put the classes of all modules around an operation into its name, our own among them:
+    those that hold a graph from elsewhere, or turn an input into the form that the user asks for.
+    """
+    graphs = [part.graph for part in module.modules() if hasattr(part, "graph")]
+    nodes = [node for graph in graphs for node in graph.nodes if node.op == "call_function"]
+    layers = [layer(node) for node in nodes]
+    for node, known in zip(nodes, layers, strict=True):
+        own = f"node_{node.name}" if any(layers) else node.name  # a layer may be called relu, too
+        name = f"{known}/{own}" if known else own
+        node.meta["nn_module_stack"] = {name: ("", name)}
 
 
 _NUMBERED = re.compile(r"(?:args|output)_(\d+)$")

@@ -7,16 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from edgekit.core.build import Build, Variant
-from edgekit.core.errors import InputError
+from edgekit.core.errors import InputError, PlanError
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.profile import probe_host
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.result import Result
 from edgekit.devices import open_device
 from edgekit.export.delegates import DELEGATES
-from edgekit.jobs.results import to_result
+from edgekit.jobs.results import results_of, to_result
 from edgekit.measure.session import Subject, measure
 from edgekit.store import Store
+from edgekit.work.protocols import Delegate
 
 # The variant, what is being done with it, how much of it is done, and how much there is.
 Progress = Callable[[str, str, int, int], None]
@@ -38,7 +39,7 @@ def profile(
 
     Args:
         on: ``local`` or ``ssh://[user@]host[:port]``.
-        variants: which; the best accepted one if none is named.
+        variants: which; the one that `edgekit.core.choice.preferred` takes if none is named.
         every: all accepted ones instead.
         settings: how; with as many threads as the board's profile says, if not given.
         python: the Python to use there.
@@ -49,9 +50,12 @@ def profile(
 
     Raises:
         UnknownNameError, RejectedError: no such variant, or none that can be used.
+        PlanError: one of them cannot run there; said before anything is done.
         DeviceError: see `edgekit.measure.session.measure`.
     """
-    chosen = build.choose(variants, every=every)
+    known = () if variants or every else results_of(build)
+    chosen = build.choose(variants, every=every, results=known)
+    check_runs(build, chosen, on)
     settings = settings or MeasureSettings(threads=default_threads(build, on))
     store = Store()
     results = []
@@ -68,6 +72,40 @@ def profile(
             )
             results.append(to_result(measurement, store.add(measurement)))
     return results
+
+
+def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:
+    """Raise PlanError if one of `chosen` cannot be run by edgekit on the device `on`.
+
+    A board that is reached over SSH may have what a variant needs; this computer, a phone's and a
+    microcontroller's accelerators are known not to.
+    """
+    if on != LOCAL and build.profile.transport == "ssh":
+        return
+    away = [variant.recipe.name for variant in chosen if not _runs_here(variant.recipe)]
+    if not away:
+        return
+    where = "on this computer" if on == LOCAL else f"on {on}: they are for a {build.profile.title}"
+    if len(away) == 1 and on != LOCAL:
+        where = where.replace("they are", "it is")
+    others = [v.recipe.name for v in build.accepted if _runs_here(v.recipe)]
+    instead = " ".join(f"--variant {name}" for name in others)
+    raise PlanError(
+        f"{', '.join(away)} cannot run {where}",
+        hint=(f"measure what can: {instead}; or " if instead else "")
+        + "edgekit bundle the build, and time it in the app on the device",
+    )
+
+
+def _runs_here(recipe: Recipe) -> bool:
+    delegate = _delegate(recipe)
+    return delegate is None or bool(delegate.runs_here)
+
+
+def _delegate(recipe: Recipe) -> Delegate | None:
+    """None for a build from elsewhere, whose delegate is not known here."""
+    key = f"{recipe.format}/{recipe.delegate}"
+    return DELEGATES[key]() if key in DELEGATES.names() else None
 
 
 def default_threads(build: Build, on: str) -> int:
@@ -101,7 +139,6 @@ def _subject(build: Build, variant: Variant) -> Subject:
 
 def _computed_in(recipe: Recipe) -> QuantizationKind:
     """How near a board must come: as the recipe says, or where its delegate may be coarser."""
-    key = f"{recipe.format}/{recipe.delegate}"
-    delegate = DELEGATES[key]() if key in DELEGATES.names() else None  # a build from elsewhere
-    coarser: dict[QuantizationKind, QuantizationKind] = getattr(delegate, "coarser", {})
+    coarser: dict[QuantizationKind, QuantizationKind]
+    coarser = getattr(_delegate(recipe), "coarser", {})
     return coarser.get(recipe.quantization, recipe.quantization)

@@ -87,7 +87,7 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
         "rate": rate,
         "digits": digits,
     }
-    rows = variant_rows(build)
+    rows = variant_rows(build, results)
     results = in_plan_order(build, results)
     newest = latest(results)
     best = next((row.name for row in rows if row.best), None)

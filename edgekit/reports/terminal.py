@@ -10,7 +10,7 @@ from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
 from edgekit.reports.coverage import NOTHING, CoverageRow, coverage_rows
-from edgekit.reports.view import VariantRow, headline, in_plan_order, variant_rows
+from edgekit.reports.view import OF_STAND_IN, VariantRow, headline, in_plan_order, variant_rows
 from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, duration, interval, plain
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def print_report(
     out = file or sys.stdout
     width = columns or (None if out.isatty() else PIPE_COLUMNS)
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
-    rows = variant_rows(build)
+    rows = variant_rows(build, results)
     console.print(plain(f"{build.name} for {build.profile.title}"), style="bold")
     for line in headline(build, results):
         console.print(plain(line))
@@ -110,7 +110,7 @@ def _explain(console: Console, rows: Sequence[VariantRow]) -> None:
         if row.divergence:
             console.print(plain(f"{row.name} first diverges at {row.divergence}"))
     for what, names in _grouped((row.stand_in, row.name) for row in rows):
-        console.print(plain(f"{', '.join(names)}: cannot run here; judged on {what}"))
+        console.print(plain(f"{OF_STAND_IN} {', '.join(names)}: cannot run here; judged on {what}"))
     for note, names in _grouped((note, row.name) for row in rows for note in row.notes):
         console.print(plain(f"{', '.join(names)}: {note}"))
 

@@ -18,10 +18,15 @@ from edgekit.reports.words import (
     points,
 )
 
+OF_STAND_IN = "†"
+
 
 @dataclass(frozen=True)
 class VariantRow:
-    """One variant, for a table. `ratio` is of the float32 variant's size; None without one."""
+    """One variant, for a table. `ratio` is of the float32 variant's size; None without one.
+
+    What was found with something else in the artifact's place (`stand_in`) ends in `OF_STAND_IN`.
+    """
 
     name: str
     best: bool
@@ -54,9 +59,9 @@ class VariantRow:
         )
 
 
-def variant_rows(build: Build) -> list[VariantRow]:
+def variant_rows(build: Build, results: Sequence[Result] = ()) -> list[VariantRow]:
     base = float32_bytes(build)
-    best = best_name(build)
+    best = best_name(build, results)
     return [_row(variant, base, best) for variant in build.variants]
 
 
@@ -68,13 +73,15 @@ def float32_bytes(build: Build) -> int | None:
     return None
 
 
-def best_name(build: Build) -> str | None:
-    return build.best.recipe.name if build.accepted else None
+def best_name(build: Build, results: Sequence[Result] = ()) -> str | None:
+    """What profile and bundle take where no variant is named; None if nothing was accepted."""
+    return build.preferred(results).variant.recipe.name if build.accepted else None
 
 
 def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
     verdict, artifact = variant.verdict, variant.artifact
     compared = bool(verdict.parity)
+    mark = OF_STAND_IN if verdict.stand_in and compared else ""
     size = artifact.size_bytes if artifact else None
     ratio = size / base if size is not None and base else None
     agreements = [p.top1_agreement for p in verdict.parity if p.top1_agreement is not None]
@@ -91,16 +98,18 @@ def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
         of_float32="" if ratio is None else f"{100 * ratio:.0f} %",
         compared=compared,
         top1_percent=None if top1 is None else 100 * top1,
-        accuracy=percent(top1, NO_LABELS if compared else NOT_COMPARED),
+        accuracy=percent(top1, NO_LABELS if compared else NOT_COMPARED)
+        + (mark if top1 is not None else ""),
         change=change,
         snr_db=verdict.worst_snr_db,
-        snr=decibel(verdict.worst_snr_db, compared=compared),
-        max_error=digits(max(p.max_abs_error for p in verdict.parity))
+        snr=decibel(verdict.worst_snr_db, compared=compared) + mark,
+        max_error=digits(max(p.max_abs_error for p in verdict.parity)) + mark
         if compared
         else NOT_COMPARED,
         agreement=percent(
             min(agreements, default=None), "no scores" if compared else NOT_COMPARED, places=1
-        ),
+        )
+        + (mark if agreements else ""),
         reasons=verdict.reasons,
         divergence=""
         if verdict.divergence is None
@@ -119,7 +128,7 @@ def headline(build: Build, results: Sequence[Result]) -> list[str]:
     """The whole report in a few sentences."""
     accepted, total = len(build.accepted), len(build.variants)
     lines = [f"{accepted} of {total} variant{'s' if total != 1 else ''} accepted."]
-    best = next((row for row in variant_rows(build) if row.best), None)
+    best = next((row for row in variant_rows(build, results) if row.best), None)
     if best is None:
         lines.append("None can be used as it is; the reasons are below.")
         return lines

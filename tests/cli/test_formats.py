@@ -124,6 +124,10 @@ def test_raw_pixels_go_in_and_the_artifact_normalizes(
     assert document["preprocessing"]["operations"] == []
     (spec,) = document["signature"]["inputs"]
     assert (spec["shape"], spec["dtype"]) == ([1, 16, 16, 3], "uint8")
+    for variant in document["variants"]:  # the user's layers, and none that edgekit put around them
+        layers = {node["layer"] for node in variant["coverage"]["nodes"]}
+        assert not [layer for layer in layers if "edgekit" in layer or "Cnn" in layer]
+        assert {layer.partition("/")[0] for layer in layers} >= {"stem.2", "block.2"}
 
 
 def test_an_npu_profile_fails_with_the_operators_that_stay_behind(

@@ -68,7 +68,8 @@ def test_measured_here_reported_and_bundled(edgekit: Run, build: Path, desk: Pat
     digest = bundled.out.split("--digest ")[1].strip()
     assert edgekit("verify", "out", "--digest", digest).code == 0
     manifest = json.loads((desk / "out" / "manifest.json").read_text())
-    assert manifest["artifacts"][0]["variant"] == "int8"
+    assert manifest["artifacts"][0]["variant"] == document["build"]["best"]
+    assert bundled.err.startswith(f"{document['build']['best']}: ")  # by which rule
     (desk / "out" / "extra").write_text("")
     refused = edgekit("verify", "out")
     assert refused.code == 8

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgekit.core.build import BUILD_FILE, load_build
+from edgekit.core.build import BUILD_FILE, Build, load_build
 from edgekit.core.errors import InputError, RejectedError, UnknownNameError, UsageError
-from tests.samples import write_build
+from edgekit.core.result import Estimate, Result
+from tests.samples import result, write_build
 
 
 @pytest.fixture
@@ -31,10 +33,46 @@ def test_a_build_is_read_from_its_folder_or_its_file(folder: Path) -> None:
 
 def test_the_best_one_is_int8_where_it_is_accepted(folder: Path) -> None:
     build = load_build(folder)
-    assert build.best.recipe.name == "int8"
+    assert build.preferred().variant.recipe.name == "int8"
+    assert "rule of thumb" in build.preferred().why
     assert [v.recipe.name for v in build.choose()] == ["int8"]
     assert {v.verdict.status for v in build.choose(every=True)} == {"accepted"}
     assert [v.recipe.name for v in build.choose(["int8-io"])] == ["int8-io"]  # rejected, but named
+
+
+def timed(build: Build, variant: str, median_ns: float, **settings: Any) -> Result:
+    made = result(build, variant, **settings)
+    summary = made.summary.model_copy(
+        update={"median_ns": Estimate(value=median_ns), "findings": ()}
+    )
+    return made.model_copy(update={"summary": summary})
+
+
+def test_the_fastest_is_preferred_where_the_board_was_measured(folder: Path) -> None:
+    build = load_build(folder)
+    slow, fast = timed(build, "int8", 3e6), timed(build, "float16", 2e6)
+
+    def chosen(*results: Result) -> str:
+        return build.preferred(results).variant.recipe.name
+
+    assert chosen(slow, fast) == "float16"
+    assert "fastest of 2 measured on raspberry-pi-5" in build.preferred([slow, fast]).why
+    assert chosen(fast) == "int8"  # with nothing to compare it with
+    assert chosen(slow, timed(build, "float16", 2e6, device="local")) == "int8"
+    assert chosen(slow, timed(build, "float16", 2e6, emulated=True)) == "int8"
+    assert chosen(slow, timed(build, "int8-io", 1e6)) == "int8"  # that was rejected
+    other = fast.measurement.model_copy(update={"artifact_sha256": "0" * 64})
+    assert chosen(slow, fast.model_copy(update={"measurement": other})) == "int8"
+
+
+def test_a_quantized_file_that_is_larger_than_float32_is_not_preferred(tmp_path: Path) -> None:
+    sizes = {"float32": 900, "int8": 1000, "float16": 700}
+    build = write_build(tmp_path, variants=tuple(sizes), artifact_bytes=sizes, failures=False)
+
+    assert build.preferred().variant.recipe.name == "float16"
+    assert build.preferred().why.endswith("int8 is larger than float32")
+    measured = [timed(build, "int8", 1e6), timed(build, "float32", 2e6)]
+    assert build.preferred(measured).variant.recipe.name == "float16"  # one left to compare
 
 
 def test_wrong_choices(folder: Path) -> None:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from edgekit.core.dataset import DataSet
 from edgekit.core.description import Coverage
 from edgekit.core.errors import ConversionError, DataError, EdgekitError
+from edgekit.core.model import ModelOptions
 from edgekit.core.recipe import named_recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import EXPORTERS
+from edgekit.sources.keras import KerasSource
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
 from edgekit.work.steps import Done, Outcome, Step, run_steps
@@ -29,6 +31,7 @@ SHAPES: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {
     "cnn": {"image": ((3, 16, 16), "float32")},
     "detector": {"image": ((3, 8, 8), "float32")},
     "lstm": {"sound": ((5, 4), "float32")},
+    "scaled": {"image": ((3, 6, 5), "float32")},
     "mlp": {"features": ((8,), "float32")},
     "words": {"ids": ((6,), "int64"), "padded": ((6,), "bool")},
     "wraps": {"ids": ((6,), "int64")},
@@ -49,6 +52,8 @@ WANTED = [
     ("wraps", "pte-dynamic"),
     ("wraps", "pte-int8"),
     ("lstm", "pte-int8"),
+    ("scaled", "pte-float32"),
+    ("scaled", "pte-int8"),
     ("unsupported", "pte-float32"),
     ("decides", "pte-float32"),
 ]
@@ -139,6 +144,8 @@ def covered(outcome: Outcome) -> Coverage:
         ("cnn", "pte-float16", 50),
         ("cnn", "pte-dynamic", 30),
         ("cnn", "pte-int8", 30),
+        ("scaled", "pte-float32", 100),
+        ("scaled", "pte-int8", 30),
         ("mlp", "pte-float32", 100),
         ("detector", "pte-int8", 30),
         ("words", "pte-float32", 100),
@@ -299,6 +306,23 @@ def test_samples_that_are_not_finite_are_refused(pool: Pool, cache: Cache, folde
     assert isinstance(error, DataError)
     assert "not finite" in str(error)
     assert "--calibration" in error.hint
+
+
+def test_keras_scales_the_channels_of_a_sum(keras3: Path, pool: Pool, cache: Cache) -> None:
+    model = KerasSource().open(str(keras3 / "residual.keras"), ModelOptions())
+    lowered = EXPORTERS["executorch"]().step(model, named_recipe("pte-float32"), None)
+    program = lowered.needs["program"]
+    check = Step(
+        title="compare", function="tests.torch_nets:compare_with_program", worker="torch",
+        needs={"made": lowered, "program": program},
+    )  # fmt: skip
+
+    outcomes = run_steps([lowered, check], pool=pool, cache=cache)
+
+    assert min(done(outcomes[check]).result["snr_db"]) > 100
+    nodes = covered(outcomes[lowered]).nodes
+    assert {node.where for node in nodes} == {"xnnpack"}
+    assert "aten.mul.Tensor" in {node.operator for node in nodes}
 
 
 def test_a_softmax_over_columns_is_not_one_over_channels(pool: Pool, cache: Cache) -> None:

@@ -1,11 +1,18 @@
-"""How near a board's answers must be; the rest of the job is in tests/cli/test_profile.py."""
+"""What can be measured where, and how near a board's answers must be; the rest of the job is in
+tests/cli/test_profile.py.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from edgekit.core.build import Build
+from edgekit.core.errors import PlanError
 from edgekit.core.recipe import named_recipe
-from edgekit.jobs.profile import _computed_in
+from edgekit.jobs.profile import _computed_in, profile
+from tests.samples import write_build
 
 
 @pytest.mark.parametrize(
@@ -20,3 +27,40 @@ from edgekit.jobs.profile import _computed_in
 )
 def test_what_may_differ_is_what_the_board_computes_in(variant: str, computed: str) -> None:
     assert _computed_in(named_recipe(variant)) == computed
+
+
+def aimed(build: Build, variant: str, transport: str) -> Build:
+    """`build` with the recipe of `variant` for its int8, for a board with that `transport`."""
+    recipe = named_recipe(variant)
+    return build.model_copy(
+        update={
+            "profile": build.profile.model_copy(update={"transport": transport, "title": "Board"}),
+            "variants": tuple(
+                v.model_copy(update={"recipe": recipe}) if v.recipe.name == "int8" else v
+                for v in build.variants
+            ),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("variant", "transport", "on", "said"),
+    [
+        ("pte-coreml-float16", "none", "local", "pte-coreml-float16 cannot run on this computer"),
+        ("pte-vulkan-float16", "adb", "local", "pte-vulkan-float16 cannot run on this computer"),
+        ("pte-qnn-int8", "adb", "ssh://pi", "on ssh://pi: it is for a Board"),
+        ("ethos-u-int8", "ssh", "local", "ethos-u-int8 cannot run on this computer"),
+        ("onnx-tensorrt-int8", "ssh", "local", "onnx-tensorrt-int8 cannot run on this computer"),
+    ],
+)
+def test_what_cannot_run_there_is_refused_before_it_is_sent(
+    tmp_path: Path, variant: str, transport: str, on: str, said: str
+) -> None:
+    build = aimed(write_build(tmp_path), variant, transport)
+
+    with pytest.raises(PlanError, match="cannot run") as caught:
+        profile(build, on=on, variants=[variant, "float32"])
+
+    assert said in str(caught.value)
+    assert "measure what can: --variant float32 --variant float16" in caught.value.hint
+    assert "bundle" in caught.value.hint

@@ -257,6 +257,40 @@ class TestPage:
             assert contrast(line, "card") >= 3, line
 
 
+def with_stand_in(build: Build) -> Build:
+    """`build` whose variant ``int8`` was judged by something else."""
+    return build.model_copy(
+        update={
+            "variants": tuple(
+                v.model_copy(
+                    update={"verdict": v.verdict.model_copy(update={"stand_in": "the file before"})}
+                )
+                if v.recipe.name == "int8"
+                else v
+                for v in build.variants
+            )
+        }
+    )
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_is_of_a_stand_in_is_marked(tmp_path: Path, labelled: bool) -> None:
+    build = with_stand_in(write_build(tmp_path / "build", labelled=labelled))
+    out = io.StringIO()
+
+    print_report(build, file=out, columns=80)
+    page = report_html(build)
+
+    lines = out.getvalue().splitlines()
+    (marked,) = (line for line in lines if line.startswith("int8 "))
+    assert " dB†" in marked
+    assert not [line for line in lines if line.startswith("float32 ") and "†" in line]
+    assert marked.count("†") == 2  # with the top-1, or the greatest error
+    assert "† int8: cannot run here; judged on the file before" in lines
+    assert page.count(" dB†</td>") == 1
+    assert "† cannot run on the computer that made it; judged on the file before" in page
+
+
 class TestTerminal:
     def printed(self, build: Build, results: list[Result], columns: int = 80) -> str:
         out = io.StringIO()
