@@ -106,7 +106,10 @@ def macs(node: Any) -> int:
 def _shape(node: Any) -> tuple[int, ...]:
     value = getattr(node, "meta", {}).get("val")
     first = value[0] if isinstance(value, (tuple, list)) and value else value
-    return tuple(int(size) for size in getattr(first, "shape", ()))
+    # int() of an open size would fix it, in the program too. The hint is the largest.
+    return tuple(
+        size if isinstance(size, int) else size.node.hint for size in getattr(first, "shape", ())
+    )
 
 
 def _convolution(shapes: list[tuple[int, ...]], out: tuple[int, ...], args: Any) -> int:

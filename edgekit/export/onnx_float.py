@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,9 @@ LEAST_OPSET = 13
 TOOLS = ["onnx", "onnxruntime", "onnxslim", "onnxsim"]
 # For an artifact whose own runtime is not on this computer.
 STAND_IN = {"file": FILE, "format": "onnx", "what": "the same file in ONNX Runtime"}
+
+
+Ranges = Mapping[str, tuple[int, int]]  # of open dimensions, by name
 
 
 class GraphModel(LoadedModel, Protocol):
@@ -128,16 +131,18 @@ def finish(
         ConversionError: inputs or outputs are not those of the source.
     """
     _name_borders(proto, wanted)
+    onnx_graph.name_open(proto, wanted)
+    ranges = wanted.dimensions()
     notes: list[str] = []
-    proto = _modern(proto, notes)
-    proto, by = _simplified(proto, notes)
+    proto = _modern(proto, notes, ranges)
+    proto, by = _simplified(proto, notes, ranges)
     onnx_graph.name_nodes(proto)
     _lower_version(proto)
     proto = _with_shapes(proto)
     onnx_graph.save(proto, out)
-    made = onnx_graph.signature(proto)
+    made = onnx_graph.signature(proto).opened(wanted)
     _refuse_other(made, wanted)
-    counted = onnx_coverage.cpu(proto)
+    counted = onnx_coverage.cpu(onnx_graph.largest(proto, made))
     notes += counted.pop("uncounted", [])
     return {
         **counted,
@@ -154,12 +159,12 @@ def finish(
 # ---------------------------------------------------------------------------- simplifying
 
 
-def _simplified(proto: Any, notes: list[str]) -> tuple[Any, str]:
+def _simplified(proto: Any, notes: list[str], ranges: Ranges) -> tuple[Any, str]:
     """The graph as the first tool leaves it that changes nothing but its form; how, in words."""
     for name, tool in (("onnxslim", _slim), ("onnxsim", _sim)):
         try:
             made = tool(onnx_graph.copied(proto))
-            problem = _problem(proto, made)
+            problem = _problem(proto, made, ranges)
         except ConversionError as exc:
             problem = exc.message
         except Exception as exc:  # noqa: BLE001 - whatever they raise, the graph itself is left
@@ -183,13 +188,13 @@ def _sim(proto: Any) -> Any:
     return made
 
 
-def _problem(before: Any, after: Any) -> str:
+def _problem(before: Any, after: Any, ranges: Ranges) -> str:
     import onnx
 
     if _borders(before) != _borders(after):
         return "it changed the inputs or outputs"
     onnx.checker.check_model(after, full_check=True)
-    found = onnx_graph.difference(before, after)
+    found = onnx_graph.difference(before, after, ranges)
     return f"it changed what the model computes: {found}" if found else ""
 
 
@@ -238,7 +243,7 @@ def _name_borders(proto: Any, wanted: Signature) -> None:
     onnx_graph.rename(graph, changed)
 
 
-def _modern(proto: Any, notes: list[str]) -> Any:
+def _modern(proto: Any, notes: list[str], ranges: Ranges) -> Any:
     """The graph in an operator set that every runtime and quantizer here takes."""
     from onnx import version_converter
 
@@ -247,7 +252,7 @@ def _modern(proto: Any, notes: list[str]) -> Any:
         return proto
     try:
         made = version_converter.convert_version(proto, LEAST_OPSET)
-        problem = _problem(proto, made)
+        problem = _problem(proto, made, ranges)
     except ConversionError as exc:
         problem = exc.message
     except Exception as exc:  # noqa: BLE001 - the graph as it was is left

@@ -1,4 +1,5 @@
-"""A model → a program of torch.export: fixed shapes, outputs as a tuple in the signature's order.
+"""A model → a program of torch.export: its sizes fixed or in ranges, outputs as a tuple in the
+signature's order.
 
 Everything that starts from torch (ExecuTorch, ONNX) starts from this file, so a model is traced
 once. A PyTorch model is traced itself; the graphs of other frameworks are first rebuilt as modules
@@ -20,6 +21,7 @@ from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
 from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.export.kept import ranged
 from edgekit.work.steps import Step
 
 FILE = "program.pt2"
@@ -82,9 +84,10 @@ def program(out: Path, *, model: dict[str, Any], graph: str | None = None) -> di
         way, parent, tools = "torch.export", handle.digest, ["torch"]
     else:
         path, module, signature, way = _translated(Path(graph), handle)
+        signature = ranged(Path(graph), signature)
         example = tuple(_example(spec) for spec in signature.inputs)
         parent, tools = sha256_file(path), ["torch"]
-    traced = _traced(module, example)
+    traced = _traced(module, example, dynamic_shapes(signature))
     return save(traced, out, signature=signature.to_json(), way=way, parent=parent, tools=tools)
 
 
@@ -152,14 +155,52 @@ def _example(spec: TensorSpec) -> Any:
     return torch.zeros([size or 0 for size in spec.shape], dtype=getattr(torch, spec.dtype))
 
 
-def _traced(module: Any, example: tuple[Any, ...]) -> Any:
+def dynamic_shapes(signature: Signature) -> tuple[dict[int, Any], ...] | None:
+    """What torch.export is told of the open axes of the inputs; None where there are none."""
+    from torch.export import Dim
+
+    dims = {
+        name: Dim(f"d{at}", min=least, max=largest)
+        for at, (name, (least, largest)) in enumerate(signature.dimensions().items())
+    }
+    if not dims:
+        return None
+    return tuple({each.axis: dims[each.name] for each in spec.open} for spec in signature.inputs)
+
+
+def dynamic_shapes_of(program: Any) -> tuple[dict[int, Any], ...] | None:
+    """The same of a program, for one that is made from it."""
+    from torch.export import Dim
+
+    dims: dict[Any, Any] = {}
+    found = []
+    names = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op != "placeholder" or node.name not in names:
+            continue
+        axes = {}
+        for axis, size in enumerate(node.meta["val"].shape):
+            if not isinstance(size, int):
+                symbol = size.node.expr
+                if symbol not in dims:
+                    bounds = program.range_constraints[symbol]
+                    low, high = int(bounds.lower), int(bounds.upper)
+                    dims[symbol] = Dim(f"d{len(dims)}", min=low, max=high)
+                axes[axis] = dims[symbol]
+        found.append(axes)
+    return tuple(found) if dims else None
+
+
+def _traced(
+    module: Any, example: tuple[Any, ...], dynamic: tuple[dict[int, Any], ...] | None
+) -> Any:
     import torch
 
     if not isinstance(module, torch.fx.GraphModule):  # a program's module refuses eval()
         module.eval()
     try:
         with torch.no_grad():
-            return torch.export.export(module, example, strict=False)
+            return torch.export.export(module, example, dynamic_shapes=dynamic, strict=False)
     except (EdgekitError, MemoryError):
         raise
     except Exception as exc:

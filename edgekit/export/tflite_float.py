@@ -55,7 +55,9 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
         raise explained(exc) from exc
     tree = flatbuffer.read(content)
     name(tree, source.signature)
-    result = finished(out, tree, way=WAY, parent=handle.digest, tools=["tensorflow"])
+    result = finished(
+        out, tree, source.signature, way=WAY, parent=handle.digest, tools=["tensorflow"]
+    )
     del content, tree
     give_back()
     return result
@@ -64,18 +66,26 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
 def finished(
     out: Path,
     tree: Any,
+    wanted: Signature,
     *,
     way: str,
     parent: str,
     tools: Sequence[str],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write ``model.tflite``; the result of the step, with what is to be said of transposes."""
+    """Write ``model.tflite``; the result of the step, with what is to be said of transposes.
+
+    Raises:
+        ConversionError: it holds to one size where `wanted` is open.
+    """
     path = out / FILE
+    signature = flatbuffer.signature(tree).opened(wanted)
+    if wanted.dimensions():
+        flatbuffer.settle_largest(tree, wanted)
     flatbuffer.write(tree, path)
     return {
         "files": [FILE],
-        "signature": flatbuffer.signature(tree).to_json(),
+        "signature": signature.to_json(),
         "way": way,
         "parent": parent,
         "tools": list(tools),

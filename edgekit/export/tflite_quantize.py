@@ -20,6 +20,7 @@ from edgekit.core.files import sha256_file
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer, tflite_bias, tflite_joins, tflite_transposes
+from edgekit.export.kept import ranged
 from edgekit.work.cache import RESULT_FILE
 
 FILE = "model.tflite"
@@ -104,7 +105,9 @@ def quantize(
     _open(out / FILE, wish)
     return {
         "files": [FILE],
-        "signature": _in_order(flatbuffer.signature(tree), flatbuffer.signature(source)).to_json(),
+        "signature": _in_order(flatbuffer.signature(tree), flatbuffer.signature(source))
+        .opened(ranged(path.parent, flatbuffer.signature(source)))
+        .to_json(),
         "way": _way(Path(float)),
         "parent": sha256_file(path),
         "tools": ["ai-edge-quantizer", "ai-edge-litert"],

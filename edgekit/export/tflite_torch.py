@@ -18,7 +18,7 @@ from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer, tflite_transposes
 from edgekit.export.program import FILE as PROGRAM
-from edgekit.export.program import TorchModel, untraceable
+from edgekit.export.program import TorchModel, dynamic_shapes, untraceable
 from edgekit.export.tflite_float import finished, give_back, name, narrowed
 from edgekit.work.cache import RESULT_FILE
 
@@ -59,7 +59,9 @@ def _made(
             f"litert-torch cannot be imported: {exc}", hint="pip install 'edgekit[torch]'"
         ) from exc
     try:
-        content = litert_torch.convert(module, example).model_content()
+        content = litert_torch.convert(
+            module, example, dynamic_shapes=dynamic_shapes(wanted)
+        ).model_content()
     except (EdgekitError, MemoryError):
         raise
     except Exception as exc:
@@ -71,6 +73,7 @@ def _made(
     result = finished(
         out,
         tree,
+        wanted,
         way=way,
         parent=parent,
         tools=["litert-torch", "torch"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -221,11 +222,15 @@ def _make_variants(
 ) -> list[_Made]:
     """Export every variant, verify it, and load it with the board's own runtime."""
     reference = reference_step(opened.model, opened.evaluation)
+    others = [
+        (sizes, reference_step(opened.model, opened.evaluation, sizes))
+        for sizes in opened.signature.between()
+    ]
     steps: dict[str, dict[str, Step]] = {}
     refused: dict[str, EdgekitError] = {}
     for recipe in plan.recipes:
         try:
-            steps[recipe.name] = _steps_of(recipe, plan, opened, reference)
+            steps[recipe.name] = _steps_of(recipe, plan, opened, reference, others)
         except EdgekitError as exc:  # this one cannot be made; the others can
             refused[recipe.name] = exc
     wanted = [step for each in steps.values() for step in each.values()]
@@ -240,7 +245,13 @@ def _make_variants(
     return made
 
 
-def _steps_of(recipe: Recipe, plan: Plan, opened: _Opened, reference: Step) -> dict[str, Step]:
+def _steps_of(
+    recipe: Recipe,
+    plan: Plan,
+    opened: _Opened,
+    reference: Step,
+    others: Sequence[tuple[Mapping[str, int], Step]],
+) -> dict[str, Step]:
     """What is done for one variant: export, and whatever can be checked of it here."""
     data = opened.evaluation
     delegate: Delegate = DELEGATES[f"{recipe.format}/{recipe.delegate}"]()
@@ -252,7 +263,9 @@ def _steps_of(recipe: Recipe, plan: Plan, opened: _Opened, reference: Step) -> d
     check = check_set_step(export, reference, data, recipe, samples=CHECK_SAMPLES, worker=worker)
     steps = {
         "export": export,
-        "compare": compare_step(export, reference, data, recipe, floating, worker=worker),
+        "compare": compare_step(
+            export, reference, data, recipe, floating, worker=worker, others=others
+        ),
         "check": check,
     }
     runtime = plan.runtime(recipe)
