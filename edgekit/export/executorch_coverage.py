@@ -66,9 +66,16 @@ def _is_notation(node: Any) -> bool:
 
 def _described(node: Any, where: str) -> Iterator[Node]:
     name = _name(node)
-    if any(name.endswith(free) for free in _FREE):
+    if any(name.endswith(free) for free in _FREE) or _is_size(node):
         return
     yield Node(operator=name, where=where, macs=macs(node), layer=layer(node), dtype=_dtype(node))
+
+
+def _is_size(node: Any) -> bool:
+    """Whether it computes an open size, which is a number and no tensor."""
+    import torch
+
+    return isinstance(node.meta.get("val"), torch.SymInt | torch.SymBool | torch.SymFloat)
 
 
 def _name(node: Any) -> str:

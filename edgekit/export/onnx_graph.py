@@ -114,9 +114,28 @@ def at(proto: Any, sizes: Mapping[str, int]) -> Any:
 
 
 def largest(proto: Any, made: Signature) -> Any:
-    """`proto` at the largest sizes of its `made` signature; itself where nothing is open."""
+    """`proto` at the largest sizes of its `made` signature; itself where nothing is open.
+
+    With the shape of every value, found by running it: inference does not follow computed sizes.
+    """
+    from onnx import ValueInfoProto, helper
+
     ranges = made.dimensions()
-    return at(proto, {name: high for name, (_, high) in ranges.items()}) if ranges else proto
+    if not ranges:
+        return proto
+    fixed = at(proto, {name: high for name, (_, high) in ranges.items()})
+    probe = copied(fixed)
+    names = [name for node in fixed.graph.node for name in node.output if name]
+    del probe.graph.output[:]
+    probe.graph.output.extend(ValueInfoProto(name=name) for name in names)
+    answers = session(probe).run(names, _made_up(fixed, 0, {}))
+    del fixed.graph.value_info[:]
+    outside = {value.name for value in fixed.graph.output}
+    for name, answer in zip(names, answers, strict=True):
+        if name not in outside:
+            kind = helper.np_dtype_to_tensor_dtype(answer.dtype)
+            fixed.graph.value_info.append(helper.make_tensor_value_info(name, kind, answer.shape))
+    return fixed
 
 
 def name_open(proto: Any, wanted: Signature) -> None:

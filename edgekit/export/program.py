@@ -9,6 +9,7 @@ float32 ``.tflite``. https://pytorch.org/docs/stable/export.html
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -84,7 +85,6 @@ def program(out: Path, *, model: dict[str, Any], graph: str | None = None) -> di
         way, parent, tools = "torch.export", handle.digest, ["torch"]
     else:
         path, module, signature, way = _translated(Path(graph), handle)
-        signature = ranged(Path(graph), signature)
         example = tuple(_example(spec) for spec in signature.inputs)
         parent, tools = sha256_file(path), ["torch"]
     traced = _traced(module, example, dynamic_shapes(signature))
@@ -112,8 +112,10 @@ def _translated(folder: Path, handle: Model) -> tuple[Path, Any, Signature, str]
     """The file, its graph as a module, its signature, and the way in words."""
     if handle.framework == "onnx":
         path = folder / "model.onnx"
-        module = resolve("edgekit.export.translate.onnx:module")(path)
-        return path, module, _onnx_signature(path), "ONNX graph rebuilt in torch → torch.export"
+        signature = ranged(folder, _onnx_signature(path))
+        sizes = {name: largest for name, (_, largest) in signature.dimensions().items()}
+        module = resolve("edgekit.export.translate.onnx:module")(path, sizes)
+        return path, module, signature, "ONNX graph rebuilt in torch → torch.export"
     from edgekit.export import flatbuffer
 
     path = folder / "model.tflite"
@@ -198,9 +200,13 @@ def _traced(
 
     if not isinstance(module, torch.fx.GraphModule):  # a program's module refuses eval()
         module.eval()
+    shapes: tuple[Any, ...] | None = dynamic
+    kinds = [each.kind for each in inspect.signature(module.forward).parameters.values()]
+    if dynamic is not None and kinds == [inspect.Parameter.VAR_POSITIONAL]:
+        shapes = (dynamic,)
     try:
         with torch.no_grad():
-            return torch.export.export(module, example, dynamic_shapes=dynamic, strict=False)
+            return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
     except (EdgekitError, MemoryError):
         raise
     except Exception as exc:

@@ -241,8 +241,24 @@ def _make_variants(
             made.append(_Made(_failed(recipe, plan, refused[recipe.name])))
         else:
             mine = {what: outcomes[step] for what, step in steps[recipe.name].items()}
-            made.append(_made(recipe, plan, steps[recipe.name]["export"].worker, mine))
+            variant = _made(recipe, plan, steps[recipe.name]["export"].worker, mine)
+            made.append(_with_advice(variant, opened.signature))
     return made
+
+
+def _with_advice(made: _Made, signature: Signature) -> _Made:
+    """Where nothing could be made of a model with an open dimension: that one size may go."""
+    ranges = signature.dimensions()
+    if made.variant.artifact is not None or not ranges:
+        return made
+    name, (_, largest) = min(ranges.items())
+    verdict = made.variant.verdict
+    advice = (
+        f"the converter may not take an open dimension: give one size (--dim {name}={largest}), or "
+        "take another format (float32, pte-float32, onnx-float32)"
+    )
+    verdict = verdict.model_copy(update={"reasons": (*verdict.reasons, advice)})
+    return _Made(made.variant.model_copy(update={"verdict": verdict}))
 
 
 def _steps_of(
