@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgekit.core.errors import ConversionError, EdgekitError, PlanError
-from edgekit.core.failures import is_library, place
+from edgekit.core.failures import is_library, place, size_constraint
 from edgekit.core.files import sha256_file, write_json
 from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
@@ -216,6 +216,8 @@ def _traced(
 def untraceable(exc: Exception) -> ConversionError:
     """What torch.export said, as one line with the line of the user's code that it came from."""
     text = str(exc)
+    if refused := size_constraint(text):
+        return ConversionError(f"the graph cannot be traced for that range of sizes: {refused}")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = next((line for line in lines if not line.startswith(("from user code", "("))), "")
     first = re.sub(r"\s+", " ", first)[:250] or type(exc).__name__

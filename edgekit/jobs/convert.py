@@ -254,8 +254,8 @@ def _with_advice(made: _Made, signature: Signature) -> _Made:
     name, (_, largest) = min(ranges.items())
     verdict = made.variant.verdict
     advice = (
-        f"the converter may not take an open dimension: give one size (--dim {name}={largest}), or "
-        "take another format (float32, pte-float32, onnx-float32)"
+        f"not every way keeps a dimension open: give one size (--dim {name}={largest}), or take "
+        "another format (float32, pte-float32, onnx-float32)"
     )
     verdict = verdict.model_copy(update={"reasons": (*verdict.reasons, advice)})
     return _Made(made.variant.model_copy(update={"verdict": verdict}))
