@@ -1,4 +1,4 @@
-"""A model → a float32 ``.onnx``: its own graph with fixed shapes, simplified and checked.
+"""A model → a float32 ``.onnx``: its own graph, sizes fixed or in ranges, simplified and checked.
 
 Simplified by onnxslim (https://github.com/inisis/OnnxSlim), or by onnxsim where that fails or
 changes the answers; both fold constants and batch normalization, and only a graph that gives the
@@ -38,7 +38,7 @@ class GraphModel(LoadedModel, Protocol):
 
     @property
     def proto(self) -> Any:
-        """A ``ModelProto`` with fixed shapes, inputs and outputs in the signature's order."""
+        """A ``ModelProto``, sizes fixed or in ranges, inputs and outputs in the signature's order."""
 
     @property
     def files(self) -> Sequence[str]:

@@ -27,6 +27,7 @@ from edgekit.export import flatbuffer, tflite_transposes
 
 FILE = "model.tflite"
 WAY = "TFLiteConverter, from a frozen function of fixed shapes"
+OPEN_WAY = "TFLiteConverter, from a frozen function with open sizes"
 
 
 class TensorFlowModel(LoadedModel, Protocol):
@@ -34,7 +35,7 @@ class TensorFlowModel(LoadedModel, Protocol):
 
     @property
     def concrete(self) -> Any:
-        """A ``ConcreteFunction`` with fixed shapes, inputs and outputs in the signature's order."""
+        """A ``ConcreteFunction``, sizes fixed or in ranges, inputs and outputs in the signature's order."""
 
 
 def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
@@ -55,8 +56,9 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
         raise explained(exc) from exc
     tree = flatbuffer.read(content)
     name(tree, source.signature)
+    way = OPEN_WAY if source.signature.dimensions() else WAY
     result = finished(
-        out, tree, source.signature, way=WAY, parent=handle.digest, tools=["tensorflow"]
+        out, tree, source.signature, way=way, parent=handle.digest, tools=["tensorflow"]
     )
     del content, tree
     give_back()

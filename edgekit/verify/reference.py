@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LAYERS_FOLDER = "layers"
+NARROWER = "give a range of sizes that the model takes, or one size"
 
 
 def run(
@@ -57,6 +58,10 @@ def _translated(reference: str, where: str = "") -> Iterator[None]:
     """Whatever a framework raises while the model runs becomes a ModelError."""
     try:
         yield
+    except ModelError as exc:
+        if not where:
+            raise
+        raise ModelError(f"{exc.message}{where}", hint=NARROWER) from exc
     except (EdgekitError, MemoryError):
         raise
     except Exception as exc:
@@ -64,9 +69,7 @@ def _translated(reference: str, where: str = "") -> Iterator[None]:
         words = " ".join(lines)[:300]
         raise ModelError(
             f"{reference!r} fails to run on the data{where}: {type(exc).__name__}: {words}",
-            hint="give a range of sizes that the model takes, or one size"
-            if where
-            else "check that the data is what the model was trained on",
+            hint=NARROWER if where else "check that the data is what the model was trained on",
         ) from exc
 
 
