@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.core.build import Build, load_build
 from edgekit.core.description import Description
+from edgekit.core.errors import UsageError
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.model import ModelOptions
 from edgekit.core.preprocess_text import read_preprocessing
@@ -58,7 +59,7 @@ def convert(
     max_drop: float | None = None,
     samples: Calibration | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
-    dims: Mapping[str, int] | None = None,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
     layout: Literal["", "nhwc", "nchw"] = "",
     raw_pixels: bool = False,
     weights: str | Path | None = None,
@@ -81,7 +82,7 @@ def convert(
         max_drop: accuracy that may be lost, in percentage points.
         samples: which calibration samples are used.
         shapes: sizes for inputs with open dimensions, by name, batch included.
-        dims: sizes for named open dimensions.
+        dims: sizes for named open dimensions; (least, largest) keeps one open in the artifacts.
         layout: of the artifact's images, where the model has the other.
         raw_pixels: the artifact takes uint8 pixels; the normalisation moves into it.
         weights: a state_dict for the PyTorch model that a function makes.
@@ -114,7 +115,7 @@ def convert(
         raw_pixels=raw_pixels,
         options=ModelOptions(
             shapes=dict(shapes or {}),
-            dims={name: (size, size) for name, size in (dims or {}).items()},
+            dims={name: _range(name, size) for name, size in (dims or {}).items()},
             weights=str(weights or ""),
             trusted=trust_code,
             nms=nms,
@@ -125,6 +126,16 @@ def convert(
     build = job(plan, Path(output) if output else plan.default_output, progress=progress)
     require_usable(build)
     return build
+
+
+def _range(name: str, size: int | tuple[int, int]) -> tuple[int, int]:
+    least, largest = (size, size) if isinstance(size, int) else size
+    if not 1 <= least <= largest:
+        raise UsageError(
+            f"dims: {name!r} cannot be {size!r}",
+            hint="give a size or its range, for example dims={'seq': (16, 128)}",
+        )
+    return least, largest
 
 
 def _opened(build: Build | str | Path) -> Build:

@@ -714,13 +714,16 @@ class OnnxModel(Loaded):
         found = []
         for side in ("inputs", "outputs"):
             found.append(
-                [
-                    _tensor(each.name, self._shape(each.shape), self._dtype(each.type))
-                    for each in getattr(self.session, "get_%s" % side)()
-                ]
+                [self._described(each) for each in getattr(self.session, "get_%s" % side)()]
             )
         self.output_order = [each["name"] for each in found[1]]
         return found
+
+    def _described(self, value):
+        """Sizes that the file leaves open, the batch apart, are those of the inputs given."""
+        found = _tensor(value.name, self._shape(value.shape), self._dtype(value.type))
+        opened = [i for i, size in enumerate(value.shape) if i and not isinstance(size, int)]
+        return dict(found, open=opened) if opened else found
 
     def _shape(self, sizes):
         return [
@@ -808,6 +811,10 @@ def _rows(detail, array):
     """`array` as (samples, *shape of the input for a batch of one)."""
     import numpy as np
 
+    for axis in detail.get("open", ()):
+        # Given as (samples, ...) or (samples, 1, ...): the last axes are the input's.
+        if len(detail["shape"]) <= array.ndim:
+            detail["shape"][axis] = array.shape[axis - len(detail["shape"])]
     shape = tuple(int(size) for size in detail["shape"])
     row = shape[1:]
     if array.dtype != np.dtype(detail["dtype"]):

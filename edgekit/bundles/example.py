@@ -205,7 +205,7 @@ def check_digest(path: Path, listed_as: str, manifest: dict[str, Any]) -> None:
 def taken(spec: dict[str, Any], operations: list[dict[str, Any]]) -> str:
     """Type and shape of what becomes the input `spec` by `operations`, worked out from the end."""
     dtype = "float32" if spec["quantization"] else spec["dtype"]
-    shape = list(spec["shape"][1:])
+    shape = ranged(spec)
     least = ""
     for operation in reversed(operations):
         name = operation["op"]
@@ -224,6 +224,23 @@ def taken(spec: dict[str, Any], operations: list[dict[str, Any]]) -> str:
     return f"{dtype} {sizes(shape)}{least}"
 
 
+def ranged(spec: dict[str, Any]) -> list[Any]:
+    """The shape without the batch; "16..128" where the model takes any size of a range."""
+    shape = list(spec["shape"])
+    for each in spec.get("open", []):
+        shape[each["axis"]] = f"{each['least']}..{each['largest']}"
+    return shape[1:]
+
+
+def fits(spec: dict[str, Any], shape: list[int]) -> bool:
+    """Whether an array of that shape is what the input takes."""
+    wanted = list(spec["shape"])
+    for each in spec.get("open", []):
+        if len(shape) == len(wanted) and each["least"] <= shape[each["axis"]] <= each["largest"]:
+            wanted[each["axis"]] = shape[each["axis"]]
+    return shape == wanted
+
+
 def sizes(shape: Any) -> str:
     return "×".join("?" if size is None else str(size) for size in shape) or "scalar"
 
@@ -231,8 +248,8 @@ def sizes(shape: Any) -> str:
 def to_input(spec: dict[str, Any], array: Array) -> Array:
     """The batch dimension in front, and quantized where the model takes integers for reals."""
     quantization = spec["quantization"]
-    if [1, *array.shape] != spec["shape"]:
-        raise InputProblem(f"that makes {sizes(array.shape)}, not {sizes(spec['shape'][1:])}")
+    if not fits(spec, [1, *array.shape]):
+        raise InputProblem(f"that makes {sizes(array.shape)}, not {sizes(ranged(spec))}")
     if quantization and array.dtype != spec["dtype"]:
         scale, zero_point = quantization["scale"][0], quantization["zero_point"][0]
         array = quantize(array, scale, zero_point, spec["dtype"])

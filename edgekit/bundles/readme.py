@@ -208,9 +208,11 @@ def takes_pictures(spec: TensorSpec, preprocessing: Preprocessing) -> bool:
 def _interfaces(artifacts: tuple[BundledArtifact, ...]) -> Iterable[str]:
     """Inputs, outputs and preprocessing; said once for artifacts that have the same."""
     yield "## Input and output"
+    opened = any(spec.open for a in artifacts for spec in a.signature.inputs)
     yield (
-        "Shapes have the batch first. Where a tensor is quantized, "
-        "real = scale × (stored − zero point)."
+        "Shapes have the batch first. "
+        + ("An input takes any size of a range such as 16..128. " if opened else "")
+        + "Where a tensor is quantized, real = scale × (stored − zero point)."
     )
     groups: dict[tuple[str, str], list[BundledArtifact]] = {}
     for artifact in artifacts:
@@ -236,7 +238,7 @@ def _specs(signature: Signature) -> str:
                 side,
                 code(spec.name),
                 escape(spec.dtype),
-                "×".join("?" if size is None else str(size) for size in spec.shape) or "scalar",
+                spec.sizes,
                 _quantization(spec),
             )
             for side, spec in rows

@@ -83,7 +83,7 @@ Examples:
     "dims",
     multiple=True,
     metavar="NAME=SIZE",
-    help="Fix a named open dimension: seq=128",
+    help="Fix a named open dimension: seq=128; or keep it open: seq=16..128",
 )
 @click.option(
     "--layout",
@@ -210,11 +210,16 @@ def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 def _parse_dim(text: str) -> tuple[str, tuple[int, int]]:
     name, _, size = text.partition("=")
-    if not name or not size.isdecimal() or int(size) < 1:
+    least, dots, largest = size.partition("..")
+    if not dots:
+        largest = least
+    numbers = [int(each) for each in (least, largest) if each.isascii() and each.isdecimal()]
+    if not name or len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1]:
         raise UsageError(
-            f"--dim {text!r} is not of the form NAME=SIZE", hint="for example --dim seq=128"
+            f"--dim {text!r} is not of the form NAME=SIZE or NAME=LEAST..LARGEST",
+            hint="for example --dim seq=128, or --dim seq=16..128",
         )
-    return name, (int(size), int(size))
+    return name, (numbers[0], numbers[1])
 
 
 def _read_labels(path: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -30,3 +31,22 @@ def is_library(file: str) -> bool:
     roots = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     ours = str(Path(__file__).parent.parent)
     return file.startswith(("<", ours, *roots)) or not file.endswith(".py")
+
+
+_PLACE = re.compile(r"L\['(\w+)'\](?:\[\d+\])?\.size\(\)\[(\d+)\]")
+_GUARD = re.compile(r"satisfy the generated guard (.+?)\.?(?:\n|$)")
+_CONSTANT = re.compile(r"(?:specialized it to be a|inferred to be a) constant \((\d+)\)")
+
+
+def size_constraint(text: str) -> str:
+    """Which sizes of a range a model does not take, of what torch.export says; empty if it is
+    something else. Dimensions are named by input and axis (``ids.1``).
+    """
+    if "Constraints violated" not in text and "constraint violation" not in text.lower():
+        return ""
+    guard, constant = _GUARD.search(text), _CONSTANT.search(text)
+    if guard is not None:
+        return f"it takes only sizes with {_PLACE.sub(lambda m: f'{m[1]}.{m[2]}', guard[1])}"
+    if constant is not None:
+        return f"it holds to a size of {constant[1]}"
+    return "it does not take all of them"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from edgekit.core.noun import Noun
 
@@ -37,7 +37,9 @@ class ModelOptions(Noun):
     Attributes:
         shapes: sizes of inputs whose dimensions are open, by input name.
         dims: sizes of named open dimensions, by name: (least, largest). Equal ones fix the
-            dimension.
+            dimension; others leave it open for the artifact, too.
+        dim_names: what a dimension that `dims` names by input and axis (``ids.1``) is called
+            in reports.
         forms: how the artifact shall take its inputs, by input name; "" stands for every input that
             is an image (four dimensions).
         weights: a file with weights for the model that a function makes; empty if it has its own.
@@ -48,10 +50,24 @@ class ModelOptions(Noun):
 
     shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     dims: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    dim_names: dict[str, str] = Field(default_factory=dict)
     forms: dict[str, InputForm] = Field(default_factory=dict)
     weights: str = ""
     trusted: bool = False
     nms: str = ""
+
+    @property
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """Of `dims`, those that stay open."""
+        return {name: size for name, size in self.dims.items() if size[0] < size[1]}
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without names the form is that of versions that knew none."""
+        data: dict[str, Any] = handler(self)
+        if not self.dim_names:
+            del data["dim_names"]
+        return data
 
 
 class Model(ModelOptions):
@@ -87,6 +103,7 @@ class Model(ModelOptions):
             "dims": {name: list(size) for name, size in sorted(self.dims.items())},
             "forms": {name: form.to_json() for name, form in sorted(self.forms.items())},
             "nms": self.nms,
+            **({"dim_names": dict(sorted(self.dim_names.items()))} if self.dim_names else {}),
         }
 
     def form(self, name: str, rank: int) -> InputForm | None:

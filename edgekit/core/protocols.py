@@ -22,10 +22,13 @@ class LoadedModel(Protocol):
 
     @property
     def signature(self) -> Signature:
-        """Inputs and outputs with every dimension fixed; the batch is 1."""
+        """Inputs and outputs, every dimension fixed or in a range; the batch is 1."""
 
     def run(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
-        """Outputs by name for inputs of the signature's shapes, or with a larger batch."""
+        """Outputs by name for inputs of the signature's shapes, or with a larger batch.
+
+        Open axes may have any size of their range.
+        """
 
     def layers(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
         """The output of each layer by the layer's name, in the order of execution."""

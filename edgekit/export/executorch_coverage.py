@@ -66,9 +66,16 @@ def _is_notation(node: Any) -> bool:
 
 def _described(node: Any, where: str) -> Iterator[Node]:
     name = _name(node)
-    if any(name.endswith(free) for free in _FREE):
+    if any(name.endswith(free) for free in _FREE) or _is_size(node):
         return
     yield Node(operator=name, where=where, macs=macs(node), layer=layer(node), dtype=_dtype(node))
+
+
+def _is_size(node: Any) -> bool:
+    """Whether it computes an open size, which is a number and no tensor."""
+    import torch
+
+    return isinstance(node.meta.get("val"), torch.SymInt | torch.SymBool | torch.SymFloat)
 
 
 def _name(node: Any) -> str:
@@ -106,7 +113,10 @@ def macs(node: Any) -> int:
 def _shape(node: Any) -> tuple[int, ...]:
     value = getattr(node, "meta", {}).get("val")
     first = value[0] if isinstance(value, (tuple, list)) and value else value
-    return tuple(int(size) for size in getattr(first, "shape", ()))
+    # int() of an open size would fix it, in the program too. The hint is the largest.
+    return tuple(
+        size if isinstance(size, int) else size.node.hint for size in getattr(first, "shape", ())
+    )
 
 
 def _convolution(shapes: list[tuple[int, ...]], out: tuple[int, ...], args: Any) -> int:

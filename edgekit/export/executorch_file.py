@@ -60,10 +60,20 @@ def signature(file: Any, names: Signature) -> Signature:
         ConversionError: the file has other inputs or outputs.
     """
     entry = plan(file)
-    return Signature(
+    made = Signature(
         name=names.name,
         inputs=_specs(entry, entry.inputs, names.inputs, "input"),
         outputs=_specs(entry, entry.outputs, names.outputs, "output"),
+    )
+    return made.opened(names)
+
+
+def _shape(value: Any, spec: TensorSpec) -> tuple[int | None, ...]:
+    """The file's sizes, which are the largest; None for an open one that it does not hold to."""
+    holds = value.shape_dynamism.name == "STATIC"
+    opened = {each.axis for each in spec.open}
+    return tuple(
+        None if axis in opened and not holds else size for axis, size in enumerate(value.sizes)
     )
 
 
@@ -79,7 +89,7 @@ def _specs(
     return tuple(
         TensorSpec(
             name=spec.name,
-            shape=tuple(value.sizes),
+            shape=_shape(value, spec),
             dtype=_DTYPES[value.scalar_type.name],
             quantization=spec.quantization,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgekit.export.program import dynamic_shapes_of
+
 
 def halved(program: Any) -> Any:
     """Weights, activations and type conversions of an ``ExportedProgram`` in float16.
@@ -19,7 +21,9 @@ def halved(program: Any) -> Any:
     example = tuple(program.example_inputs[0])
     _convert_border(inner, example)
     with torch.no_grad():
-        return torch.export.export(inner, example, strict=False)
+        return torch.export.export(
+            inner, example, dynamic_shapes=dynamic_shapes_of(program), strict=False
+        )
 
 
 def _convert_border(module: Any, example: tuple[Any, ...]) -> None:

@@ -16,7 +16,7 @@ from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
 from edgekit.export.executorch_coverage import layer
 from edgekit.export.executorch_errors import stage
-from edgekit.export.program import load, save
+from edgekit.export.program import dynamic_shapes_of, load, save
 
 # A join of outputs whose parts differ by more than this in size stays in float: 8 bits over both
 # would leave the smaller part fewer than five.
@@ -50,7 +50,9 @@ def quantize(
         for row in rows:
             _observe(prepared, row)
         converted = convert_pt2e(prepared, fold_quantize=delegate.folded)
-        made = torch.export.export(converted, example, strict=False)
+        made = torch.export.export(
+            converted, example, dynamic_shapes=dynamic_shapes_of(traced), strict=False
+        )
     notes += check(made, delegate.title)
     keep = {key: facts[key] for key in ("signature", "parent", "way")}
     return save(made, out, **keep, tools=["torch", "torchao", "executorch"], notes=notes)
@@ -118,7 +120,10 @@ def dynamic(traced: Any, quantizer: Any) -> Any:
     with torch.no_grad():
         prepared = prepare_pt2e(_unshared(traced.module()), quantizer)
         prepared(*example)  # lets it see the weights
-        return torch.export.export(convert_pt2e(prepared), example, strict=False)
+        converted = convert_pt2e(prepared)
+        return torch.export.export(
+            converted, example, dynamic_shapes=dynamic_shapes_of(traced), strict=False
+        )
 
 
 class Rows(Sequence[list[Any]]):

@@ -114,6 +114,42 @@ def signature(model: Any) -> Signature:
     )
 
 
+def settle_largest(model: Any, wanted: Signature) -> None:
+    """Write the largest sizes of open dimensions into every tensor of the main graph.
+
+    Runtimes start with them, and multiply-adds are counted by them; ``shape_signature`` keeps -1.
+
+    Raises:
+        ConversionError: LiteRT does not run the file at these sizes.
+    """
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    graph = model.subgraphs[model.signatureDefs[0].subgraphIndex]
+    places = {_text(m.name): int(m.tensorIndex) for m in model.signatureDefs[0].inputs}
+    for spec in wanted.inputs:
+        graph.tensors[places[spec.name]].shape = np.array(spec.shape, dtype=np.int32)
+    try:
+        runtime = Interpreter(
+            model_content=bytes(flatbuffer_utils.convert_object_to_bytearray(model)),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+            num_threads=1,
+        )
+        runtime.allocate_tensors()
+        runtime.invoke()  # some sizes are only known then
+    except (RuntimeError, ValueError) as exc:
+        raise ConversionError(
+            f"LiteRT does not run the file at its largest sizes: {' '.join(str(exc).split())[:200]}"
+        ) from exc
+    for detail in runtime.get_tensor_details():
+        if detail["index"] < len(graph.tensors):
+            tensor = graph.tensors[detail["index"]]
+            if tensor.shape is not None and len(tensor.shape) == len(detail["shape"]):
+                tensor.shape = np.array(detail["shape"], dtype=np.int32)
+
+
 def operators(model: Any) -> Iterator[Operator]:
     """Every operator of every subgraph, in the file's order, which is that of execution."""
     for graph in model.subgraphs:

@@ -6,7 +6,7 @@
     quantization = "none" | "float16" | "dynamic-int8" | "int8" | "original"
     io = "float" | "integer"
 
-The float32 file is made once: an ONNX model's own graph with fixed shapes, any other model's by
+The float32 file is made once: an ONNX model's own graph, any other model's by
 torch.onnx.export; both simplified and compared with what they were made from. The quantized files
 come from it, by ONNX Runtime's quantizer (QuantizeLinear and DequantizeLinear around operators).
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html

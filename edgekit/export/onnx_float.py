@@ -1,4 +1,4 @@
-"""A model → a float32 ``.onnx``: its own graph with fixed shapes, simplified and checked.
+"""A model → a float32 ``.onnx``: its own graph, sizes fixed or in ranges, simplified and checked.
 
 Simplified by onnxslim (https://github.com/inisis/OnnxSlim), or by onnxsim where that fails or
 changes the answers; both fold constants and batch normalization, and only a graph that gives the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,12 +31,15 @@ TOOLS = ["onnx", "onnxruntime", "onnxslim", "onnxsim"]
 STAND_IN = {"file": FILE, "format": "onnx", "what": "the same file in ONNX Runtime"}
 
 
+Ranges = Mapping[str, tuple[int, int]]  # of open dimensions, by name
+
+
 class GraphModel(LoadedModel, Protocol):
     """A loaded model that is an ONNX graph."""
 
     @property
     def proto(self) -> Any:
-        """A ``ModelProto`` with fixed shapes, inputs and outputs in the signature's order."""
+        """A ``ModelProto``, sizes fixed or in ranges, inputs and outputs in the signature's order."""
 
     @property
     def files(self) -> Sequence[str]:
@@ -129,17 +132,19 @@ def finish(
         ConversionError: inputs or outputs are not those of the source.
     """
     _name_borders(proto, wanted)
+    onnx_graph.name_open(proto, wanted)
+    ranges = wanted.dimensions()
     notes: list[str] = []
-    proto = _modern(proto, notes)
-    proto, by = _simplified(proto, notes)
+    proto = _modern(proto, notes, ranges)
+    proto, by = _simplified(proto, notes, ranges)
     pad_inside(proto)
     onnx_graph.name_nodes(proto)
     _lower_version(proto)
     proto = _with_shapes(proto)
     onnx_graph.save(proto, out)
-    made = onnx_graph.signature(proto)
+    made = onnx_graph.signature(proto).opened(wanted)
     _refuse_other(made, wanted)
-    counted = onnx_coverage.cpu(proto)
+    counted = onnx_coverage.cpu(onnx_graph.largest(proto, made))
     notes += counted.pop("uncounted", [])
     return {
         **counted,
@@ -156,12 +161,12 @@ def finish(
 # ---------------------------------------------------------------------------- simplifying
 
 
-def _simplified(proto: Any, notes: list[str]) -> tuple[Any, str]:
+def _simplified(proto: Any, notes: list[str], ranges: Ranges) -> tuple[Any, str]:
     """The graph as the first tool leaves it that changes nothing but its form; how, in words."""
     for name, tool in (("onnxslim", _slim), ("onnxsim", _sim)):
         try:
             made = tool(onnx_graph.copied(proto))
-            problem = _problem(proto, made)
+            problem = _problem(proto, made, ranges)
         except ConversionError as exc:
             problem = exc.message
         except Exception as exc:  # noqa: BLE001 - whatever they raise, the graph itself is left
@@ -185,13 +190,13 @@ def _sim(proto: Any) -> Any:
     return made
 
 
-def _problem(before: Any, after: Any) -> str:
+def _problem(before: Any, after: Any, ranges: Ranges) -> str:
     import onnx
 
     if _borders(before) != _borders(after):
         return "it changed the inputs or outputs"
     onnx.checker.check_model(after, full_check=True)
-    found = onnx_graph.difference(before, after)
+    found = onnx_graph.difference(before, after, ranges)
     return f"it changed what the model computes: {found}" if found else ""
 
 
@@ -240,7 +245,7 @@ def _name_borders(proto: Any, wanted: Signature) -> None:
     onnx_graph.rename(graph, changed)
 
 
-def _modern(proto: Any, notes: list[str]) -> Any:
+def _modern(proto: Any, notes: list[str], ranges: Ranges) -> Any:
     """The graph in an operator set that every runtime and quantizer here takes."""
     from onnx import version_converter
 
@@ -249,7 +254,7 @@ def _modern(proto: Any, notes: list[str]) -> Any:
         return proto
     try:
         made = version_converter.convert_version(proto, LEAST_OPSET)
-        problem = _problem(proto, made)
+        problem = _problem(proto, made, ranges)
     except ConversionError as exc:
         problem = exc.message
     except Exception as exc:  # noqa: BLE001 - the graph as it was is left

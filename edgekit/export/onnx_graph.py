@@ -97,6 +97,60 @@ def copied(proto: Any) -> Any:
     return type(proto).FromString(proto.SerializeToString())
 
 
+def at(proto: Any, sizes: Mapping[str, int]) -> Any:
+    """A copy whose open dimensions have these `sizes`, by name; shapes inside are found anew."""
+    import onnx
+
+    made = copied(proto)
+    del made.graph.value_info[:]
+    for value in (*made.graph.input, *made.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in sizes:
+                dim.dim_value = sizes[dim.dim_param]
+    for value in made.graph.output:
+        if any(dim.dim_value <= 0 for dim in value.type.tensor_type.shape.dim):
+            value.type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(made, data_prop=True)
+
+
+def largest(proto: Any, made: Signature) -> Any:
+    """`proto` at the largest sizes of its `made` signature; itself where nothing is open.
+
+    With the shape of every value, found by running it: inference does not follow computed sizes.
+    """
+    from onnx import ValueInfoProto, helper
+
+    ranges = made.dimensions()
+    if not ranges:
+        return proto
+    fixed = at(proto, {name: high for name, (_, high) in ranges.items()})
+    probe = copied(fixed)
+    names = [name for node in fixed.graph.node for name in node.output if name]
+    del probe.graph.output[:]
+    probe.graph.output.extend(ValueInfoProto(name=name) for name in names)
+    answers = session(probe).run(names, _made_up(fixed, 0, {}))
+    del fixed.graph.value_info[:]
+    outside = {value.name for value in fixed.graph.output}
+    for name, answer in zip(names, answers, strict=True):
+        if name not in outside:
+            kind = helper.np_dtype_to_tensor_dtype(answer.dtype)
+            fixed.graph.value_info.append(helper.make_tensor_value_info(name, kind, answer.shape))
+    return fixed
+
+
+def name_open(proto: Any, wanted: Signature) -> None:
+    """Call the open dimensions of inputs as `wanted` does, wherever they stand."""
+    names = {
+        value.type.tensor_type.shape.dim[each.axis].dim_param: each.name
+        for value, spec in zip(proto.graph.input, wanted.inputs, strict=True)
+        for each in spec.open
+    }
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in names:
+                dim.dim_param = names[dim.dim_param]
+
+
 def opset(proto: Any) -> int:
     """Version of ONNX's own operators that the graph is written in."""
     return max((each.version for each in proto.opset_import if not each.domain), default=0)
@@ -222,13 +276,16 @@ def session(proto: Any) -> Any:
         raise ConversionError(f"ONNX Runtime does not open the file: {line(exc)}") from exc
 
 
-def difference(one: Any, other: Any) -> str:
-    """Where two graphs of the same signature differ on made-up inputs, in words; "" nowhere."""
+def difference(one: Any, other: Any, ranges: Mapping[str, tuple[int, int]] | None = None) -> str:
+    """Where two graphs of the same signature differ on made-up inputs, in words; "" nowhere.
+
+    `ranges` are those of open dimensions, by name: both ends are tried.
+    """
     import numpy as np
 
     first, second = session(one), session(other)
     for seed in range(2):
-        feeds = _made_up(one, seed)
+        feeds = _made_up(one, seed, {name: ends[1 - seed] for name, ends in (ranges or {}).items()})
         try:
             answers = [first.run(None, feeds), second.run(None, feeds)]
         except Exception as exc:  # noqa: BLE001 - see `session`; either may refuse made-up numbers
@@ -248,13 +305,13 @@ def difference(one: Any, other: Any) -> str:
     return ""
 
 
-def _made_up(proto: Any, seed: int) -> dict[str, Any]:
+def _made_up(proto: Any, seed: int, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Normal numbers for one sample; zeros and ones where whole numbers may be indices."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
     feeds = {}
-    for spec in signature(proto).inputs:
+    for spec in signature(at(proto, sizes) if sizes else proto).inputs:
         real = spec.dtype.startswith("float")
         shape = [size or 1 for size in spec.shape]
         numbers = rng.normal(size=shape) if real else rng.integers(0, 2, size=shape)

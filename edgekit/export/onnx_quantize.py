@@ -18,6 +18,7 @@ from edgekit.core.files import sha256_file
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import onnx_coverage, onnx_graph
+from edgekit.export.kept import ranged
 from edgekit.export.onnx_float import LEAST_OPSET, STAND_IN
 from edgekit.export.onnx_graph import FILE, MOVERS, WEIGHTED
 
@@ -51,7 +52,8 @@ def calibrate(out: Path, *, samples: dict[str, Any], float: str) -> dict[str, An
     )
 
     proto = _prepared(Path(float) / FILE, out / PREPARED)
-    data, signature = DataSet.from_json(samples), onnx_graph.signature(proto)
+    data = DataSet.from_json(samples)
+    signature = ranged(Path(float), onnx_graph.signature(proto))
     found: dict[str, tuple[Any, Any]] = {}
     for name, low, high in _seen(proto, data, signature):
         before = found.get(name, (low, high))  # numpy's minimum is NaN if one of two is
@@ -99,8 +101,10 @@ def quantize(
     onnx_graph.name_nodes(made)
     onnx_graph.save(made, out)
     onnx_graph.session(made)
+    before = onnx_graph.signature(source)
     signature = onnx_graph.signature(made)
-    _check_border(signature, onnx_graph.signature(source), wish)
+    _check_border(signature, before, wish)
+    signature = signature.opened(ranged(path.parent, before))
     result = {
         "files": [FILE],
         "signature": signature.to_json(),
@@ -111,7 +115,7 @@ def quantize(
         "notes": [*said, *notes],
     }
     if runs_here:
-        counted = onnx_coverage.cpu(made)
+        counted = onnx_coverage.cpu(onnx_graph.largest(made, signature))
         result["notes"] += counted.pop("uncounted", [])
         return {**result, **counted}
     coverage = onnx_coverage.tensorrt(made)

@@ -1,4 +1,5 @@
-"""A model → a program of torch.export: fixed shapes, outputs as a tuple in the signature's order.
+"""A model → a program of torch.export: its sizes fixed or in ranges, outputs as a tuple in the
+signature's order.
 
 Everything that starts from torch (ExecuTorch, ONNX) starts from this file, so a model is traced
 once. A PyTorch model is traced itself; the graphs of other frameworks are first rebuilt as modules
@@ -8,18 +9,20 @@ float32 ``.tflite``. https://pytorch.org/docs/stable/export.html
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgekit.core.errors import ConversionError, EdgekitError, PlanError
-from edgekit.core.failures import is_library, place
+from edgekit.core.failures import is_library, place, size_constraint
 from edgekit.core.files import sha256_file, write_json
 from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
 from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.export.kept import ranged
 from edgekit.work.steps import Step
 
 FILE = "program.pt2"
@@ -84,8 +87,8 @@ def program(out: Path, *, model: dict[str, Any], graph: str | None = None) -> di
         path, module, signature, way = _translated(Path(graph), handle)
         example = tuple(_example(spec) for spec in signature.inputs)
         parent, tools = sha256_file(path), ["torch"]
-    _row_major(module)
-    traced = _traced(module, example)
+        _row_major(module)
+    traced = _traced(module, example, dynamic_shapes(signature))
     return save(traced, out, signature=signature.to_json(), way=way, parent=parent, tools=tools)
 
 
@@ -110,8 +113,10 @@ def _translated(folder: Path, handle: Model) -> tuple[Path, Any, Signature, str]
     """The file, its graph as a module, its signature, and the way in words."""
     if handle.framework == "onnx":
         path = folder / "model.onnx"
-        module = resolve("edgekit.export.translate.onnx:module")(path)
-        return path, module, _onnx_signature(path), "ONNX graph rebuilt in torch → torch.export"
+        signature = ranged(folder, _onnx_signature(path))
+        sizes = {name: largest for name, (_, largest) in signature.dimensions().items()}
+        module = resolve("edgekit.export.translate.onnx:module")(path, sizes)
+        return path, module, signature, "ONNX graph rebuilt in torch → torch.export"
     from edgekit.export import flatbuffer
 
     path = folder / "model.tflite"
@@ -172,14 +177,56 @@ def _row_major(module: Any) -> None:
             tensor.data = tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _traced(module: Any, example: tuple[Any, ...]) -> Any:
+def dynamic_shapes(signature: Signature) -> tuple[dict[int, Any], ...] | None:
+    """What torch.export is told of the open axes of the inputs; None where there are none."""
+    from torch.export import Dim
+
+    dims = {
+        name: Dim(f"d{at}", min=least, max=largest)
+        for at, (name, (least, largest)) in enumerate(signature.dimensions().items())
+    }
+    if not dims:
+        return None
+    return tuple({each.axis: dims[each.name] for each in spec.open} for spec in signature.inputs)
+
+
+def dynamic_shapes_of(program: Any) -> tuple[dict[int, Any], ...] | None:
+    """The same of a program, for one that is made from it."""
+    from torch.export import Dim
+
+    dims: dict[Any, Any] = {}
+    found = []
+    names = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op != "placeholder" or node.name not in names:
+            continue
+        axes = {}
+        for axis, size in enumerate(node.meta["val"].shape):
+            if not isinstance(size, int):
+                symbol = size.node.expr
+                if symbol not in dims:
+                    bounds = program.range_constraints[symbol]
+                    low, high = int(bounds.lower), int(bounds.upper)
+                    dims[symbol] = Dim(f"d{len(dims)}", min=low, max=high)
+                axes[axis] = dims[symbol]
+        found.append(axes)
+    return tuple(found) if dims else None
+
+
+def _traced(
+    module: Any, example: tuple[Any, ...], dynamic: tuple[dict[int, Any], ...] | None
+) -> Any:
     import torch
 
     if not isinstance(module, torch.fx.GraphModule):  # a program's module refuses eval()
         module.eval()
+    shapes: tuple[Any, ...] | None = dynamic
+    kinds = [each.kind for each in inspect.signature(module.forward).parameters.values()]
+    if dynamic is not None and kinds == [inspect.Parameter.VAR_POSITIONAL]:
+        shapes = (dynamic,)
     try:
         with torch.no_grad():
-            return torch.export.export(module, example, strict=False)
+            return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
     except (EdgekitError, MemoryError):
         raise
     except Exception as exc:
@@ -189,6 +236,8 @@ def _traced(module: Any, example: tuple[Any, ...]) -> Any:
 def untraceable(exc: Exception) -> ConversionError:
     """What torch.export said, as one line with the line of the user's code that it came from."""
     text = str(exc)
+    if refused := size_constraint(text):
+        return ConversionError(f"the graph cannot be traced for that range of sizes: {refused}")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = next((line for line in lines if not line.startswith(("from user code", "("))), "")
     first = re.sub(r"\s+", " ", first)[:250] or type(exc).__name__

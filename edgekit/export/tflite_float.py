@@ -27,6 +27,7 @@ from edgekit.export import flatbuffer, tflite_transposes
 
 FILE = "model.tflite"
 WAY = "TFLiteConverter, from a frozen function of fixed shapes"
+OPEN_WAY = "TFLiteConverter, from a frozen function with open sizes"
 
 
 class TensorFlowModel(LoadedModel, Protocol):
@@ -34,7 +35,7 @@ class TensorFlowModel(LoadedModel, Protocol):
 
     @property
     def concrete(self) -> Any:
-        """A ``ConcreteFunction`` with fixed shapes, inputs and outputs in the signature's order."""
+        """A ``ConcreteFunction``, sizes fixed or in ranges, inputs and outputs in the signature's order."""
 
 
 def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +56,10 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
         raise explained(exc) from exc
     tree = flatbuffer.read(content)
     name(tree, source.signature)
-    result = finished(out, tree, way=WAY, parent=handle.digest, tools=["tensorflow"])
+    way = OPEN_WAY if source.signature.dimensions() else WAY
+    result = finished(
+        out, tree, source.signature, way=way, parent=handle.digest, tools=["tensorflow"]
+    )
     del content, tree
     give_back()
     return result
@@ -64,18 +68,26 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
 def finished(
     out: Path,
     tree: Any,
+    wanted: Signature,
     *,
     way: str,
     parent: str,
     tools: Sequence[str],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write ``model.tflite``; the result of the step, with what is to be said of transposes."""
+    """Write ``model.tflite``; the result of the step, with what is to be said of transposes.
+
+    Raises:
+        ConversionError: it holds to one size where `wanted` is open.
+    """
     path = out / FILE
+    signature = flatbuffer.signature(tree).opened(wanted)
+    if wanted.dimensions():
+        flatbuffer.settle_largest(tree, wanted)
     flatbuffer.write(tree, path)
     return {
         "files": [FILE],
-        "signature": flatbuffer.signature(tree).to_json(),
+        "signature": signature.to_json(),
         "way": way,
         "parent": parent,
         "tools": list(tools),

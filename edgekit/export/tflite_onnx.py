@@ -33,6 +33,7 @@ from typing import Any
 from edgekit.core.errors import ConversionError, EdgekitError
 from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.export import flatbuffer, tflite_transposes
+from edgekit.export.kept import ranged
 from edgekit.export.tflite_float import converted, explained, finished, give_back, name, narrowed
 
 FILE = "model.onnx"
@@ -72,7 +73,7 @@ def convert(out: Path, *, parent: str, framework: str, onnx: str) -> dict[str, A
 
     source = Path(onnx) / FILE
     graph = onnx_package.load(str(source))
-    wanted = signature(graph)
+    wanted = ranged(Path(onnx), signature(graph))
     inputs = _inputs(wanted)
     reference = _reference(source, wanted, inputs)
     notes = _prepare(graph)
@@ -97,6 +98,7 @@ def convert(out: Path, *, parent: str, framework: str, onnx: str) -> dict[str, A
         result = finished(
             out,
             tree,
+            wanted,
             way=WAYS.get(framework, WAY),
             parent=parent,
             tools=["onnx2tf", "onnxsim", "tensorflow"],
@@ -442,7 +444,7 @@ def _function(keras: Any, wanted: Signature, inputs: Sequence[Any], reference: l
     import tensorflow as tf
 
     specs = [
-        tf.TensorSpec(spec.shape, tf.as_dtype(border(spec.dtype)), name=f"serving_{at}")
+        tf.TensorSpec(_open_shape(spec), tf.as_dtype(border(spec.dtype)), name=f"serving_{at}")
         for at, spec in enumerate(wanted.inputs)
     ]
     given = [tensor.dtype for tensor in keras.inputs]
@@ -478,6 +480,11 @@ def _function(keras: Any, wanted: Signature, inputs: Sequence[Any], reference: l
         return [tf.cast(tensor, kind) for tensor, kind in zip(found, types, strict=True)]
 
     return tf.function(like_source, input_signature=specs).get_concrete_function()
+
+
+def _open_shape(spec: TensorSpec) -> list[int | None]:
+    opened = {each.axis for each in spec.open}
+    return [None if axis in opened else size for axis, size in enumerate(spec.shape)]
 
 
 def _order(label: str, answer: Any, expected: Any) -> list[int] | None:

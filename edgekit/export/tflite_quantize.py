@@ -26,6 +26,7 @@ from edgekit.export import (
     tflite_products,
     tflite_transposes,
 )
+from edgekit.export.kept import ranged
 from edgekit.work.cache import RESULT_FILE
 
 FILE = "model.tflite"
@@ -110,7 +111,9 @@ def quantize(
     _open(out / FILE, wish)
     return {
         "files": [FILE],
-        "signature": _in_order(flatbuffer.signature(tree), flatbuffer.signature(source)).to_json(),
+        "signature": _in_order(flatbuffer.signature(tree), flatbuffer.signature(source))
+        .opened(ranged(path.parent, flatbuffer.signature(source)))
+        .to_json(),
         "way": _way(Path(float)),
         "parent": sha256_file(path),
         "tools": ["ai-edge-quantizer", "ai-edge-litert"],

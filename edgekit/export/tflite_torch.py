@@ -19,7 +19,7 @@ from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer, tflite_transposes
 from edgekit.export.executorch_coverage import layer
 from edgekit.export.program import FILE as PROGRAM
-from edgekit.export.program import TorchModel, untraceable
+from edgekit.export.program import TorchModel, dynamic_shapes, untraceable
 from edgekit.export.tflite_float import finished, give_back, name, narrowed
 from edgekit.work.cache import RESULT_FILE
 
@@ -61,7 +61,9 @@ def _made(
         ) from exc
     _name_by_layers(module)
     try:
-        content = litert_torch.convert(module, example).model_content()
+        content = litert_torch.convert(
+            module, example, dynamic_shapes=dynamic_shapes(wanted)
+        ).model_content()
     except (EdgekitError, MemoryError):
         raise
     except Exception as exc:
@@ -73,6 +75,7 @@ def _made(
     result = finished(
         out,
         tree,
+        wanted,
         way=way,
         parent=parent,
         tools=["litert-torch", "torch"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -225,11 +226,15 @@ def _make_variants(
 ) -> list[_Made]:
     """Export every variant, verify it, and load it with the board's own runtime."""
     reference = reference_step(opened.model, opened.evaluation)
+    others = [
+        (sizes, reference_step(opened.model, opened.evaluation, sizes))
+        for sizes in opened.signature.between()
+    ]
     steps: dict[str, dict[str, Step]] = {}
     refused: dict[str, EdgekitError] = {}
     for recipe in plan.recipes:
         try:
-            steps[recipe.name] = _steps_of(recipe, plan, opened, reference)
+            steps[recipe.name] = _steps_of(recipe, plan, opened, reference, others)
         except EdgekitError as exc:  # this one cannot be made; the others can
             refused[recipe.name] = exc
     wanted = [step for each in steps.values() for step in each.values()]
@@ -240,11 +245,33 @@ def _make_variants(
             made.append(_Made(_failed(recipe, plan, refused[recipe.name])))
         else:
             mine = {what: outcomes[step] for what, step in steps[recipe.name].items()}
-            made.append(_made(recipe, plan, steps[recipe.name]["export"].worker, mine))
+            variant = _made(recipe, plan, steps[recipe.name]["export"].worker, mine)
+            made.append(_with_advice(variant, opened.signature))
     return made
 
 
-def _steps_of(recipe: Recipe, plan: Plan, opened: _Opened, reference: Step) -> dict[str, Step]:
+def _with_advice(made: _Made, signature: Signature) -> _Made:
+    """Where nothing could be made of a model with an open dimension: that one size may go."""
+    ranges = signature.dimensions()
+    if made.variant.artifact is not None or not ranges:
+        return made
+    name, (_, largest) = min(ranges.items())
+    verdict = made.variant.verdict
+    advice = (
+        f"not every way keeps a dimension open: give one size (--dim {name}={largest}), or take "
+        "another format (float32, pte-float32, onnx-float32)"
+    )
+    verdict = verdict.model_copy(update={"reasons": (*verdict.reasons, advice)})
+    return _Made(made.variant.model_copy(update={"verdict": verdict}))
+
+
+def _steps_of(
+    recipe: Recipe,
+    plan: Plan,
+    opened: _Opened,
+    reference: Step,
+    others: Sequence[tuple[Mapping[str, int], Step]],
+) -> dict[str, Step]:
     """What is done for one variant: export, and whatever can be checked of it here."""
     data = opened.evaluation
     delegate: Delegate = DELEGATES[f"{recipe.format}/{recipe.delegate}"]()
@@ -256,7 +283,9 @@ def _steps_of(recipe: Recipe, plan: Plan, opened: _Opened, reference: Step) -> d
     check = check_set_step(export, reference, data, recipe, samples=CHECK_SAMPLES, worker=worker)
     steps = {
         "export": export,
-        "compare": compare_step(export, reference, data, recipe, floating, worker=worker),
+        "compare": compare_step(
+            export, reference, data, recipe, floating, worker=worker, others=others
+        ),
         "check": check,
     }
     runtime = plan.runtime(recipe)

@@ -85,6 +85,7 @@ def make_plan(wish: Wish) -> Plan:
     runtimes = tuple(_runtime(recipe, profile, only) for recipe in recipes)
     for recipe in recipes:
         _check_delegate(recipe, profile)
+        _check_ranges(recipe, wish.options)
     twice = {name for name in wish.labels if wish.labels.count(name) > 1}
     if twice:
         raise UsageError(f"the label {min(twice)!r} is given twice")
@@ -184,6 +185,20 @@ def _check_delegate(recipe: Recipe, profile: DeviceProfile) -> None:
                 f"{recipe.name}: {delegate.title} needs {requirement}: {reason}",
                 hint=requirement.how,
             )
+
+
+def _check_ranges(recipe: Recipe, options: ModelOptions) -> None:
+    """Raise PlanError if a dimension shall stay open and the delegate's compiler fixes sizes."""
+    delegate: Delegate = DELEGATES[f"{recipe.format}/{recipe.delegate}"]()
+    if not options.ranges or getattr(delegate, "open_sizes", False):
+        return
+    name, (least, largest) = min(options.ranges.items())
+    raise PlanError(
+        f"{recipe.name}: {delegate.title} takes one size of each input; --dim "
+        f"{name}={least}..{largest} leaves one open",
+        hint=f"give --dim {name}={largest}, or take what the CPU computes: float32, pte-float32, "
+        "onnx-float32, …",
+    )
 
 
 def _one_choice(recipes: Sequence[Recipe]) -> Calibration:

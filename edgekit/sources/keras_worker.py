@@ -26,7 +26,7 @@ from edgekit.core.failures import named
 from edgekit.core.files import sha256_file, sha256_path
 from edgekit.core.model import InputForm, Model
 from edgekit.core.registry import resolve_own
-from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.core.tensor import OpenAxis, Signature, TensorSpec
 from edgekit.sources.keras_files import refuse_other_files
 
 MODULES = {"keras3": "keras", "keras2": "tf_keras"}
@@ -177,7 +177,7 @@ class KerasModel:
         self._input_specs = specs
         with _translated(model.reference):
             self.concrete = _trace(self._call, specs)
-        self.signature = _signature(names, specs, self._output_names, self.concrete)
+        self.signature = _signature(model, names, specs, self._output_names, self.concrete)
         self._batched: Any = None
 
     def _call(self, *tensors: Any) -> list[Any]:
@@ -227,7 +227,7 @@ class SavedModel:
         with _translated(model.reference):
             self.concrete = _trace(self._call, self._input_specs)
         self.signature = _signature(
-            self._names, self._input_specs, self._output_names, self.concrete
+            model, self._names, self._input_specs, self._output_names, self.concrete
         )
 
     def _call(self, *tensors: Any) -> list[Any]:
@@ -323,17 +323,14 @@ def _shape(spec: Any) -> tuple[int | None, ...]:
 def _fixed(model: Model, inputs: Sequence[tuple[str, tuple[int | None, ...], str]]) -> list[Any]:
     """TensorSpecs without open dimensions: the batch is 1, others are as the user said.
 
+    Those that keep a range stay open.
+
     Raises:
         ModelError: an open dimension has no size, or a size is given that does not fit.
     """
     import tensorflow as tf
 
-    if model.dims:
-        raise UsageError(
-            f"--dim {min(model.dims)}: the open dimensions of a Keras model have no names",
-            hint="give the whole size of the input, for example --shape "
-            + shlex.quote(f"{inputs[0][0]}=1,96,96,3"),
-        )
+    dims = _dims(model, inputs)
     unknown = sorted(set(model.shapes) - {name for name, _, _ in inputs})
     if unknown:
         raise ModelError(
@@ -355,6 +352,8 @@ def _fixed(model: Model, inputs: Sequence[tuple[str, tuple[int | None, ...], str
                     f"input {name!r} is {_words_of(shape)}; it cannot be {_words_of(given)}"
                 )
             sizes = wanted
+        for axis, (_, largest) in dims.get(name, {}).items():
+            sizes[axis] = largest
         example = ",".join(str(size or 224) for size in sizes)
         if None in sizes:
             raise ModelError(
@@ -368,31 +367,114 @@ def _fixed(model: Model, inputs: Sequence[tuple[str, tuple[int | None, ...], str
                 f"{_words_of(shape)}",
                 hint="edgekit makes artifacts for a batch of 1; save the model with an open batch",
             )
+        for axis, (least, largest) in dims.get(name, {}).items():
+            if least < largest:
+                sizes[axis] = None
         label = re.sub(r"[^A-Za-z0-9_.]", "_", name)
         # The index keeps names apart that differ only in letters TensorFlow does not allow.
         specs.append(tf.TensorSpec(sizes, tf.as_dtype(dtype), name=f"serving_{index}_{label}"))
     return specs
 
 
+def _dims(
+    model: Model, inputs: Sequence[tuple[str, tuple[int | None, ...], str]]
+) -> dict[str, dict[int, tuple[int, int]]]:
+    """Least and largest size by input and axis; ``--dim`` names both (``ids.1``), as Keras has no
+    names for dimensions.
+
+    Raises:
+        UsageError: it names no open dimension, or a form of the inputs does not go with a range.
+    """
+    opened = [
+        f"{name}.{axis}"
+        for name, shape, _ in inputs
+        for axis, size in enumerate(shape)
+        if size is None and axis
+    ]
+    found: dict[str, dict[int, tuple[int, int]]] = {}
+    for place, ends in sorted(model.dims.items()):
+        if place not in opened:
+            raise UsageError(
+                f"--dim {place}: {model.reference!r} has no such open dimension; it has "
+                f"{', '.join(opened) or 'none'}",
+                hint="the dimensions of a Keras model have no names: write INPUT.AXIS, as in "
+                "--dim ids.1=16..128, where axis 0 is the batch",
+            )
+        name, _, axis = place.rpartition(".")
+        found.setdefault(name, {})[int(axis)] = ends
+    if model.ranges and model.forms:
+        raise UsageError(
+            "--layout and --raw-pixels do not go with a range of sizes of a Keras model",
+            hint=f"give one size: --dim {min(model.ranges)}={model.ranges[min(model.ranges)][1]}",
+        )
+    return found
+
+
 def _trace(call: Any, specs: list[Any]) -> Any:
-    """The call as one concrete function of fixed shapes."""
+    """The call as one concrete function of fixed shapes, or some open."""
     import tensorflow as tf
 
     return tf.function(call, input_signature=specs).get_concrete_function()
 
 
 def _signature(
-    input_names: list[str], specs: list[Any], output_names: list[str], concrete: Any
+    model: Model, input_names: list[str], specs: list[Any], output_names: list[str], concrete: Any
 ) -> Signature:
+    inputs = tuple(
+        _input_spec(model, name, spec) for name, spec in zip(input_names, specs, strict=True)
+    )
+    shapes = [_shape(tensor) for tensor in concrete.outputs]
+    least = shapes
+    if model.ranges:
+        lows = {name: low for name, (low, _) in model.ranges.items()}
+        least, shapes = (
+            [tuple(answer.shape) for answer in _on_zeros(model, concrete, inputs, sizes)]
+            for sizes in (lows, {})
+        )
     return Signature(
-        inputs=tuple(
-            TensorSpec(name=name, shape=tuple(spec.shape), dtype=spec.dtype.name)
-            for name, spec in zip(input_names, specs, strict=True)
-        ),
+        inputs=inputs,
         outputs=tuple(
-            TensorSpec(name=name, shape=_shape(tensor), dtype=tensor.dtype.name)
-            for name, tensor in zip(output_names, concrete.outputs, strict=True)
+            TensorSpec(
+                name=name, shape=shape, dtype=tensor.dtype.name, open=_opened(model, low, shape)
+            )
+            for name, tensor, low, shape in zip(
+                output_names, concrete.outputs, least, shapes, strict=True
+            )
         ),
+    )
+
+
+def _input_spec(model: Model, name: str, spec: Any) -> TensorSpec:
+    opened = tuple(
+        OpenAxis(axis=axis, name=f"{name}.{axis}", least=ends[0], largest=ends[1])
+        for axis, size in enumerate(spec.shape)
+        if size is None and (ends := model.ranges.get(f"{name}.{axis}"))
+    )
+    largest = {each.axis: each.largest for each in opened}
+    shape = tuple(largest.get(axis, size) for axis, size in enumerate(spec.shape))
+    return TensorSpec(name=name, shape=shape, dtype=spec.dtype.name, open=opened)
+
+
+def _on_zeros(
+    model: Model, concrete: Any, inputs: Sequence[TensorSpec], sizes: Mapping[str, int]
+) -> list[Any]:
+    import numpy as np
+    import tensorflow as tf
+
+    zeros = [np.zeros([size or 0 for size in spec.at(sizes)], spec.dtype) for spec in inputs]
+    with _translated(model.reference):
+        return list(tf.nest.flatten(concrete(*[tf.constant(array) for array in zeros])))
+
+
+def _opened(
+    model: Model, least: tuple[int | None, ...], largest: tuple[int | None, ...]
+) -> tuple[OpenAxis, ...]:
+    """Axes of an output whose size differs; with the name of the input's that has such a range."""
+    names = {ends: name for name, ends in sorted(model.ranges.items(), reverse=True)}
+    return tuple(
+        OpenAxis(axis=axis, name=names.get((low, high), ""), least=low, largest=high)
+        for axis, (low, high) in enumerate(zip(least, largest, strict=True))
+        if low is not None and high is not None and low != high
     )
 
 

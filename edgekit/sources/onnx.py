@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgekit.core.errors import ModelError, UsageError
+from edgekit.core.errors import ModelError
 from edgekit.core.files import sha256_with
 from edgekit.core.model import Model, ModelOptions
 from edgekit.sources.onnx_files import examine
@@ -35,13 +35,6 @@ class ONNXSource:
     def open(self, reference: str, options: ModelOptions) -> Model:
         """See `Source.open`."""
         refuse_weights(options, "an ONNX file holds its weights, or names the files that do")
-        for name, (least, largest) in sorted(options.dims.items()):
-            if least != largest:
-                raise UsageError(
-                    f"--dim {name}={least}..{largest} is a range; a dimension of an ONNX model is "
-                    "given one size",
-                    hint=f"give it the size that the artifact shall have: --dim {name}={largest}",
-                )
         if options.nms:
             suppression(options.nms)
         path = Path(reference)

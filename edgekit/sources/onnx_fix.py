@@ -1,4 +1,5 @@
-"""An ONNX graph as given → the same with every dimension fixed and its inputs in the user's form.
+"""An ONNX graph as given → the same with every dimension fixed or in the range that the user gave,
+and its inputs in the user's form.
 
 Runs in a worker process of the kind "onnx".
 """
@@ -73,9 +74,16 @@ def _fix_inputs(model: Model, proto: Any) -> None:
     sizes = _named_sizes(model, inputs)
     for value in inputs:
         shape = _fixed(model, value, sizes)
-        for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_param in model.ranges:
+                if axis == 0:
+                    raise ModelError(
+                        f"the dimension {dim.dim_param!r} of {model.reference!r} is the first of "
+                        f"input {value.name!r}: that is the batch, which is 1 in every artifact"
+                    )
+                continue
             dim.Clear()
-            dim.dim_value = size
+            dim.dim_value = shape[axis]
     # What the file says of other shapes was said for open sizes: it is found anew.
     del proto.graph.value_info[:]
     for value in proto.graph.output:
@@ -195,7 +203,8 @@ def _put_in_front(proto: Any, value: Any, form: InputForm) -> None:
 
     tensor = value.type.tensor_type
     kind = tensor.elem_type
-    shape = [dim.dim_value for dim in tensor.shape.dim]
+    # The name where it stays open, which is no axis of channels.
+    shape: list[Any] = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
     own = _layout(shape)
     outside = form.layout or own
     if form.layout and len(shape) != 4:

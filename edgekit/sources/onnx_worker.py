@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.errors import EdgekitError, ModelError
+from edgekit.core.errors import EdgekitError, ModelError, UsageError
 from edgekit.core.files import sha256_with
 from edgekit.core.model import Model
-from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.core.tensor import OpenAxis, Signature, TensorSpec
 from edgekit.sources import onnx_nms
 from edgekit.sources.onnx_files import examine
 from edgekit.sources.onnx_fix import dtype_of, fix, words_of
@@ -46,11 +46,11 @@ def load(model: Model) -> ONNXModel:
 
 
 class ONNXModel:
-    """An ONNX graph with fixed shapes; a `LoadedModel`.
+    """An ONNX graph with fixed shapes, or some in a range; a `LoadedModel`.
 
     Attributes:
-        proto: the ``ModelProto`` with a batch of 1 and no open dimension, its inputs in the forms
-            that the user asked for.
+        proto: the ``ModelProto`` with a batch of 1, open where a range was given, its inputs in
+            the forms that the user asked for.
         files: names of the files beside the model that hold its weights.
     """
 
@@ -73,6 +73,11 @@ class ONNXModel:
             onnx.checker.check_model(proto, full_check=True)
             if proto.functions:
                 proto = onnx.inliner.inline_local_functions(proto)
+        if model.nms and model.ranges:
+            raise UsageError(
+                f"--nms {model.nms} goes with sizes that are fixed",
+                hint="give one size for every open dimension: --dim NAME=SIZE",
+            )
         fix(model, proto)
         with _translated(model.reference, "does not work with these sizes"):
             proto = _inferred(proto)
@@ -80,11 +85,15 @@ class ONNXModel:
                 onnx_nms.apply(model.reference, proto, suppression(model.nms))
                 proto = _inferred(proto)
             self._session = _session(proto)
-        inputs = tuple(_spec(value) for value in proto.graph.input)
-        _settle_outputs(proto, self._session, inputs, model)
+        inputs = tuple(_spec(value, model.ranges) for value in proto.graph.input)
+        ends = _settle_outputs(proto, self._session, inputs, model)
         self.proto = proto
         self.signature = Signature(
-            inputs=inputs, outputs=tuple(_spec(value) for value in proto.graph.output)
+            inputs=inputs,
+            outputs=tuple(
+                _spec(value, {**model.ranges, **ends.get(value.name, {})})
+                for value in proto.graph.output
+            ),
         )
         self._probe: Any = None
 
@@ -109,7 +118,7 @@ class ONNXModel:
         for index in range(len(arrays[0])):
             feeds = {
                 spec.name: np.ascontiguousarray(array[index], dtype=spec.dtype).reshape(
-                    _sizes(spec)
+                    (1, *array.shape[1:]) if spec.open else _sizes(spec)
                 )
                 for spec, array in zip(self.signature.inputs, arrays, strict=True)
             }
@@ -173,12 +182,22 @@ def _probe(proto: Any) -> Any:
 # ---------------------------------------------------------------------------- signature
 
 
-def _spec(value: Any) -> TensorSpec:
+def _spec(value: Any, ranges: Mapping[str, tuple[int, int]]) -> TensorSpec:
+    """An input or output; `ranges` are those of open dimensions, by the name in the graph."""
     tensor = value.type.tensor_type
+    dims = list(tensor.shape.dim)
     return TensorSpec(
         name=value.name,
-        shape=tuple(dim.dim_value for dim in tensor.shape.dim),
+        shape=tuple(
+            ranges[dim.dim_param][1] if dim.dim_param in ranges else dim.dim_value for dim in dims
+        ),
         dtype=dtype_of(tensor.elem_type) or "str",
+        open=tuple(
+            OpenAxis(axis=axis, name=dim.dim_param, least=low, largest=high)
+            for axis, dim in enumerate(dims)
+            if dim.dim_param in ranges
+            for low, high in [ranges[dim.dim_param]]
+        ),
     )
 
 
@@ -186,28 +205,37 @@ def _sizes(spec: TensorSpec) -> list[int]:
     return [size or 0 for size in spec.shape]  # none is open here
 
 
-def _settle_outputs(proto: Any, session: Any, inputs: Sequence[TensorSpec], model: Model) -> None:
+def _settle_outputs(
+    proto: Any, session: Any, inputs: Sequence[TensorSpec], model: Model
+) -> dict[str, dict[str, tuple[int, int]]]:
     """Give outputs whose shape inference does not find the shape that they have when run.
+
+    Returns:
+        For outputs with sizes that follow from open ones in another way than being equal: the
+        ranges of these, by the names that they have in the graph.
 
     Raises:
         ModelError: it is no array, or its size depends on the data.
     """
-    from onnx import helper
-
     for value in proto.graph.output:
         if dtype_of(value.type.tensor_type.elem_type) is None:
             raise ModelError(f"{model.reference!r}: its output {value.name!r} is not an array")
-    if all(_known(value) for value in proto.graph.output):
-        return
+    if all(_known(value, model.ranges) for value in proto.graph.output):
+        return {}
+    least = {name: low for name, (low, _) in model.ranges.items()}
     with _translated(model.reference, "fails to run"):
         first, second = (
             [answer.shape for answer in session.run(None, _made_up(inputs, high))]
             for high in (0, 1)
         )
-    for value, once, again in zip(proto.graph.output, first, second, strict=True):
-        if _known(value):
+        ends = first
+        if least:
+            ends = [answer.shape for answer in session.run(None, _made_up(inputs, 0, least))]
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for value, once, again, end in zip(proto.graph.output, first, second, ends, strict=True):
+        if _known(value, model.ranges):
             continue
-        if once != again or 0 in once:
+        if once != again or 0 in once or len(end) != len(once):
             kinds = {node.op_type for node in proto.graph.node}
             cause = sorted(kinds & {"NonMaxSuppression", "NonZero", "TopK", "Unique", "Compress"})
             raise ModelError(
@@ -217,24 +245,49 @@ def _settle_outputs(proto: Any, session: Any, inputs: Sequence[TensorSpec], mode
                 if onnx_nms.OPERATOR in cause
                 else "export the model without that last part, and do that on the device after it",
             )
-        value.CopyFrom(
-            helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, once)
-        )
+        found[value.name] = _settle(value, once, end, model.ranges)
+    return found
 
 
-def _known(value: Any) -> bool:
+def _settle(
+    value: Any, largest: Sequence[int], least: Sequence[int], ranges: Mapping[str, Any]
+) -> dict[str, tuple[int, int]]:
+    """Write an output's shape; ranges of its sizes that are no dimension of an input's, by name."""
+    from onnx import helper
+
     tensor = value.type.tensor_type
-    return tensor.HasField("shape") and all(dim.dim_value > 0 for dim in tensor.shape.dim)
+    named = [dim.dim_param for dim in tensor.shape.dim] or [""] * len(largest)
+    shape: list[int | str] = []
+    found: dict[str, tuple[int, int]] = {}
+    for axis, (low, high) in enumerate(zip(least, largest, strict=True)):
+        if low == high:
+            shape.append(high)
+        elif named[axis] in ranges:
+            shape.append(named[axis])
+        else:
+            shape.append(named[axis] or f"{value.name}_{axis}")
+            found[str(shape[-1])] = (min(low, high), max(low, high))
+    value.CopyFrom(helper.make_tensor_value_info(value.name, tensor.elem_type, shape))
+    return found
 
 
-def _made_up(inputs: Sequence[TensorSpec], high: int) -> dict[str, Any]:
+def _known(value: Any, ranges: Mapping[str, Any]) -> bool:
+    tensor = value.type.tensor_type
+    return tensor.HasField("shape") and all(
+        dim.dim_value > 0 or dim.dim_param in ranges for dim in tensor.shape.dim
+    )
+
+
+def _made_up(
+    inputs: Sequence[TensorSpec], high: int, sizes: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     import numpy as np
 
     rng = np.random.default_rng(0)
     feeds = {}
     for spec in inputs:
         real = spec.dtype.startswith("float")
-        shape = _sizes(spec)
+        shape = [size or 0 for size in spec.at(sizes or {})]
         numbers = rng.normal(size=shape) * high if real else np.zeros(shape)
         feeds[spec.name] = numbers.astype(spec.dtype)
     return feeds

@@ -1,5 +1,5 @@
-"""A program of torch.export as given → the same with every dimension fixed, a batch of 1, and its
-inputs in the user's form.
+"""A program of torch.export as given → the same with every dimension fixed or in the range that the
+user gave, a batch of 1, and its inputs in the user's form.
 
 Runs in a worker process of the kind "torch". The graph is traced again node by node, so that each
 operation keeps the name of the user's layer that it came from.
@@ -8,13 +8,13 @@ operation keeps the name of the user's layer that it came from.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgekit.core.errors import EdgekitError, ModelError, UsageError
 from edgekit.core.model import InputForm, Model
-from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.core.tensor import OpenAxis, Signature, TensorSpec
 from edgekit.sources.torch_words import dtype_name, sizes_of, translated, words_of
 
 _FLOATS = ("float32", "float16", "float64", "bfloat16")
@@ -35,6 +35,7 @@ class Input:
     form: InputForm | None = None
     own: str = "nchw"  # the layout that the model takes
     copied: bool = False  # as the model writes into it
+    open: tuple[OpenAxis, ...] = ()  # in the model's own layout
 
     @property
     def dtype(self) -> str:
@@ -62,6 +63,7 @@ class _Open:
 
     names: dict[Any, list[str]] = field(default_factory=dict)  # "x.2", by symbol
     sizes: dict[Any, int] = field(default_factory=dict)
+    ranges: dict[Any, tuple[str, int, int]] = field(default_factory=dict)  # those that stay open
 
 
 def fix(model: Model, program: Any) -> Fixed:
@@ -80,8 +82,10 @@ def fix(model: Model, program: Any) -> Fixed:
         _flatten(program)
     example = tuple(_example(_outer_shape(each), _outer_dtype(each)) for each in tensors)
     outputs = _outputs(program)
-    for name, tensor in zip(names, outputs, strict=True):
-        if None in sizes_of(tensor):
+    ranges = _ranges(program, tensors)
+    outer = [_spec(name, tensor, ranges) for name, tensor in zip(names, outputs, strict=True)]
+    for name, tensor, spec in zip(names, outputs, outer, strict=True):
+        if None in spec.shape:
             raise ModelError(
                 f"the size of output {name!r} of {model.reference!r} depends on the numbers: it is "
                 f"{words_of(tensor)}",
@@ -97,15 +101,44 @@ def fix(model: Model, program: Any) -> Fixed:
             )
     signature = Signature(
         inputs=tuple(
-            TensorSpec(name=each.name, shape=tuple(tensor.shape), dtype=dtype_name(tensor))
+            TensorSpec(
+                name=each.name,
+                shape=tuple(tensor.shape),
+                dtype=dtype_name(tensor),
+                open=_outer_open(each),
+            )
             for each, tensor in zip(tensors, example, strict=True)
         ),
-        outputs=tuple(
-            TensorSpec(name=name, shape=sizes_of(fake), dtype=dtype_name(fake))
-            for name, fake in zip(names, outputs, strict=True)
-        ),
+        outputs=tuple(outer),
     )
     return Fixed(program, signature, example)
+
+
+def _ranges(program: Any, inputs: Sequence[Input]) -> dict[Any, tuple[str, int, int]]:
+    """Name, least and largest size of the symbols of the traced `program`."""
+    found = {}
+    for each, fake in zip(inputs, example_for(program), strict=True):
+        for axis in _outer_open(each):
+            found[fake.shape[axis.axis].node.expr] = (axis.name, axis.least, axis.largest)
+    return found
+
+
+def _spec(name: str, fake: Any, ranges: Mapping[Any, tuple[str, int, int]]) -> TensorSpec:
+    """An output; a size that depends on something else than the inputs' sizes is None."""
+    shape: list[int | None] = list(sizes_of(fake))
+    opened = []
+    for axis, size in enumerate(fake.shape):
+        if shape[axis] is not None or not set(_symbols(size)) <= set(ranges):
+            continue
+        ends = [
+            int(size.node.expr.subs({symbol: each[end] for symbol, each in ranges.items()}))
+            for end in (1, 2)
+        ]
+        shape[axis] = ends[1]
+        if ends[0] != ends[1]:
+            own = ranges[size.node.expr][0] if size.node.expr in ranges else ""
+            opened.append(OpenAxis(axis=axis, name=own, least=ends[0], largest=ends[1]))
+    return TensorSpec(name=name, shape=tuple(shape), dtype=dtype_name(fake), open=tuple(opened))
 
 
 def example_for(program: Any) -> list[Any]:
@@ -158,11 +191,39 @@ def _inputs(model: Model, program: Any) -> list[Input]:
                 "export the model with that, or with an open batch",
             )
         form = model.form(name, len(shape))
-        found.append(Input(name, fake, tuple(shape), form, _layout(shape), name in changed))
+        ranges = _axes(model, name, fake, opened)
+        found.append(Input(name, fake, tuple(shape), form, _layout(shape), name in changed, ranges))
     for each in found:
         if each.form is not None:
             _check_form(each, each.form)
     return found
+
+
+def _axes(model: Model, name: str, fake: Any, opened: _Open) -> tuple[OpenAxis, ...]:
+    """The axes of an input that stay open.
+
+    Raises:
+        ModelError: it is the batch, or a size that follows from another.
+    """
+    found = []
+    for axis, size in enumerate(fake.shape):
+        for symbol in _symbols(size):
+            if symbol not in opened.ranges:
+                continue
+            label, least, largest = opened.ranges[symbol]
+            if axis == 0 or not _is_symbol(size):
+                why = (
+                    "that is the batch, which is 1 in every artifact"
+                    if axis == 0
+                    else f"its size is {size}, which takes only some"
+                )
+                raise ModelError(
+                    f"the dimension {label!r} of {model.reference!r} cannot have a range: it is "
+                    f"dimension {axis} of input {name!r}, and {why}",
+                    hint="" if axis == 0 else f"give one size: --dim {label}={largest}",
+                )
+            found.append(OpenAxis(axis=axis, name=label, least=least, largest=largest))
+    return tuple(found)
 
 
 def _input_names(program: Any) -> list[str]:
@@ -189,8 +250,11 @@ def _open_sizes(model: Model, program: Any, tensors: dict[str, Any]) -> _Open:
             f"{model.reference!r} has no open dimension called {unknown[0]!r}; "
             f"its open dimensions: {', '.join(known) or 'none'}"
         )
-    for name, (_, largest) in model.dims.items():
+    for name, (least, largest) in model.dims.items():
         _settle(model, opened, known[name], largest)
+        if least < largest:
+            opened.ranges[known[name]] = (model.dim_names.get(name, name), least, largest)
+            _check_range(model, program, known[name], name, least)
     for name, given in model.shapes.items():
         fake = tensors[name]
         shape = list(given) if len(given) == len(fake.shape) else [1, *given]
@@ -277,11 +341,20 @@ def _turned(each: Input) -> bool:
     return each.form is not None and each.form.layout not in ("", each.own)
 
 
-def _outer_shape(each: Input) -> tuple[int, ...]:
+def _order(each: Input) -> tuple[int, ...]:
+    """The model's own axes in the order of the form."""
     if not _turned(each):
-        return each.shape
-    order = (0, 2, 3, 1) if each.own == "nchw" else (0, 3, 1, 2)
-    return tuple(each.shape[axis] for axis in order)
+        return tuple(range(len(each.shape)))
+    return (0, 2, 3, 1) if each.own == "nchw" else (0, 3, 1, 2)
+
+
+def _outer_shape(each: Input) -> tuple[int, ...]:
+    return tuple(each.shape[axis] for axis in _order(each))
+
+
+def _outer_open(each: Input) -> tuple[OpenAxis, ...]:
+    order = _order(each)
+    return tuple(a.model_copy(update={"axis": order.index(a.axis)}) for a in each.open)
 
 
 def _outer_dtype(each: Input) -> str:
@@ -379,7 +452,7 @@ def _traced(model: Model, program: Any, inputs: list[Input]) -> Any:
     batch = _fixed_batch({each.name: each.fake for each in tensors})
     try:
         with translated(model.reference):
-            made = trace(nodes, [each.name for each in tensors], example, before)
+            made = trace(nodes, [each.name for each in tensors], example, before, _dynamic(tensors))
     except EdgekitError as exc:
         if batch is None:
             raise
@@ -389,14 +462,32 @@ def _traced(model: Model, program: Any, inputs: list[Input]) -> Any:
     return made
 
 
+def _dynamic(tensors: Sequence[Input]) -> tuple[dict[int, Any], ...] | None:
+    """``dynamic_shapes`` of torch.export; None where nothing is open."""
+    from torch.export import Dim
+
+    dims: dict[str, Any] = {}
+    for axis in (axis for each in tensors for axis in each.open):
+        if axis.name not in dims:
+            dims[axis.name] = Dim(f"d{len(dims)}", min=axis.least, max=axis.largest)
+    if not dims:
+        return None
+    return tuple({axis.axis: dims[axis.name] for axis in _outer_open(each)} for each in tensors)
+
+
 def trace(
-    nodes: Any, names: Sequence[str], example: tuple[Any, ...], before: Callable[..., Any] = list
+    nodes: Any,
+    names: Sequence[str],
+    example: tuple[Any, ...],
+    before: Callable[..., Any] = list,
+    dynamic: tuple[dict[int, Any], ...] | None = None,
 ) -> Any:
     """Export what `interpreter` runs, for the sizes of `example`.
 
     Args:
         names: of the inputs.
         before: the graph's inputs from the given ones.
+        dynamic: of the inputs, which sizes stay open.
     """
     import torch
     from torch.fx.traceback import preserve_node_meta
@@ -410,7 +501,7 @@ def trace(
     forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     nodes.module.forward = forward
     with torch.no_grad():
-        return torch.export.export(nodes.module, example, strict=False)
+        return torch.export.export(nodes.module, example, dynamic_shapes=dynamic, strict=False)
 
 
 def interpreter(program: Any) -> Any:

@@ -51,13 +51,14 @@ def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     handle = Model.from_json(model)
     notes = []
+    opened: dict[str, str] = {}
     if handle.kind == "torchscript":
         program = _from_torchscript(handle)
         notes.append("made from TorchScript, which is deprecated: torch.export has replaced it")
     else:
         made = _made(handle)
         with translated(handle.reference):
-            program = _exported(handle, made)
+            program, opened = _exported(handle, made)
     path = out / FILE
     with translated(handle.reference):
         torch.export.save(program, path)
@@ -68,7 +69,8 @@ def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
         "digest": sha256_file(path),
         "trusted": True,
         "shapes": {},
-        "dims": {},
+        "dims": {place: handle.dims[label] for place, label in opened.items()},
+        "dim_names": opened,
         "weights": "",
     }
     return {"model": handle.model_copy(update=update).to_json(), "notes": notes}
@@ -285,8 +287,11 @@ def _shape(tensor: Any) -> str:
 # ------------------------------------------------------------------------------- export
 
 
-def _exported(handle: Model, made: _Made) -> Any:
-    """The program, its batch 1 and its sizes as the user wants them."""
+def _exported(handle: Model, made: _Made) -> tuple[Any, dict[str, str]]:
+    """The program, its batch 1 and its sizes as the user wants them.
+
+    And what the user calls the dimensions that stay open, by input and axis (``ids.1``).
+    """
     import torch
 
     module = made.module.eval()
@@ -299,12 +304,49 @@ def _exported(handle: Model, made: _Made) -> Any:
     given = {**dict(zip(names, made.args, strict=False)), **made.kwargs}
     sizes = _sizes(handle, made, given)
     args, kwargs = _resized(made.args, names, sizes), _resized_named(made.kwargs, sizes)
+    opened = _kept_open(handle, made, given)
+    dynamic = _dynamic(handle, list(given), opened) if opened else None
     with torch.no_grad():
-        program = torch.export.export(module, args, kwargs or None, strict=False)
+        program = torch.export.export(
+            module, args, kwargs or None, dynamic_shapes=dynamic, strict=False
+        )
         batch = _batch(given)
         if batch > 1 and handle.kind == "function":
             _check_batch(handle, made, names, sizes, batch)
-    return program
+    return program, {f"{name}.{axis}": label for (name, axis), label in opened.items()}
+
+
+def _kept_open(handle: Model, made: _Made, given: Mapping[str, Any]) -> dict[tuple[str, int], str]:
+    """What the user calls each dimension that stays open, by input and axis."""
+    found = {}
+    for label, name, axis in _dimensions(made, list(given)):
+        said = next((each for each in (label, f"{name}.{axis}") if each in handle.ranges), None)
+        if said is None:
+            continue
+        if axis == 0:
+            raise ModelError(
+                f"the dimension {said!r} of {handle.reference} is the first of input {name!r}: "
+                "that is the batch, which is 1 in every artifact"
+            )
+        found[name, axis] = said
+    return found
+
+
+def _dynamic(
+    handle: Model, names: Sequence[str], opened: Mapping[tuple[str, int], str]
+) -> dict[str, dict[int, Any] | None]:
+    """``dynamic_shapes`` of torch.export, with the user's ranges."""
+    from torch.export import Dim
+
+    labels = list(dict.fromkeys(opened.values()))
+    dims = {
+        label: Dim(f"d{at}", min=handle.dims[label][0], max=handle.dims[label][1])
+        for at, label in enumerate(labels)
+    }
+    return {
+        name: {axis: dims[label] for (own, axis), label in opened.items() if own == name} or None
+        for name in names
+    }
 
 
 def _takes_any(module: Any) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from edgekit.core.errors import EdgekitError, ModelError
-from edgekit.core.failures import named, place
+from edgekit.core.failures import named, place, size_constraint
 
 
 def dtype_name(tensor: Any) -> str:
@@ -51,6 +51,11 @@ def explained(reference: str, exc: BaseException) -> ModelError:
             f"{reference!r} needs the operator {operator[1]}, which no installed package has "
             "registered",
             hint="convert a function package.module:function whose module imports that package",
+        )
+    if refused := size_constraint(text):
+        return ModelError(
+            f"{reference!r} cannot be exported for that range of sizes: {refused}",
+            hint="give one size, for example --dim seq=128, or a range that the model takes",
         )
     where = place(exc)
     at = f" (at {where})" if where else ""

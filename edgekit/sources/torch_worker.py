@@ -104,7 +104,7 @@ def read_program(model: Model, file: Path) -> Any:
                 raise
             resolve_own(function)  # its module may register operators that the program needs
             program = _read(model, file)
-    program._guards_code = []  # Python source; the sizes are fixed here in any case
+    program._guards_code = []  # Python source; ranges of sizes are kept apart from it
     return program
 
 
@@ -148,7 +148,7 @@ def refuse_two_faced(path: Path, reference: str) -> None:
 
 
 class TorchModel:
-    """A program of fixed sizes; a `LoadedModel`.
+    """A program of fixed sizes, or of some in a range; a `LoadedModel`.
 
     Attributes:
         program: the ``ExportedProgram``; each operation knows the user's layer it came from
@@ -234,10 +234,10 @@ class TorchModel:
         import torch
 
         tensors = []
-        for array, like in zip(arrays, self.example, strict=True):
+        for array, like, spec in zip(arrays, self.example, self.signature.inputs, strict=True):
             row = array[index : index + 1] if array.ndim else array
-            copied = torch.from_numpy(np.array(row, order="C"))
-            tensors.append(copied.to(like.dtype).reshape(like.shape))
+            copied = torch.from_numpy(np.array(row, order="C")).to(like.dtype)
+            tensors.append(copied if spec.open else copied.reshape(like.shape))
         return tensors
 
 

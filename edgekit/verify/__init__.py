@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgekit.core.dataset import DataSet
@@ -23,6 +24,7 @@ from edgekit.core.locate import shipped
 from edgekit.core.model import Model
 from edgekit.core.profile import Runtime
 from edgekit.core.recipe import Recipe
+from edgekit.verify.folders import said
 from edgekit.work.environments import ready_python
 from edgekit.work.steps import Step
 
@@ -47,21 +49,27 @@ TOOLS = {
 }
 
 
-def reference_step(model: Model, data: DataSet) -> Step:
+def reference_step(model: Model, data: DataSet, sizes: Mapping[str, int] | None = None) -> Step:
     """The source model's outputs for every sample of `data`, and its layers' for the first one.
+
+    With `sizes` of open dimensions, by name, every sample is cut to them, and no layers are kept.
 
     The folder holds ``<index>.npy`` an output. Its result: ``signature``, ``layers`` (names).
 
     The step raises ModelError if the model fails or gives NaN or infinity for the data.
     """
     return Step(
-        title=f"run {model.name} on {data.count} samples",
+        title=f"run {model.name} on {data.count} samples{said(sizes)}",
         function="edgekit.verify.reference:run",
         worker=model.worker,
-        arguments={"model": model.to_json(), "data": data.to_json()},
-        identity={"model": model.identity(), "data": data.digest},
+        arguments={"model": model.to_json(), "data": data.to_json(), **_sized(sizes)},
+        identity={"model": model.identity(), "data": data.digest, **_sized(sizes)},
         tools=TOOLS.get(model.worker, ()),
     )
+
+
+def _sized(sizes: Mapping[str, int] | None) -> dict[str, object]:
+    return {"sizes": dict(sizes)} if sizes else {}
 
 
 def compare_step(
@@ -72,6 +80,7 @@ def compare_step(
     float_artifact: Step | None,
     *,
     worker: str = "litert",
+    others: Sequence[tuple[Mapping[str, int], Step]] = (),
 ) -> Step:
     """The verdict on an artifact; its result holds ``verdict``, a `Verdict` as JSON.
 
@@ -84,6 +93,8 @@ def compare_step(
             is what inner tensors are compared with; it itself is compared with the source's layers.
             None for formats whose runtime shows no inner tensors.
         worker: the kind of worker that runs the artifact, or its stand-in.
+        others: sizes of open dimensions at which it is compared as well, each with the step from
+            `reference_step` for them.
     """
     run_on = {"data": data.to_json(), "file_format": recipe.format}
     identity = {"data": data.digest, "file_format": recipe.format}
@@ -97,6 +108,16 @@ def compare_step(
         tools=TOOLS.get(worker, ()),
     )
     needs = {"figures": figures}
+    for index, (sizes, answers) in enumerate(others):
+        needs[f"figures_{index}"] = Step(
+            title=f"{recipe.name}: compare{said(sizes)}",
+            function="edgekit.verify.compare:run",
+            worker=worker,
+            arguments={**run_on, **_sized(sizes)},
+            identity={**identity, **_sized(sizes)},
+            needs={"artifact": artifact, "reference": answers},
+            tools=TOOLS.get(worker, ()),
+        )
     if float_artifact is not None:
         base = {} if float_artifact.key == artifact.key else {"base": float_artifact}
         needs["layers"] = Step(
@@ -108,12 +129,17 @@ def compare_step(
             needs={"artifact": artifact, "reference": reference, **base},
             tools=TOOLS["litert"],
         )
-    said = {"data": f"{data.origin}: {data.choice}", "budget": recipe.budget.to_json()}
+    told: dict[str, object] = {
+        "data": f"{data.origin}: {data.choice}",
+        "budget": recipe.budget.to_json(),
+    }
+    if others:
+        told["sizes"] = [dict(sizes) for sizes, _ in others]
     return Step(
         title=f"{recipe.name}: judge",
         function="edgekit.verify.judge:run",
         worker="plain",
-        arguments=said,
+        arguments=told,
         needs=needs,
     )
 
@@ -150,7 +176,7 @@ def load_step(
 
     The step raises PlanError if there is no such environment and none can be made.
     """
-    said = {
+    asked = {
         "runtime": runtime.name,
         "version": runtime.version,
         "quantization": recipe.quantization,
@@ -159,7 +185,7 @@ def load_step(
     title = f"{recipe.name}: load with {runtime.name} {runtime.version}"
     if worker and ready_python(runtime.name, runtime.version) == Path(sys.executable):
         # It is the very runtime of a worker that is warm by now: starting another takes seconds.
-        wanted = {**said, "file_format": recipe.format}
+        wanted = {**asked, "file_format": recipe.format}
         return Step(
             title=title,
             function="edgekit.verify.load:run_here",
@@ -174,8 +200,8 @@ def load_step(
         title=title,
         function="edgekit.verify.load:run",
         worker="plain",
-        arguments={**said, "runner": str(runner)},
-        identity={**said, "runner": sha256_file(runner)},
+        arguments={**asked, "runner": str(runner)},
+        identity={**asked, "runner": sha256_file(runner)},
         needs=needs,
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError
-from edgekit.verify.folders import chunks, load_arrays, signature
+from edgekit.verify.folders import chunks, cut, load_arrays, said, signature
 from edgekit.verify.graph import Softmax
 from edgekit.verify.port import Port
 from edgekit.verify.sessions import Session, open_artifact
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
     Reals = NDArray[np.float64]
 
+SMALLER = "give a narrower range or one size with --dim, or take another format"
 SNR_FLOOR_DB = -200.0  # where there is no signal at all, only error
 TOP = 5
 # Of log p for a float32 p: half a unit in the last place (2⁻²⁴ of p), from the exponential, from
@@ -35,13 +36,36 @@ ROUNDING = 2.0**-20
 
 
 def run(
-    out: Path, data: dict[str, Any], file_format: str, artifact: str, reference: str
+    out: Path,
+    data: dict[str, Any],
+    file_format: str,
+    artifact: str,
+    reference: str,
+    sizes: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """The figures that `edgekit.verify.judge` decides by.
+
+    Args:
+        sizes: of open dimensions, by name; the largest where there are none.
 
     Raises:
         ConversionError: the runtime does not run it, or its inputs and outputs are others.
     """
+    try:
+        return _figures(data, file_format, artifact, reference, sizes)
+    except ConversionError as exc:
+        if not sizes:
+            raise
+        raise ConversionError(f"{said(sizes).strip()}: {exc.message}", hint=SMALLER) from exc
+
+
+def _figures(
+    data: dict[str, Any],
+    file_format: str,
+    artifact: str,
+    reference: str,
+    sizes: dict[str, int] | None,
+) -> dict[str, Any]:
     samples = DataSet.from_json(data)
     source = signature(reference)
     expected = load_arrays(Path(reference), len(source.outputs))
@@ -66,7 +90,7 @@ def run(
         for index, ((name, port), softmax) in enumerate(zip(outputs, softmaxes, strict=True))
     ]
     for start, stop in chunks(samples, [*source.inputs, *source.outputs, *source.outputs]):
-        rows = samples.rows(source, start, stop)
+        rows = cut(samples.rows(source, start, stop), source, sizes)
         for row in range(stop - start):
             session.invoke({port.index: port.store(rows[name][row][None]) for name, port in inputs})
             for watcher in watchers:
@@ -227,7 +251,13 @@ class Watcher:
         import numpy as np
 
         expected = reference.astype(np.float64)
-        given = np.stack(self._answers).astype(np.float64).reshape(expected.shape)
+        given = np.stack(self._answers).astype(np.float64)
+        if given.size != expected.size:
+            raise ConversionError(
+                f"output {self.name!r} is {given.shape[1:]} where the source gives "
+                f"{(1, *expected.shape[1:])}"
+            )
+        given = given.reshape(expected.shape)
         finite = np.isfinite(given).reshape(len(given), -1).all(axis=1)
         self.not_finite += int((~finite).sum())
         self.count += len(given)

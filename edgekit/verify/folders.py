@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,28 @@ def load_arrays(folder: Path, count: int) -> list[NDArray[np.generic]]:
         np.load(folder / f"{index}.npy", mmap_mode="r", allow_pickle=False)
         for index in range(count)
     ]
+
+
+def cut(
+    rows: dict[str, NDArray[np.generic]], signature: Signature, sizes: Mapping[str, int] | None
+) -> dict[str, NDArray[np.generic]]:
+    """`rows`, (samples, …) by input, with the beginning of each open axis, `sizes` by dimension."""
+    if not sizes:
+        return rows
+    found = dict(rows)
+    for spec in signature.inputs:
+        for each in spec.open:
+            # The first axis of rows is the samples, where a tensor has its batch.
+            part = [slice(None)] * each.axis + [slice(sizes[each.name])]
+            found[spec.name] = found[spec.name][tuple(part)]
+    return found
+
+
+def said(sizes: Mapping[str, int] | None) -> str:
+    """`` at seq = 16``, to put behind words; nothing for the largest sizes."""
+    if not sizes:
+        return ""
+    return " at " + ", ".join(f"{name} = {size}" for name, size in sorted(sizes.items()))
 
 
 def chunks(data: DataSet, specs: Sequence[TensorSpec]) -> Iterator[tuple[int, int]]:

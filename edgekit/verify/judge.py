@@ -15,19 +15,55 @@ from typing import Any
 
 from edgekit.core.recipe import Budget
 from edgekit.core.verdict import Accuracy, Divergence, OutputParity, Verdict
-from edgekit.verify.folders import result
+from edgekit.verify.folders import result, said
 
 SHOWN = 4  # columns that are named
 NO_LABELS = " (no labels)"
 
 
 def run(
-    out: Path, data: str, budget: dict[str, Any], figures: str, layers: str | None = None
+    out: Path,
+    data: str,
+    budget: dict[str, Any],
+    figures: str,
+    layers: str | None = None,
+    sizes: Sequence[dict[str, int]] = (),
+    **others: str,
 ) -> dict[str, Any]:
-    """``verdict``, a `Verdict` as JSON, from the results of `compare` and perhaps of `layers`."""
+    """``verdict``, a `Verdict` as JSON, from the results of `compare` and perhaps of `layers`.
+
+    Args:
+        sizes: of open dimensions, beside the largest; ``figures_<index>`` are those found there.
+    """
     inner = result(layers)["layers"] if layers else []
-    verdict = judge(result(figures), inner, Budget.from_json(budget), data)
+    allowed = Budget.from_json(budget)
+    verdict = judge(result(figures), inner, allowed, data)
+    bad: list[str] = []
+    good: list[str] = []
+    for index, each in enumerate(sizes):
+        found = judge(result(others[f"figures_{index}"]), [], allowed, data)
+        where = said(each).strip()
+        if found.status == "accepted":
+            good.append(f"{where}: {_in_short(found)}")
+        else:
+            bad += [f"{where}: {reason}" for reason in found.reasons]
+    more = (f"also {'; '.join(good)}",) if good else ()
+    if bad:
+        more = (*bad, *more)
+        if verdict.status == "accepted":
+            verdict = verdict.model_copy(update={"status": "rejected", "reasons": ()})
+    verdict = verdict.model_copy(update={"reasons": (*verdict.reasons, *more)})
     return {"verdict": verdict.to_json()}
+
+
+def _in_short(found: Verdict) -> str:
+    if found.accuracy is not None and found.source_accuracy is not None:
+        return (
+            f"top-1 {100 * found.accuracy.top1:.2f} %, "
+            f"source {100 * found.source_accuracy.top1:.2f} %"
+        )
+    worst = found.worst_snr_db
+    return "every output equals the source's" if worst is None else f"{worst:.1f} dB"
 
 
 def judge(

@@ -12,16 +12,19 @@ from edgekit.core.errors import EdgekitError, ModelError
 from edgekit.core.model import Model
 from edgekit.core.protocols import LoadedModel
 from edgekit.core.registry import resolve
-from edgekit.verify.folders import chunks
+from edgekit.verify.folders import chunks, cut, said
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 LAYERS_FOLDER = "layers"
+NARROWER = "give a range of sizes that the model takes, or one size"
 
 
-def run(out: Path, model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+def run(
+    out: Path, model: dict[str, Any], data: dict[str, Any], sizes: dict[str, int] | None = None
+) -> dict[str, Any]:
     """See `edgekit.verify.reference_step`."""
     import numpy as np
 
@@ -30,8 +33,8 @@ def run(out: Path, model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any
     signature = loaded.signature
     files: list[NDArray[np.generic]] = []
     for start, stop in chunks(samples, [*signature.inputs, *signature.outputs]):
-        with _translated(handle.reference):
-            answers = loaded.run(samples.rows(signature, start, stop))
+        with _translated(handle.reference, said(sizes)):
+            answers = loaded.run(cut(samples.rows(signature, start, stop), signature, sizes))
         for index, spec in enumerate(signature.outputs):
             answer = np.asarray(answers[spec.name])
             _check(answer, spec.name, start, stop, handle.reference)
@@ -43,24 +46,30 @@ def run(out: Path, model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any
                     )
                 )
             files[index][start:stop] = answer
+    if sizes:
+        return {"signature": signature.to_json(), "layers": []}
     with _translated(handle.reference):
         layers = _layers(out / LAYERS_FOLDER, loaded, samples)
     return {"signature": signature.to_json(), "layers": layers}
 
 
 @contextlib.contextmanager
-def _translated(reference: str) -> Iterator[None]:
+def _translated(reference: str, where: str = "") -> Iterator[None]:
     """Whatever a framework raises while the model runs becomes a ModelError."""
     try:
         yield
+    except ModelError as exc:
+        if not where:
+            raise
+        raise ModelError(f"{exc.message}{where}", hint=NARROWER) from exc
     except (EdgekitError, MemoryError):
         raise
     except Exception as exc:
         lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-        said = " ".join(lines)[:300]
+        words = " ".join(lines)[:300]
         raise ModelError(
-            f"{reference!r} fails to run on the data: {type(exc).__name__}: {said}",
-            hint="check that the data is what the model was trained on",
+            f"{reference!r} fails to run on the data{where}: {type(exc).__name__}: {words}",
+            hint=NARROWER if where else "check that the data is what the model was trained on",
         ) from exc
 
 

@@ -56,6 +56,7 @@ class LiteRTSession:
         inputs, outputs = self.graph.names()
         self.inputs = [self.port(index, name) for name, index in inputs.items()]
         self.outputs = [self.port(index, name) for name, index in outputs.items()]
+        self._shapes = {port.index: port.shape for port in self.inputs if self._is_open(port.index)}
 
     def port(self, index: int, name: str = "") -> Port:
         """The tensor at `index` of the file."""
@@ -72,6 +73,9 @@ class LiteRTSession:
             zero_points=tuple(int(v) for v in parameters["zero_points"]),
             axis=int(parameters["quantized_dimension"]),
         )
+
+    def _is_open(self, index: int) -> bool:
+        return bool((self._details[index]["shape_signature"] < 0).any())
 
     def matched(self, signature: Signature) -> tuple[Named, Named]:
         """See `edgekit.verify.port.matched`."""
@@ -96,6 +100,17 @@ class LiteRTSession:
             ConversionError: LiteRT fails.
         """
         try:
+            other = {
+                index: value.shape
+                for index, value in stored.items()
+                if value.shape != self._shapes.get(index, value.shape)
+            }
+            for index, shape in other.items():
+                # Strictly: only dimensions that the file leaves open.
+                self._interpreter.resize_tensor_input(index, shape, strict=True)
+                self._shapes[index] = shape
+            if other:
+                self._interpreter.allocate_tensors()
             for index, value in stored.items():
                 self._interpreter.set_tensor(index, value)
             self._interpreter.invoke()

@@ -75,6 +75,8 @@ class Delegate(Protocol):
         quantizations: what numbers it computes in.
         requirements: what its compiler needs on this computer.
         runs_here: whether its artifacts can be run on this computer at all.
+
+    One whose artifacts can take any size in a range says so with ``open_sizes = True``.
     """
 
     title: str

@@ -207,5 +207,3 @@ def test_options_that_do_not_go_with_it(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="--weights"):
         ONNXSource().open(path, ModelOptions(weights="other.pt"))
-    with pytest.raises(UsageError, match=r"--dim seq=1\.\.64 is a range"):
-        ONNXSource().open(path, ModelOptions(dims={"seq": (1, 64)}))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgekit.core.recipe import Budget
 from edgekit.core.verdict import Verdict
-from edgekit.verify.judge import judge
+from edgekit.verify.judge import judge, run
+from edgekit.work.cache import RESULT_FILE
 
 
 def output(snr_db: float | None = 30, **more: Any) -> dict[str, Any]:
@@ -175,3 +178,32 @@ def test_whole_numbers_are_right_or_wrong_however_near(equal: float, status: str
     verdict = decide(output(snr_db=60, equal=equal), max_drop=1.0)
     assert verdict.status == status
     assert f"{100 * equal:.2f} % of its whole numbers are the source's" in verdict.reasons[0]
+
+
+def test_a_size_of_a_range_that_is_over_budget_is_named(tmp_path: Path) -> None:
+    def folder(name: str, snr_db: float) -> str:
+        (tmp_path / name).mkdir()
+        figures = {"samples": 9, "outputs": [output(snr_db)], "classes": None, "commonest": None}
+        (tmp_path / name / RESULT_FILE).write_text(json.dumps(figures), encoding="utf-8")
+        return str(tmp_path / name)
+
+    def decided(least: float, middle: float) -> Verdict:
+        case = f"{least}-{middle}"
+        found = run(
+            tmp_path,
+            "data",
+            Budget(min_snr_db=10).to_json(),
+            folder(f"whole{case}", 40),
+            sizes=[{"seq": 16}, {"seq": 73}],
+            figures_0=folder(f"least{case}", least),
+            figures_1=folder(f"middle{case}", middle),
+        )
+        return Verdict.from_json(found["verdict"])
+
+    fine = decided(30, 35)
+    assert fine.status == "accepted"
+    assert fine.reasons[1:] == ("also at seq = 16: 30.0 dB; at seq = 73: 35.0 dB",)
+    bad = decided(30, 5)
+    assert bad.status == "rejected"
+    assert bad.reasons[0].startswith("at seq = 73: scores")
+    assert bad.reasons[1] == "also at seq = 16: 30.0 dB"

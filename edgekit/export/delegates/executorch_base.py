@@ -22,6 +22,7 @@ class ExecuTorchDelegate:
         backend: ExecuTorch's identifier of it inside the file; empty for none.
         worker: the kind of worker process that has its compiler.
         tools: the packages whose versions the result depends on, beside executorch and torch.
+        open_sizes: whether its artifacts can take any size in a range.
         integer_io: whether its artifacts can take and give 8-bit numbers.
         folded: whether the quantized program holds its weights in 8 bits already, or in float with
             marks beside them, for a compiler that wants to do that itself.
@@ -34,6 +35,7 @@ class ExecuTorchDelegate:
     quantizations: tuple[QuantizationKind, ...] = ("none",)
     requirements: tuple[Requirement, ...] = ()
     runs_here = False
+    open_sizes = False
     worker = "torch"
     tools: tuple[str, ...] = ()
     integer_io = False

@@ -18,3 +18,4 @@ class PortableDelegate(ExecuTorchDelegate):
     name = "portable"
     title = "ExecuTorch's portable kernels"
     runs_here = True
+    open_sizes = True

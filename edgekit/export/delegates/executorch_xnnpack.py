@@ -28,6 +28,7 @@ class XnnpackDelegate(ExecuTorchDelegate):
     backend = "XnnpackBackend"
     quantizations = ("none", "float16", "dynamic-int8", "int8")
     runs_here = True
+    open_sizes = True
 
     def prepared(self, program: Any) -> Any:
         from edgekit.export.executorch_rewrite import pooled

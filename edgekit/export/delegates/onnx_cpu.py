@@ -23,6 +23,7 @@ class ONNXDelegate:
     """A `Delegate` of ONNX files; what it says is all plain data, for the worker.
 
     Attributes:
+        open_sizes: whether its artifacts can take any size in a range.
         integer_io: whether its artifacts can take and give 8-bit numbers.
         quantizer: how ONNX Runtime's quantizer is told to quantize: ``options``, its
             ``extra_options``; ``operators``, the only ones to quantize, all that it knows if empty;
@@ -36,6 +37,7 @@ class ONNXDelegate:
         for name in ("onnx", "onnxruntime", "onnxslim", "onnxsim")
     )
     runs_here = False
+    open_sizes = False
     integer_io = False
     quantizer: ClassVar[dict[str, Any]] = {}
 
@@ -68,5 +70,6 @@ class CpuDelegate(ONNXDelegate):
     title = "ONNX Runtime"
     quantizations = ("none", "float16", "dynamic-int8", "int8", "original")
     runs_here = True
+    open_sizes = True
     integer_io = True
     quantizer: ClassVar[dict[str, Any]] = {"options": {}, "operators": [], "symmetric": False}

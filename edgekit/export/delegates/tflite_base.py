@@ -20,6 +20,7 @@ class TFLiteDelegate:
 
     Attributes:
         name: what stands in variants and coverage tables.
+        open_sizes: whether its artifacts can take any size in a range.
         integer_io: whether 8-bit inputs and outputs may be asked for.
         known_options: name of an option → what it says, for people.
     """
@@ -29,6 +30,7 @@ class TFLiteDelegate:
     quantizations: tuple[QuantizationKind, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     runs_here = False
+    open_sizes = False
     integer_io = True
     known_options: ClassVar[dict[str, str]] = {}
 

@@ -21,3 +21,4 @@ class XnnpackDelegate(TFLiteDelegate):
     title = "XNNPACK"
     quantizations = ("none", "float16", "dynamic-int8", "int8", "int16x8", "original")
     runs_here = True
+    open_sizes = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ FIRST_OPSET = 13
 OTHER_WAY = "convert to the TFLite format instead, or replace it in the model"
 
 
-def module(path: Path) -> torch.nn.Module:
+def module(path: Path, sizes: Mapping[str, int] | None = None) -> torch.nn.Module:
     """The graph's inputs in their order → a tuple of its outputs; layout and types are the file's.
+
+    `sizes` are those of open dimensions, by name: the module is made for them.
 
     Weights are parameters (buffers, if not floating-point) of submodules named after the nodes.
 
@@ -32,6 +35,10 @@ def module(path: Path) -> torch.nn.Module:
         model = onnx.load(str(path))
     except Exception as exc:
         raise ConversionError(f"{path.name} is not an ONNX file: {exc}"[:300]) from exc
+    if sizes:
+        from edgekit.export import onnx_graph
+
+        model = onnx_graph.at(model, sizes)
     model = _prepared(model, path)
     return translate(model.graph, _opset(model))
 
