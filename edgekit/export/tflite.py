@@ -1,7 +1,8 @@
 """TFLite, for LiteRT (ai-edge-litert) and tflite-runtime: https://ai.google.dev/edge/litert
 
     # in a recipe file
-    quantization = "none" | "float16" | "dynamic-int8" | "int8" | "int16x8" | "original"
+    quantization = "none" | "float16" | "dynamic-int8" | "dynamic-int4" | "int8" | "int16x8"
+                 | "original"
     io = "float" | "integer"
 
 The float flatbuffer is made once, by the converter of the model's framework, or by another one
@@ -18,6 +19,7 @@ from edgekit.core.errors import PlanError
 from edgekit.core.model import Model
 from edgekit.core.recipe import USUAL_DELEGATE, Recipe
 from edgekit.export import nms
+from edgekit.export.ranges import quantizer_arguments, range_arguments
 from edgekit.work.steps import Step
 
 QUANTIZER_TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
@@ -54,8 +56,9 @@ def _for_cpu(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
                 f"{recipe.name} needs calibration data",
                 hint="give typical inputs with --calibration",
             )
-        needs["ranges"] = _ranges(model, made, calibration)
+        needs["ranges"] = _ranges(model, made, calibration, recipe)
     asked = {"quantization": recipe.quantization, "io": recipe.io, "name": recipe.variant}
+    asked |= quantizer_arguments(recipe)
     return Step(
         title=f"{recipe.name}: quantize",
         function="edgekit.export.tflite_quantize:quantize",
@@ -66,13 +69,16 @@ def _for_cpu(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
     )
 
 
-def _ranges(model: Model, made: Step, calibration: DataSet) -> Step:
+def _ranges(model: Model, made: Step, calibration: DataSet, recipe: Recipe) -> Step:
+    """Variants whose ranges are set in the same way share it."""
+    how = range_arguments(recipe, levels={"int8": 2**8, "int16x8": 2**16}[recipe.quantization])
+    by = f" by {how['method']}" if how else ""
     return Step(
-        title=f"{model.name}: calibrate on {calibration.count} samples",
+        title=f"{model.name}: calibrate on {calibration.count} samples{by}",
         function="edgekit.export.tflite_quantize:calibrate",
         worker="litert",
-        arguments={"samples": calibration.to_json()},
-        identity={"samples": calibration.digest},
+        arguments={"samples": calibration.to_json(), **how},
+        identity={"samples": calibration.digest, **how},
         needs={"float": made},
         tools=QUANTIZER_TOOLS,
     )

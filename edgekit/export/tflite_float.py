@@ -36,6 +36,10 @@ class TensorFlowModel(LoadedModel, Protocol):
     def concrete(self) -> Any:
         """A ``ConcreteFunction`` with fixed shapes, inputs and outputs in the signature's order."""
 
+    @property
+    def layer_names(self) -> Sequence[str]:
+        """The layers' names, inner models' as ``outer/inner``; empty where they are lost."""
+
 
 def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     """Make ``model.tflite``; what comes back is said by `Exporter.step`.
@@ -56,6 +60,7 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     tree = flatbuffer.read(content)
     name(tree, source.signature)
     result = finished(out, tree, way=WAY, parent=handle.digest, tools=["tensorflow"])
+    result["layers"] = list(source.layer_names)
     del content, tree
     give_back()
     return result
