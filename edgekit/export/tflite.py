@@ -69,6 +69,35 @@ def _for_cpu(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
     )
 
 
+def sensitivity_step(
+    model: Model, recipe: Recipe, calibration: DataSet | None, evaluation: DataSet
+) -> Step:
+    """What each layer costs when it alone is quantized as `recipe` says.
+
+    Raises:
+        PlanError: there is no way from this framework.
+    """
+    made = float_step(model)
+    needs = {"float": made}
+    if recipe.needs_calibration and calibration is not None:
+        needs["ranges"] = _ranges(model, made, calibration, recipe)
+    asked = {
+        "quantization": recipe.quantization,
+        "name": recipe.variant,
+        **quantizer_arguments(recipe),
+    }
+    said = {"recipe": asked, "name": model.name}
+    return Step(
+        title=f"{recipe.name}: quantize layer by layer",
+        function="edgekit.export.tflite_sensitivity:measure",
+        worker="litert",
+        arguments={**said, "samples": evaluation.to_json()},
+        identity={**said, "samples": evaluation.digest},
+        needs=needs,
+        tools=QUANTIZER_TOOLS,
+    )
+
+
 def _ranges(model: Model, made: Step, calibration: DataSet, recipe: Recipe) -> Step:
     """Variants whose ranges are set in the same way share it."""
     how = range_arguments(recipe, levels={"int8": 2**8, "int16x8": 2**16}[recipe.quantization])

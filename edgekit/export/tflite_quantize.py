@@ -317,6 +317,39 @@ def _exactly(key: str) -> str:
     return f"^{re.escape(key)}$"
 
 
+def for_operators(recipe: Recipe, keys: Sequence[str]) -> Any:
+    """What ai-edge-quantizer is told to quantize the operators with these keys and no others."""
+    mine = "|".join(_exactly(key) for key in keys)
+    # The borders, which come last and stay in float, have the names of operators, too.
+    return [
+        each if each["operation"] in ("INPUT", "OUTPUT") else {**each, "regex": mine}
+        for each in _for_all(recipe, ())
+    ]
+
+
+def quantized(content: bytes, told: Any, ranges: Path | None, recipe: Recipe) -> bytes:
+    """`content` as ai-edge-quantizer is told, with what it leaves wrong put right.
+
+    Raises:
+        ConversionError: it fails.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+    from ai_edge_quantizer import quantizer
+
+    statistics = None if ranges is None else _statistics(ranges, recipe)
+    try:
+        made = quantizer.Quantizer(content, told).quantize(
+            statistics, enable_progress_bar=False, enable_progress_report=False
+        )
+    except (RuntimeError, ValueError, KeyError, IndexError, NotImplementedError) as exc:
+        raise ConversionError(f"ai-edge-quantizer failed: {_line(exc)}") from exc
+    tree = flatbuffer.read(bytes(made.quantized_model))
+    changed = _settle_unread_outputs(tree) + tflite_bias.fit(flatbuffer.read(content), tree)
+    if not changed:
+        return bytes(made.quantized_model)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(tree))
+
+
 # What LiteRT's kernels take 4-bit weights in; ai-edge-quantizer's policy agrees. A lookup is only
 # in the dynamic kind.
 FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED", "EMBEDDING_LOOKUP")

@@ -63,7 +63,7 @@ RANDOM_SAMPLES = 16
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
     """The model's signature and the data, after they were checked against each other."""
 
     model: Model
@@ -97,7 +97,7 @@ def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -
     cache = Cache()
     try:
         with Pool() as pool:
-            opened = _open(plan, pool, cache, progress)
+            opened = open_inputs(plan, pool, cache, progress)
             made = _make_variants(plan, opened, pool, cache, progress)
     except FileNotFoundError as exc:
         if not str(exc.filename).startswith(str(cache.root)):
@@ -126,7 +126,7 @@ def convert(plan: Plan, output: Path, *, progress: Progress = lambda *_: None) -
     return build
 
 
-def _class_names(opened: _Opened) -> tuple[str, ...]:
+def _class_names(opened: Opened) -> tuple[str, ...]:
     """What the folders of images are called, where there is one for every class of the model."""
     names = opened.evaluation.classes
     return names if len(names) == opened.signature.class_count() else ()
@@ -154,7 +154,7 @@ def check_output(output: Path) -> None:
     Path(name).unlink()
 
 
-def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
+def open_inputs(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> Opened:
     """Open the model and the data side by side, then check one against the other."""
     model = plan.model
     made = plan.source.materialise(model)
@@ -208,7 +208,7 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
         overlap=shared,
         notes=tuple(notes),
     )
-    return _Opened(model, signature, calibration, evaluation, note)
+    return Opened(model, signature, calibration, evaluation, note)
 
 
 def _random(signature: Signature, pool: Pool, cache: Cache, progress: Progress) -> DataSet:
@@ -217,7 +217,7 @@ def _random(signature: Signature, pool: Pool, cache: Cache, progress: Progress) 
 
 
 def _make_variants(
-    plan: Plan, opened: _Opened, pool: Pool, cache: Cache, progress: Progress
+    plan: Plan, opened: Opened, pool: Pool, cache: Cache, progress: Progress
 ) -> list[_Made]:
     """Export every variant, verify it, and load it with the board's own runtime."""
     reference = reference_step(opened.model, opened.evaluation)
@@ -240,7 +240,7 @@ def _make_variants(
     return made
 
 
-def _steps_of(recipe: Recipe, plan: Plan, opened: _Opened, reference: Step) -> dict[str, Step]:
+def _steps_of(recipe: Recipe, plan: Plan, opened: Opened, reference: Step) -> dict[str, Step]:
     """What is done for one variant: export, and whatever can be checked of it here."""
     data = opened.evaluation
     delegate: Delegate = DELEGATES[f"{recipe.format}/{recipe.delegate}"]()
