@@ -39,20 +39,26 @@ class Quantize(Noun):
         percentile: per cent of an activation's values that stay inside its range, for
             ``percentile``; half of the rest is cut off at each end.
         in_float: layers that stay in float, as patterns (``*``, ``?``) of the user's own names, or
-            operators as ``op:NAME``. Written ``float``.
+            operators as ``op:NAME``; or ``auto``, which leaves the costliest in float until the
+            artifact is within its budget. Written ``float``.
     """
 
     weights: Spread = "per-channel"
     bits: Bits | None = None
     ranges: RangeMethod | None = None
     percentile: float = Field(default=USUAL_PERCENTILE, gt=50, le=100, allow_inf_nan=False)
-    in_float: tuple[str, ...] = Field(default=(), alias="float")
+    in_float: tuple[str, ...] | Literal["auto"] = Field(default=(), alias="float")
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What stays in float by name."""
+        return () if self.in_float == "auto" else tuple(self.in_float)
 
     @model_validator(mode="after")
     def _fits(self) -> Quantize:
         if self.percentile != USUAL_PERCENTILE and self.ranges != "percentile":
             raise ValueError('percentile goes with ranges = "percentile"')
-        if not all(pattern.removeprefix("op:") for pattern in self.in_float):
+        if not all(pattern.removeprefix("op:") for pattern in self.patterns):
             raise ValueError("an empty pattern in float matches nothing")
         return self
 
@@ -64,11 +70,13 @@ class Choices(Noun):
         weights: by bits, what weights may share a scale.
         ranges: the ways to set ranges; none where nothing is calibrated.
         spares: whether layers and operators may stay in float.
+        selects: whether it can be found out which.
     """
 
     weights: dict[int, tuple[Spread, ...]] = Field(default_factory=dict)
     ranges: tuple[RangeMethod, ...] = ()
     spares: bool = False
+    selects: bool = False
 
 
 EVERY_RANGE: tuple[RangeMethod, ...] = get_args(RangeMethod)
@@ -97,6 +105,8 @@ def refusal(asked: Quantize, usual_bits: int, known: Choices) -> str:
             if known.ranges
             else "it takes none from calibration, or sets them in its own way only"
         )
+    if asked.in_float == "auto" and not known.selects:
+        return "cannot find out which layers to leave in float; int8 and int16x8 in TFLite can"
     if asked.in_float and not known.spares:
         return "cannot leave chosen layers in float"
     return ""

@@ -108,7 +108,7 @@ def named_spared(module: Any, recipe: Recipe) -> dict[str, str]:
         UsageError: a pattern means nothing.
     """
     operators = labelled(module)
-    places = chosen(recipe.quantize.in_float, operators)
+    places = chosen(recipe.quantize.patterns, operators)
     return {operators[at].key: operators[at].layer for at in places}
 
 

@@ -266,7 +266,7 @@ def _bounds(ranges: Any) -> Mapping[str, tuple[float, float]]:
 def _spared(proto: Any, recipe: Recipe) -> dict[str, str]:
     """The nodes that the recipe leaves in float: name to layer."""
     operators = labelled(proto)
-    places = chosen(recipe.quantize.in_float, operators)
+    places = chosen(recipe.quantize.patterns, operators)
     return {operators[at].key: operators[at].layer for at in places}
 
 

@@ -12,7 +12,7 @@ TensorFlow. Why this way, with figures: README.md here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
@@ -57,6 +57,8 @@ def _for_cpu(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
                 hint="give typical inputs with --calibration",
             )
         needs["ranges"] = _ranges(model, made, calibration, recipe)
+        if recipe.quantize.in_float == "auto":
+            needs["selected"] = _selected(model, recipe, calibration, needs)
     asked = {"quantization": recipe.quantization, "io": recipe.io, "name": recipe.variant}
     asked |= quantizer_arguments(recipe)
     return Step(
@@ -65,6 +67,29 @@ def _for_cpu(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
         worker="litert",
         arguments={"recipe": asked},
         needs=needs,
+        tools=QUANTIZER_TOOLS,
+    )
+
+
+def _selected(
+    model: Model, recipe: Recipe, calibration: DataSet, needs: Mapping[str, Step]
+) -> Step:
+    """Which layers stay in float where the recipe leaves that open."""
+    whole = recipe.model_copy(
+        update={"quantize": recipe.quantize.model_copy(update={"in_float": ()}), "io": "float"}
+    )
+    said = {
+        "recipe": {"quantization": recipe.quantization, "name": recipe.name}
+        | quantizer_arguments(whole),
+        "budget": recipe.budget.to_json(),
+    }
+    return Step(
+        title=f"{recipe.name}: find the layers to leave in float",
+        function="edgekit.export.tflite_sensitivity:select",
+        worker="litert",
+        arguments={**said, "samples": calibration.to_json()},
+        identity={**said, "samples": calibration.digest},
+        needs={**needs, "sensitivity": sensitivity_step(model, whole, calibration, calibration)},
         tools=QUANTIZER_TOOLS,
     )
 
@@ -81,6 +106,8 @@ def sensitivity_step(
     needs = {"float": made}
     if recipe.needs_calibration and calibration is not None:
         needs["ranges"] = _ranges(model, made, calibration, recipe)
+        if recipe.quantize.in_float == "auto":
+            needs["selected"] = _selected(model, recipe, calibration, needs)
     asked = {
         "quantization": recipe.quantization,
         "name": recipe.variant,

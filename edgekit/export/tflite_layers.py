@@ -64,11 +64,16 @@ def labelled(tree: Any, known: Sequence[str] = ()) -> list[Labelled]:
 
 def kept_layers(folder: Path) -> list[str]:
     """The names of the model's layers, as the step with that folder kept them."""
-    path = folder / RESULT_FILE
-    if not path.exists():  # a file that no step has made
+    if not (folder / RESULT_FILE).exists():  # a file that no step has made
         return []
-    names: list[str] = json.loads(path.read_text(encoding="utf-8")).get("layers", [])
+    names: list[str] = kept_result(folder).get("layers", [])
     return names
+
+
+def kept_result(folder: Path) -> dict[str, Any]:
+    """What the step with that folder returned."""
+    kept: dict[str, Any] = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+    return kept
 
 
 def _places(name: str) -> list[list[str]]:

@@ -25,7 +25,7 @@ from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer, tflite_bias, tflite_joins, tflite_transposes
 from edgekit.export.ranges import Histogram, averaged, span
-from edgekit.export.tflite_layers import kept_layers, labelled
+from edgekit.export.tflite_layers import kept_layers, kept_result, labelled
 from edgekit.work.cache import RESULT_FILE
 
 FILE = "model.tflite"
@@ -94,6 +94,7 @@ def quantize(
     recipe: dict[str, Any],
     float: str,  # noqa: A002 - the name of the need
     ranges: str | None = None,
+    selected: str | None = None,
 ) -> dict[str, Any]:
     """Make ``model.tflite`` as `recipe` says; what comes back is said by `Exporter.step`.
 
@@ -111,7 +112,10 @@ def quantize(
     statistics = None if ranges is None else _statistics(Path(ranges) / RANGES, wish)
     joins = [] if ranges is None else _uneven_joins(source, Path(ranges) / RANGES, wish)
     operators = labelled(source, kept_layers(Path(float)))
-    spared = [operators[at] for at in chosen(wish.quantize.in_float, operators)]
+    spared = [operators[at] for at in chosen(wish.quantize.patterns, operators)]
+    picked = None if selected is None else kept_result(Path(selected))
+    if picked is not None:
+        spared = [each for each in operators if each.layer in picked["layers"]]
     blocks = _in_blocks(source, wish)
     told = _instructions(wish, joins, spared, blocks.inside)
     try:
@@ -139,7 +143,8 @@ def quantize(
         "notes": [
             tflite_transposes.note(tree),
             *tflite_joins.notes(joins, wish),
-            *_said(wish, spared, blocks, tree),
+            *_said(wish, [] if picked else spared, blocks, tree),
+            *([picked["said"]] if picked else []),
         ],
         "sha256": sha256_file(out / FILE),
     }

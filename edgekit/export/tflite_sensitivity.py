@@ -15,12 +15,12 @@ from typing import Any
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, EdgekitError
 from edgekit.core.layers import Labelled
-from edgekit.core.recipe import Recipe
+from edgekit.core.recipe import Budget, Recipe
 from edgekit.core.sensitivity import LayerCost, Sensitivity, by_cost
 from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer
 from edgekit.export.delegates.tflite_nodes import nodes
-from edgekit.export.tflite_layers import kept_layers, labelled
+from edgekit.export.tflite_layers import kept_layers, kept_result, labelled
 from edgekit.export.tflite_quantize import (
     FILE,
     RANGES,
@@ -93,6 +93,67 @@ def measure(
         ),
     )
     return {"sensitivity": found.to_json()}
+
+
+MOST_TRIES = 8
+
+
+def select(
+    out: Path,
+    *,
+    recipe: dict[str, Any],
+    budget: dict[str, Any],
+    samples: dict[str, Any],
+    float: str,  # noqa: A002 - the name of the need
+    ranges: str,
+    sensitivity: str,
+) -> dict[str, Any]:
+    """``layers``: those to leave in float for the budget; ``said``: what was tried, in words.
+
+    The costliest layers are left in float one after another, at most `MOST_TRIES` of them, until
+    the outputs keep the budget's signal-to-noise on the calibration samples; where these have
+    labels, until no more accuracy is lost on them than the budget allows.
+
+    Raises:
+        ConversionError: the budget is not kept even then; says what was reached.
+    """
+    wish, allowed = Recipe.from_json(recipe), Budget.from_json(budget)
+    path, known = Path(float) / FILE, Path(ranges) / RANGES
+    tree, content = flatbuffer.read(path), path.read_bytes()
+    run = _Run(DataSet.from_json(samples), tree)
+    wanted = run.answers(content)
+    accuracy = run.accuracy(wanted)
+    operators = labelled(tree, kept_layers(Path(float)))
+    found = Sensitivity.from_json(kept_result(Path(sensitivity))["sensitivity"])
+    costly = [cost.layer for cost in found.layers if cost.snr_db is not None]
+    places = groups(tree, operators)
+    reached = ""
+    for count in range(min(MOST_TRIES, len(costly) - 1) + 1):
+        left = costly[:count]
+        keys = [operators[at].key for name in costly if name not in left for at in places[name]]
+        given = run.answers(quantized(content, for_operators(wish, keys), known, wish))
+        snr = _worst_snr(wanted, given)
+        if accuracy is None:
+            kept = snr is None or snr >= allowed.min_snr_db
+            reached = "equal outputs" if snr is None else f"{snr:.1f} dB"
+            limit = f"{allowed.min_snr_db:g} dB"
+        else:
+            drop = 100 * (accuracy - run.accuracy(given))
+            kept = drop <= allowed.max_drop
+            reached = f"{drop:.2f} points lost"
+            limit = f"at most {allowed.max_drop:g} points"
+        if kept:
+            names = ", ".join(left) or "no layer"
+            return {
+                "layers": left,
+                "said": f"in float, found in {count + 1} tries on {len(run.rows)} calibration "
+                f"samples: {names} ({reached}; the budget is {limit})",
+            }
+    raise ConversionError(
+        f"{wish.name}: with the {count} costliest layers in float it has {reached} on the "
+        f"calibration samples; the budget is {limit}",
+        hint="edgekit sensitivity shows every layer; try int16x8, or ranges of another kind",
+    )
 
 
 def groups(tree: Any, operators: Sequence[Labelled]) -> dict[str, list[int]]:

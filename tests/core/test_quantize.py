@@ -86,4 +86,5 @@ def test_what_a_delegate_cannot_do_is_said_with_what_it_can() -> None:
     assert "it has per-channel in 8 bits" in refusal(Quantize(weights="block-32"), 8, known)
     assert "it does by min-max, mse" in refusal(Quantize(ranges="entropy"), 8, known)
     assert "in float" in refusal(Quantize.from_json({"float": ["a"]}), 8, known)
+    assert "find out which" in refusal(Quantize.from_json({"float": "auto"}), 8, known)
     assert refusal(Quantize(), 8, Choices()) == ""

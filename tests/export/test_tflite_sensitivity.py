@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgekit.core.recipe import named_recipe
+from edgekit.core.errors import ConversionError
+from edgekit.core.recipe import Budget, named_recipe
 from edgekit.core.sensitivity import Sensitivity
-from edgekit.export.tflite_quantize import calibrate
-from edgekit.export.tflite_sensitivity import measure
+from edgekit.export import flatbuffer
+from edgekit.export.tflite_quantize import calibrate, quantize
+from edgekit.export.tflite_sensitivity import measure, select
 from edgekit.reports.sensitivity import plot, print_sensitivity, write_sensitivity
+from edgekit.work.cache import RESULT_FILE
 from tests.export.test_tflite import answers, samples
 from tests.tflite_graphs import FEATURES, Graph, sensitive
 
@@ -99,3 +103,51 @@ def test_the_table_and_the_page_tell_the_same(tmp_path: Path) -> None:
     drawn = plot(found.model_copy(update={"layers": (strange,)}))
     assert "<b>" not in drawn
     assert "&lt;b&gt;&amp;x" in drawn
+
+
+def selected(folder: Path, budget: Budget, *, labelled: bool = False) -> tuple[Any, Path]:
+    """What was selected for that budget, and the artifact's file."""
+    found = measured(folder, sensitive, labelled=labelled)
+    (folder / "cost").mkdir()
+    result = {"sensitivity": found.to_json()}
+    (folder / "cost" / RESULT_FILE).write_text(json.dumps(result))
+    data = samples(folder / "data", 60, features=(FEATURES,))
+    if labelled:
+        data = data.model_copy(update={"labelled": True})
+    needs = {"float": str(folder / "float"), "ranges": str(folder / "ranges")}
+    recipe = named_recipe("int8").to_json()
+    chosen = select(
+        folder / "out",
+        recipe=recipe,
+        budget=budget.to_json(),
+        samples=data.to_json(),
+        sensitivity=str(folder / "cost"),
+        **needs,
+    )
+    (folder / "out" / RESULT_FILE).write_text(json.dumps(chosen))
+    (folder / "made").mkdir()
+    recipe = {**recipe, "quantize": {"float": "auto"}}
+    made = quantize(folder / "made", recipe=recipe, selected=str(folder / "out"), **needs)
+    assert chosen["said"] in made["notes"]
+    return chosen, folder / "made" / "model.tflite"
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_the_costliest_layers_stay_in_float_until_the_budget_is_kept(
+    tmp_path: Path, labelled: bool
+) -> None:
+    chosen, path = selected(tmp_path, Budget(min_snr_db=20, max_drop=10), labelled=labelled)
+    assert chosen["layers"] == ["middle"]
+    assert "found in 2 tries" in chosen["said"]
+    kinds = {op.location: op.inputs[0] for op in flatbuffer.operators(flatbuffer.read(path))}
+    assert (kinds["first"], kinds["middle"], kinds["last"]) == ("int8", "float32", "int8")
+
+
+def test_what_is_within_the_budget_is_quantized_whole(tmp_path: Path) -> None:
+    chosen, _ = selected(tmp_path, Budget(min_snr_db=-5))
+    assert chosen["layers"] == []
+
+
+def test_a_budget_that_cannot_be_kept_says_what_was_reached(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"the 2 costliest layers in float it has .* dB"):
+        selected(tmp_path, Budget(min_snr_db=200))

@@ -21,8 +21,8 @@ _SCALES: tuple[Spread, ...] = ("per-channel", "per-tensor")
 CHOICES = {
     "float16": Choices(spares=True),
     "dynamic-int8": Choices(weights={8: _SCALES}, spares=True),
-    "int8": Choices(weights={8: _SCALES}, ranges=EVERY_RANGE, spares=True),
-    "int16x8": Choices(weights={8: _SCALES}, ranges=EVERY_RANGE[:-1], spares=True),
+    "int8": Choices(weights={8: _SCALES}, ranges=EVERY_RANGE, spares=True, selects=True),
+    "int16x8": Choices(weights={8: _SCALES}, ranges=EVERY_RANGE[:-1], spares=True, selects=True),
 }
 
 
