@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         load_build,
         profile,
         report,
+        sensitivity,
         verify_bundle,
     )
 
@@ -26,6 +27,7 @@ __all__ = [
     "load_build",
     "profile",
     "report",
+    "sensitivity",
     "verify_bundle",
 ]
 

@@ -25,6 +25,7 @@ from edgekit.core.preprocess_text import read_preprocessing
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
 from edgekit.core.result import Result
+from edgekit.core.sensitivity import Sensitivity
 from edgekit.work.steps import Progress
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "load_build",
     "profile",
     "report",
+    "sensitivity",
     "verify_bundle",
 ]
 
@@ -236,6 +238,41 @@ def inspect(
     from edgekit.jobs.inspect import inspect as job
 
     return job(str(file), ModelOptions(shapes=dict(shapes or {}), trusted=trust_code))
+
+
+def sensitivity(
+    model: str | Path,
+    *,
+    board: str,
+    variant: str = "int8",
+    calibration: str | Path | None = None,
+    evaluate: str | Path | None = None,
+    preprocessing: Preprocessing | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    weights: str | Path | None = None,
+    trust_code: bool = False,
+) -> Sensitivity:
+    """What quantizing each layer alone costs; see ``edgekit sensitivity --help``.
+
+    Raises:
+        PlanError: it cannot be measured for that variant.
+    """
+    from edgekit.jobs.plan import Wish
+    from edgekit.jobs.sensitivity import sensitivity as job
+
+    return job(
+        Wish(
+            model=str(model),
+            profile=board,
+            variants=(variant,),
+            calibration=None if calibration is None else str(calibration),
+            evaluation=None if evaluate is None else str(evaluate),
+            preprocessing=preprocessing or Preprocessing(),
+            options=ModelOptions(
+                shapes=dict(shapes or {}), weights=str(weights or ""), trusted=trust_code
+            ),
+        )
+    )
 
 
 def verify_bundle(bundle: str | Path, *, digest: str = "") -> Manifest:

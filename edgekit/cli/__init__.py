@@ -22,6 +22,10 @@ COMMANDS = {
     "report": ("edgekit.cli.report:command", "Show a build and its measurements."),
     "bundle": ("edgekit.cli.bundle:command", "Make the folder that goes into the product."),
     "verify": ("edgekit.cli.verify:command", "Check that a bundle is what its manifest says."),
+    "sensitivity": (
+        "edgekit.cli.sensitivity:command",
+        "Measure what quantizing each layer alone costs.",
+    ),
     "inspect": ("edgekit.cli.inspect:command", "Show what is in a model file."),
     "devices": ("edgekit.cli.devices:command", "List the kinds of board that can be targeted."),
     "doctor": (

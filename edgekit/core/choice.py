@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # smallest; float16 is as fast as float32 at half its size; 16x8 is far slower than all others. It
 # does not hold for every network: MobileNetV3Small and a transformer are faster in dynamic range
 # than in INT8 there.
-PREFERENCE = ("int8", "int8-io", "float16", "dynamic", "float32", "int16x8", "original")
+PREFERENCE = ("int8", "int8-io", "float16", "dynamic", "float32", "int4", "int16x8", "original")
 FORMATS = ("tflite", "executorch", "onnx")  # of equals: the first has the most runtimes
 WHOLE = ("none", "original")  # recipes that leave the numbers as they are
 

@@ -8,6 +8,8 @@ the CPU), ``gpu-float16``, ``pte-int8`` (ExecuTorch with XNNPACK), ``pte-vulkan-
     name = "int8-strict"
     quantization = "int8"
     io = "integer"
+    [quantize]
+    ranges = "mse"
     [budget]
     max_drop = 0.5
 
@@ -24,8 +26,11 @@ from pydantic import Field, model_validator
 
 from edgekit.core.errors import UnknownNameError, UsageError
 from edgekit.core.noun import Noun
+from edgekit.core.quantize import Quantize
 
-QuantizationKind = Literal["none", "float16", "dynamic-int8", "int8", "int16x8", "original"]
+QuantizationKind = Literal[
+    "none", "float16", "dynamic-int8", "dynamic-int4", "int8", "int16x8", "original"
+]
 Format = Literal["tflite", "executorch", "onnx"]
 
 # What stands before the quantization in a variant's name; nothing for TFLite.
@@ -72,6 +77,7 @@ class Recipe(Noun):
         quantization: "original" takes a model that is such a file already as it is.
         io: what the artifact's own inputs and outputs are where the inside is integer: `float`
             (quantized at the border) or `integer`.
+        quantize: how the numbers are quantized beyond their kind; see `edgekit.core.quantize`.
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -81,8 +87,14 @@ class Recipe(Noun):
     options: dict[str, str] = Field(default_factory=dict)
     quantization: QuantizationKind
     io: Literal["float", "integer"] = "float"
+    quantize: Quantize = Quantize()
     calibration: Calibration = Calibration()
     budget: Budget = Budget()
+
+    @property
+    def weight_bits(self) -> int:
+        """Of quantized weights."""
+        return self.quantize.bits or (4 if self.quantization == "dynamic-int4" else 8)
 
     @property
     def needs_calibration(self) -> bool:
@@ -131,6 +143,7 @@ KINDS: dict[str, tuple[QuantizationKind, Literal["float", "integer"], float]] = 
     "float32": ("none", "float", 60),
     "float16": ("float16", "float", 40),
     "dynamic": ("dynamic-int8", "float", 15),
+    "int4": ("dynamic-int4", "float", 10),  # 4-bit weights alone leave 12 to 25 dB
     "int8": ("int8", "float", 10),
     "int8-io": ("int8", "integer", 10),
     "int16x8": ("int16x8", "float", 15),
@@ -179,7 +192,7 @@ def _prefix(file_format: Format) -> str:
 # TFLite's own for the CPU, in the order in which they are shown.
 BUILTIN: dict[str, Recipe] = {
     name: named_recipe(name)
-    for name in ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
+    for name in ("float32", "float16", "dynamic", "int4", "int8", "int8-io", "int16x8")
 }
 EXAMPLES = (*BUILTIN, "pte-float32", "pte-dynamic", "pte-int8", "onnx-float32", "onnx-int8")
 

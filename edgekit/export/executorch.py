@@ -20,6 +20,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model
+from edgekit.core.quantize import Quantize
 from edgekit.core.recipe import Recipe
 from edgekit.export import nms
 from edgekit.export.delegates import DELEGATES
@@ -96,7 +97,8 @@ def _asked(recipe: Recipe) -> dict[str, object]:
     """What of the recipe decides the file."""
     keys = ("format", "delegate", "options", "quantization", "io")
     whole = recipe.to_json()
-    return {"name": recipe.variant, **{key: whole[key] for key in keys}}
+    asked = {"name": recipe.variant, **{key: whole[key] for key in keys}}
+    return asked if recipe.quantize == Quantize() else {**asked, "quantize": whole["quantize"]}
 
 
 def _code(delegate: ExecuTorchDelegate) -> list[str]:

@@ -86,12 +86,18 @@ def _name(node: Any) -> str:
 
 def layer(node: Any) -> str:
     """The user's name of the module that the node comes from; empty if nothing is kept."""
+    return next(iter(modules(node)), "")
+
+
+def modules(node: Any) -> list[str]:
+    """The user's names of the module that the node comes from, and of those around it."""
     stack = node.meta.get("nn_module_stack") or {}
     names = [str(entry[0]) for entry in stack.values() if entry and entry[0]]
-    if not names:
-        return ""
     # "L['self'].features.0.conv" in older programs
-    return names[-1].replace("L['self'].", "").replace("L['self']", "").removeprefix("inner.")
+    return [
+        name.replace("L['self'].", "").replace("L['self']", "").removeprefix("inner.")
+        for name in reversed(names)
+    ]
 
 
 def _dtype(node: Any) -> str:

@@ -25,7 +25,7 @@ from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
 from edgekit.export.executorch_border import integer_border
 from edgekit.export.executorch_coverage import coverage
 from edgekit.export.executorch_errors import HINT, stage
-from edgekit.export.executorch_quantize import check, dynamic
+from edgekit.export.executorch_quantize import check, dynamic, said_spared
 from edgekit.export.program import FILE as PROGRAM
 from edgekit.export.program import load
 
@@ -58,8 +58,11 @@ def lower(out: Path, *, recipe: dict[str, Any], program: str) -> dict[str, Any]:
         if wish.quantization == "float16":
             traced = delegate.half(traced)
         elif wish.quantization == "dynamic-int8":
-            traced = dynamic(traced, delegate.quantizer(wish))
-            notes += check(traced, delegate.title)
+            traced, spared = dynamic(traced, delegate.quantizer(wish), wish)
+            notes += [
+                *said_spared(spared),
+                *check(traced, delegate.title, spared=set(spared.values())),
+            ]
     with stage("lowering", delegate.title, traced), _shared_origins():
         manager = delegate.lowered(traced, wish)
         names = Signature.from_json(facts["signature"])

@@ -6,15 +6,16 @@ https://docs.pytorch.org/ao/stable/pt2e_quantization/index.html
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError
+from edgekit.core.layers import Labelled, chosen
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
-from edgekit.export.executorch_coverage import layer
+from edgekit.export.executorch_coverage import layer, modules
 from edgekit.export.executorch_errors import stage
 from edgekit.export.program import dynamic_shapes_of, load, save
 
@@ -46,6 +47,9 @@ def quantize(
     with stage("quantizing", delegate.title, traced), torch.no_grad():
         module = _unshared(delegate.prepared(traced).module())
         spared, notes = _uneven_joins(module, rows)
+        asked = named_spared(module, wish)
+        spared |= set(asked)
+        notes += said_spared(asked)
         prepared = prepare_pt2e(module, _sparing(delegate.quantizer(wish), spared))
         for row in rows:
             _observe(prepared, row)
@@ -53,7 +57,7 @@ def quantize(
         made = torch.export.export(
             converted, example, dynamic_shapes=dynamic_shapes_of(traced), strict=False
         )
-    notes += check(made, delegate.title)
+    notes += check(made, delegate.title, spared=set(asked.values()))
     keep = {key: facts[key] for key in ("signature", "parent", "way")}
     return save(made, out, **keep, tools=["torch", "torchao", "executorch"], notes=notes)
 
@@ -111,19 +115,52 @@ def _not_finite(what: str) -> DataError:
     )
 
 
-def dynamic(traced: Any, quantizer: Any) -> Any:
-    """`traced` with 8-bit weights; activations are quantized as they come, without calibration."""
+def labelled(module: Any) -> list[Labelled]:
+    """The calls of a traced program by the modules that they come from, the innermost first."""
+    return [
+        Labelled(str(node.target), (*modules(node), node.name), node.name)
+        for node in module.graph.nodes
+        if node.op == "call_function"
+    ]
+
+
+def named_spared(module: Any, recipe: Recipe) -> dict[str, str]:
+    """The nodes that the recipe leaves in float: name to layer.
+
+    Raises:
+        UsageError: a pattern means nothing.
+    """
+    operators = labelled(module)
+    places = chosen(recipe.quantize.patterns, operators)
+    return {operators[at].key: operators[at].layer for at in places}
+
+
+def said_spared(spared: dict[str, str]) -> list[str]:
+    """What stays in float because of the recipe, as sentences for the report."""
+    layers = list(dict.fromkeys(spared.values()))
+    more = f" and {len(layers) - 6} more" if len(layers) > 6 else ""
+    return [f"in float, as the recipe says: {', '.join(layers[:6])}{more}"] if layers else []
+
+
+def dynamic(traced: Any, quantizer: Any, recipe: Recipe) -> tuple[Any, dict[str, str]]:
+    """`traced` with 8-bit weights, and what `named_spared` says of it.
+
+    Activations are quantized as they come, without calibration.
+    """
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     example = tuple(traced.example_inputs[0])
     with torch.no_grad():
-        prepared = prepare_pt2e(_unshared(traced.module()), quantizer)
+        module = _unshared(traced.module())
+        spared = named_spared(module, recipe)
+        prepared = prepare_pt2e(module, _sparing(quantizer, set(spared)))
         prepared(*example)  # lets it see the weights
         converted = convert_pt2e(prepared)
-        return torch.export.export(
+        made = torch.export.export(
             converted, example, dynamic_shapes=dynamic_shapes_of(traced), strict=False
         )
+    return made, spared
 
 
 class Rows(Sequence[list[Any]]):
@@ -233,8 +270,8 @@ def _sparing(quantizer: Any, names: set[str]) -> Any:
 _HEAVY = ("conv", "linear", "matmul", "bmm", "addmm", "mm.")
 
 
-def check(made: Any, title: str) -> list[str]:
-    """Sentences about what stayed in float.
+def check(made: Any, title: str, *, spared: Collection[str] = ()) -> list[str]:
+    """Sentences about what stayed in float, but for the layers `spared`.
 
     Raises:
         ConversionError: nothing was quantized.
@@ -252,6 +289,7 @@ def check(made: Any, title: str) -> list[str]:
         if not all(math.isfinite(number) for number in numbers):
             raise _not_finite(layer(node.args[0]) or str(node.args[0]))
     left = [node for node in nodes if _is_heavy(node) and not _reads_integers(node)]
+    left = [node for node in left if layer(node) not in spared]
     if not left:
         return []
     named = list(dict.fromkeys(filter(None, (layer(node) for node in left))))[:6]

@@ -43,8 +43,8 @@ class Operator:
     Attributes:
         name: as in the schema ("CONV_2D"), or the name of a custom operator.
         inputs: numpy's names of the types of non-constant inputs.
-        constants: the same for constant inputs of floating-point or 8-bit type with two or more
-            dimensions: the weights.
+        constants: the same for constant inputs of floating-point, 8-bit or 4-bit type with two or
+            more dimensions: the weights.
         outputs: the same for outputs.
         location: the name of its first output tensor.
     """
@@ -186,7 +186,7 @@ def operator_names(model: Any) -> list[str]:
     ]
 
 
-_WEIGHT_TYPES = ("float32", "float16", "int8")
+_WEIGHT_TYPES = ("float32", "float16", "int8", "int4")
 
 
 def is_constant(model: Any, tensor: Any) -> bool:

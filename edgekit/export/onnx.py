@@ -14,6 +14,8 @@ https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
 from edgekit.core.model import Model
@@ -21,6 +23,7 @@ from edgekit.core.recipe import Recipe
 from edgekit.export import nms
 from edgekit.export.delegates import DELEGATES
 from edgekit.export.delegates.onnx_cpu import ONNXDelegate
+from edgekit.export.ranges import quantizer_arguments, range_arguments
 from edgekit.work.steps import Step
 
 TOOLS = ("onnx", "onnxruntime", "onnxslim", "onnxsim")
@@ -48,7 +51,10 @@ class ONNXExporter:
                     f"{recipe.name} needs calibration data",
                     hint="give typical inputs with --calibration",
                 )
-            needs["ranges"] = _ranges(model, made, calibration)
+            how = range_arguments(recipe, levels=2**8)
+            if how and delegate.quantizer["symmetric"]:
+                how["symmetric"] = True
+            needs["ranges"] = _ranges(model, made, calibration, how)
         return Step(
             title=f"{recipe.name}: quantize",
             function="edgekit.export.onnx_quantize:quantize",
@@ -131,13 +137,14 @@ def _noted(made: Step, recipe: Recipe, notes: list[str]) -> Step:
     )
 
 
-def _ranges(model: Model, made: Step, calibration: DataSet) -> Step:
+def _ranges(model: Model, made: Step, calibration: DataSet, how: dict[str, Any]) -> Step:
+    by = f" by {how['method']}" if how else ""
     return Step(
-        title=f"{model.name}: calibrate ONNX on {calibration.count} samples",
+        title=f"{model.name}: calibrate ONNX on {calibration.count} samples{by}",
         function="edgekit.export.onnx_quantize:calibrate",
         worker="onnx",
-        arguments={"samples": calibration.to_json()},
-        identity={"samples": calibration.digest},
+        arguments={"samples": calibration.to_json(), **how},
+        identity={"samples": calibration.digest, **how},
         needs={"float": made},
         tools=QUANTIZER_TOOLS,
     )
@@ -151,4 +158,5 @@ def _asked(recipe: Recipe) -> dict[str, object]:
         "quantization": recipe.quantization,
         "io": recipe.io,
         "name": recipe.variant,
+        **quantizer_arguments(recipe),
     }

@@ -39,7 +39,7 @@ class GraphModel(LoadedModel, Protocol):
 
     @property
     def proto(self) -> Any:
-        """A ``ModelProto``, sizes fixed or in ranges, inputs and outputs in the signature's order."""
+        """A ``ModelProto`` of fixed sizes or ranges, inputs and outputs in its order."""
 
     @property
     def files(self) -> Sequence[str]:

@@ -1,7 +1,8 @@
 """A float32 ``.onnx`` → quantized ones with ONNX Runtime's quantizer.
 
-Ranges of activations are the least and greatest value over all samples. How a delegate wants its
-file quantized comes from the delegate's own file, as plain data.
+Ranges of activations are the least and greatest value over all samples, or narrower ones where a
+recipe asks for them (`edgekit.export.ranges`). How a delegate wants its file quantized comes from
+the delegate's own file, as plain data.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from typing import Any
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.files import sha256_file
+from edgekit.core.layers import Labelled, chosen
+from edgekit.core.quantize import RangeMethod
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import onnx_coverage, onnx_graph
 from edgekit.export.kept import ranged
 from edgekit.export.onnx_float import LEAST_OPSET, STAND_IN
 from edgekit.export.onnx_graph import FILE, MOVERS, WEIGHTED
+from edgekit.export.ranges import Histogram, averaged, span
 
 PREPARED = "prepared.onnx"
 RANGES = "ranges.json"
@@ -34,10 +38,24 @@ _QUANTIZED_ALREADY = frozenset(
 _MAKES_FLOAT = ("Softmax", "LogSoftmax")
 
 
-def calibrate(out: Path, *, samples: dict[str, Any], float: str) -> dict[str, Any]:  # noqa: A002
+def calibrate(
+    out: Path,
+    *,
+    samples: dict[str, Any],
+    float: str,  # noqa: A002 - the name of the need
+    method: RangeMethod = "min-max",
+    percentile: Any = 100,
+    levels: int = 256,
+    symmetric: bool = False,
+) -> dict[str, Any]:
     """Write the graph as it will be quantized, and the range of each of its tensors.
 
     ONNX Runtime's own calibrator passes over NaN without a word, so the ranges are taken here.
+
+    Args:
+        method, percentile: how wide a range is, see `edgekit.export.ranges`.
+        levels: how many values the integers will have.
+        symmetric: whether they will have no zero point.
 
     Raises:
         DataError: an activation is not finite for these samples.
@@ -55,18 +73,39 @@ def calibrate(out: Path, *, samples: dict[str, Any], float: str) -> dict[str, An
     data = DataSet.from_json(samples)
     signature = ranged(Path(float), onnx_graph.signature(proto))
     found: dict[str, tuple[Any, Any]] = {}
-    for name, low, high in _seen(proto, data, signature):
-        before = found.get(name, (low, high))  # numpy's minimum is NaN if one of two is
-        found[name] = (np.minimum(before[0], low), np.maximum(before[1], high))
+    moving = method == "moving-average"
+    for name, value in _seen(proto, data, signature):
+        low, high = value.min(), value.max()
+        old = found.get(name)
+        if old is None:
+            found[name] = low, high
+        elif moving:
+            found[name] = averaged(old[0], low), averaged(old[1], high)
+        else:  # numpy's minimum is NaN if one of two is
+            found[name] = np.minimum(old[0], low), np.maximum(old[1], high)
     for name, (low, high) in found.items():
         if not (np.isfinite(low) and np.isfinite(high)):
             raise DataError(
                 f"the calibration samples drive {name!r} to {low} … {high}",
                 hint="look for NaN, infinity or missing normalisation in --calibration",
             )
+    if method != "min-max" and not moving:
+        counted = {name: Histogram(*_reals(ends)) for name, ends in found.items()}
+        for name, value in _seen(proto, data, signature):
+            counted[name].add(value)
+        for name, each in counted.items():
+            kind = found[name][0].dtype.type
+            low, high = span(
+                each, method, percentile=percentile, levels=levels, symmetric=symmetric
+            )
+            found[name] = kind(low), kind(high)
     ranges = {name: TensorData(lowest=low, highest=high) for name, (low, high) in found.items()}
     save_tensors_data(TensorsData(CalibrationMethod.MinMax, ranges), out / RANGES)
     return {"samples": data.count, "tensors": len(found)}
+
+
+def _reals(ends: tuple[Any, Any]) -> tuple[float, float]:
+    return float(ends[0]), float(ends[1])
 
 
 def quantize(
@@ -90,9 +129,11 @@ def quantize(
     source = onnx.load(path)
     said: list[str] = []
     if wish.quantization == "float16":
-        made, way = _half(source), "onnxruntime.transformers.float16"
+        spared = _spared(source, wish)
+        made, way = _half(source, set(spared)), "onnxruntime.transformers.float16"
+        said = _said(spared)
     elif wish.quantization == "dynamic-int8":
-        (made, said), way = _dynamic(source), "onnxruntime quantize_dynamic"
+        (made, said), way = _dynamic(source, wish), "onnxruntime quantize_dynamic"
     else:
         assert ranges is not None
         made, said = _static(Path(ranges), wish, quantizer)
@@ -188,8 +229,8 @@ def _refuse_quantized(proto: Any) -> None:
         )
 
 
-def _seen(proto: Any, data: DataSet, signature: Signature) -> Iterator[tuple[str, Any, Any]]:
-    """For each sample and each tensor of real numbers: its name, least and greatest value."""
+def _seen(proto: Any, data: DataSet, signature: Signature) -> Iterator[tuple[str, Any]]:
+    """For each sample and each tensor of real numbers: its name and its values."""
     from onnx import TensorProto, helper
 
     probe = onnx_graph.copied(proto)
@@ -212,7 +253,7 @@ def _seen(proto: Any, data: DataSet, signature: Signature) -> Iterator[tuple[str
             answers = session.run(names, feeds)
         for name, value in (*feeds.items(), *zip(names, answers, strict=True)):
             if value.dtype.kind == "f" and value.size and (name in read or name not in feeds):
-                yield name, value.min(), value.max()
+                yield name, value
 
 
 def _bounds(ranges: Any) -> Mapping[str, tuple[float, float]]:
@@ -226,13 +267,49 @@ def _bounds(ranges: Any) -> Mapping[str, tuple[float, float]]:
 # ---------------------------------------------------------------------------- the kinds
 
 
-def _half(source: Any) -> Any:
-    """float16 inside, float32 at the border."""
+def _spared(proto: Any, recipe: Recipe) -> dict[str, str]:
+    """The nodes that the recipe leaves in float: name to layer."""
+    operators = labelled(proto)
+    places = chosen(recipe.quantize.patterns, operators)
+    return {operators[at].key: operators[at].layer for at in places}
+
+
+def _said(spared: Mapping[str, str]) -> list[str]:
+    layers = list(dict.fromkeys(spared.values()))
+    more = f" and {len(layers) - 6} more" if len(layers) > 6 else ""
+    return [f"in float, as the recipe says: {', '.join(layers[:6])}{more}"] if layers else []
+
+
+def labelled(proto: Any) -> list[Labelled]:
+    """The nodes of the main graph by the names that exporters left.
+
+    Nodes have their own; PyTorch's exporter numbers them and keeps the module's in the weights'
+    (``features.0.weight``).
+    """
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    found = []
+    for node in proto.graph.node:
+        modules = [
+            name.rpartition(".")[0]
+            for name in node.input
+            if name in weights and name.rpartition(".")[2] in ("weight", "bias")
+        ]
+        names = (*modules, node.name, *node.output)
+        found.append(Labelled(node.op_type, tuple(dict.fromkeys(filter(None, names))), node.name))
+    return found
+
+
+def _half(source: Any, kept: set[str]) -> Any:
+    """float16 inside, float32 at the border and in the nodes `kept`."""
     from onnx import TensorProto
     from onnxruntime.transformers import float16
 
     with _translated("the float16 conversion"):
-        made = float16.convert_float_to_float16(onnx_graph.copied(source), keep_io_types=True)
+        made = float16.convert_float_to_float16(
+            onnx_graph.copied(source),
+            keep_io_types=True,
+            **({"node_block_list": sorted(kept)} if kept else {}),
+        )
     kinds = [tensor.data_type for tensor in made.graph.initializer if len(tensor.dims) > 1]
     if TensorProto.FLOAT16 not in kinds:
         raise ConversionError("float16: the model has no weights to store in 16 bits")
@@ -241,7 +318,7 @@ def _half(source: Any) -> Any:
     return made
 
 
-def _dynamic(source: Any) -> tuple[Any, list[str]]:
+def _dynamic(source: Any, recipe: Recipe) -> tuple[Any, list[str]]:
     """8-bit weights; activations of dense and recurrent layers are quantized as they come.
 
     Convolutions compute in float with their 8-bit weights: ONNX Runtime's ConvInteger took eleven
@@ -257,6 +334,7 @@ def _dynamic(source: Any) -> tuple[Any, list[str]]:
             "dynamic: the model's weights are float16; only float32 can be quantized this way",
             hint="export the model in float32",
         )
+    spared = _spared(source, recipe)
     with tempfile.TemporaryDirectory() as scratch, _translated("ONNX Runtime's quantizer"):
         target = Path(scratch) / FILE
         turned = Path(scratch) / "turned"
@@ -268,9 +346,10 @@ def _dynamic(source: Any) -> tuple[Any, list[str]]:
             op_types_to_quantize=["MatMul", "Gather", "LSTM"],  # a Gemm becomes a MatMul
             per_channel=True,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=sorted(spared),
         )
         made = onnx.load(target)
-    notes = _store_in_8_bits(made, ("Conv", "ConvTranspose"))
+    notes = _store_in_8_bits(made, ("Conv", "ConvTranspose"), set(spared)) + _said(spared)
     if not {node.op_type for node in made.graph.node} & _QUANTIZED_ALREADY:
         raise ConversionError("dynamic: the model has no operator whose weights can be in 8 bits")
     return made, notes
@@ -306,8 +385,9 @@ def _turned(proto: Any) -> Any:
     return made
 
 
-def _store_in_8_bits(proto: Any, kinds: tuple[str, ...]) -> list[str]:
-    """Weights of these operators as 8-bit numbers with a scale for each output channel."""
+def _store_in_8_bits(proto: Any, kinds: tuple[str, ...], kept: set[str]) -> list[str]:
+    """Weights of these operators, but for those `kept`, as 8-bit numbers with a scale for each
+    output channel."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
@@ -315,7 +395,7 @@ def _store_in_8_bits(proto: Any, kinds: tuple[str, ...]) -> list[str]:
     weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
     count = 0
     for node in list(graph.node):
-        if node.op_type not in kinds:
+        if node.op_type not in kinds or node.name in kept:
             continue
         count += 1
         name = node.input[1]
@@ -354,6 +434,8 @@ def _static(ranges: Path, recipe: Recipe, quantizer: Mapping[str, Any]) -> tuple
             hint="take onnx-int8, or export the model with one output for each kind of number",
         )
     kept |= _bias_additions(prepared) if quantizer["symmetric"] else set()
+    spared = _spared(prepared, recipe)
+    kept |= set(spared)
     with tempfile.TemporaryDirectory() as scratch, _translated("ONNX Runtime's quantizer"):
         target = Path(scratch) / FILE
         quantize_static(
@@ -361,7 +443,7 @@ def _static(ranges: Path, recipe: Recipe, quantizer: Mapping[str, Any]) -> tuple
             target,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(quantizer["operators"]),
-            per_channel=True,
+            per_channel=recipe.quantize.weights == "per-channel",
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=sorted(kept),
@@ -369,7 +451,7 @@ def _static(ranges: Path, recipe: Recipe, quantizer: Mapping[str, Any]) -> tuple
             calibration_cache_path=ranges / RANGES,
         )
         made = onnx.load(target)
-    notes += _check(made, recipe, quantizer, kept)
+    notes += _check(made, recipe, quantizer, kept) + _said(spared)
     if recipe.io == "integer":
         _open_borders(made, bounds)
     return made, notes

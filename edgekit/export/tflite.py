@@ -1,7 +1,8 @@
 """TFLite, for LiteRT (ai-edge-litert) and tflite-runtime: https://ai.google.dev/edge/litert
 
     # in a recipe file
-    quantization = "none" | "float16" | "dynamic-int8" | "int8" | "int16x8" | "original"
+    quantization = "none" | "float16" | "dynamic-int8" | "dynamic-int4" | "int8" | "int16x8"
+                 | "original"
     io = "float" | "integer"
 
 The float flatbuffer is made once, by the converter of the model's framework, or by another one
@@ -11,13 +12,14 @@ TensorFlow. Why this way, with figures: README.md here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
 from edgekit.core.model import Model
 from edgekit.core.recipe import USUAL_DELEGATE, Recipe
 from edgekit.export import nms
+from edgekit.export.ranges import quantizer_arguments, range_arguments
 from edgekit.work.steps import Step
 
 QUANTIZER_TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
@@ -54,8 +56,11 @@ def _for_cpu(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
                 f"{recipe.name} needs calibration data",
                 hint="give typical inputs with --calibration",
             )
-        needs["ranges"] = _ranges(model, made, calibration)
+        needs["ranges"] = _ranges(model, made, calibration, recipe)
+        if recipe.quantize.in_float == "auto":
+            needs["selected"] = _selected(model, recipe, calibration, needs)
     asked = {"quantization": recipe.quantization, "io": recipe.io, "name": recipe.variant}
+    asked |= quantizer_arguments(recipe)
     return Step(
         title=f"{recipe.name}: quantize",
         function="edgekit.export.tflite_quantize:quantize",
@@ -66,13 +71,70 @@ def _for_cpu(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
     )
 
 
-def _ranges(model: Model, made: Step, calibration: DataSet) -> Step:
+def _selected(
+    model: Model, recipe: Recipe, calibration: DataSet, needs: Mapping[str, Step]
+) -> Step:
+    """Which layers stay in float where the recipe leaves that open."""
+    whole = recipe.model_copy(
+        update={"quantize": recipe.quantize.model_copy(update={"in_float": ()}), "io": "float"}
+    )
+    said = {
+        "recipe": {"quantization": recipe.quantization, "name": recipe.name}
+        | quantizer_arguments(whole),
+        "budget": recipe.budget.to_json(),
+    }
     return Step(
-        title=f"{model.name}: calibrate on {calibration.count} samples",
+        title=f"{recipe.name}: find the layers to leave in float",
+        function="edgekit.export.tflite_sensitivity:select",
+        worker="litert",
+        arguments={**said, "samples": calibration.to_json()},
+        identity={**said, "samples": calibration.digest},
+        needs={**needs, "sensitivity": sensitivity_step(model, whole, calibration, calibration)},
+        tools=QUANTIZER_TOOLS,
+    )
+
+
+def sensitivity_step(
+    model: Model, recipe: Recipe, calibration: DataSet | None, evaluation: DataSet
+) -> Step:
+    """What each layer costs when it alone is quantized as `recipe` says.
+
+    Raises:
+        PlanError: there is no way from this framework.
+    """
+    made = float_step(model)
+    needs = {"float": made}
+    if recipe.needs_calibration and calibration is not None:
+        needs["ranges"] = _ranges(model, made, calibration, recipe)
+        if recipe.quantize.in_float == "auto":
+            needs["selected"] = _selected(model, recipe, calibration, needs)
+    asked = {
+        "quantization": recipe.quantization,
+        "name": recipe.variant,
+        **quantizer_arguments(recipe),
+    }
+    said = {"recipe": asked, "name": model.name}
+    return Step(
+        title=f"{recipe.name}: quantize layer by layer",
+        function="edgekit.export.tflite_sensitivity:measure",
+        worker="litert",
+        arguments={**said, "samples": evaluation.to_json()},
+        identity={**said, "samples": evaluation.digest},
+        needs=needs,
+        tools=QUANTIZER_TOOLS,
+    )
+
+
+def _ranges(model: Model, made: Step, calibration: DataSet, recipe: Recipe) -> Step:
+    """Variants whose ranges are set in the same way share it."""
+    how = range_arguments(recipe, levels={"int8": 2**8, "int16x8": 2**16}[recipe.quantization])
+    by = f" by {how['method']}" if how else ""
+    return Step(
+        title=f"{model.name}: calibrate on {calibration.count} samples{by}",
         function="edgekit.export.tflite_quantize:calibrate",
         worker="litert",
-        arguments={"samples": calibration.to_json()},
-        identity={"samples": calibration.digest},
+        arguments={"samples": calibration.to_json(), **how},
+        identity={"samples": calibration.digest, **how},
         needs={"float": made},
         tools=QUANTIZER_TOOLS,
     )

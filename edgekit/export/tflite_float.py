@@ -35,7 +35,11 @@ class TensorFlowModel(LoadedModel, Protocol):
 
     @property
     def concrete(self) -> Any:
-        """A ``ConcreteFunction``, sizes fixed or in ranges, inputs and outputs in the signature's order."""
+        """A ``ConcreteFunction`` of fixed sizes or ranges, inputs and outputs in its order."""
+
+    @property
+    def layer_names(self) -> Sequence[str]:
+        """The layers' names, inner models' as ``outer/inner``; empty where they are lost."""
 
 
 def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +64,7 @@ def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     result = finished(
         out, tree, source.signature, way=way, parent=handle.digest, tools=["tensorflow"]
     )
+    result["layers"] = list(source.layer_names)
     del content, tree
     give_back()
     return result

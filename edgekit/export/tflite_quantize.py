@@ -2,7 +2,8 @@
 
 Ranges of activations are the least and greatest value over all samples, as TFLiteConverter takes
 them, collected by LiteRT's own profiler while it runs (2 to 4 ms a sample for MobileNetV2, where
-keeping all tensors and looking at them from Python takes 20).
+keeping all tensors and looking at them from Python takes 20). Where a recipe asks for narrower
+ones, a second pass keeps all tensors and counts their values (`edgekit.export.ranges`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.files import sha256_file
+from edgekit.core.layers import Labelled, chosen
+from edgekit.core.quantize import RangeMethod
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import (
@@ -27,6 +31,8 @@ from edgekit.export import (
     tflite_transposes,
 )
 from edgekit.export.kept import ranged
+from edgekit.export.ranges import Histogram, averaged, span
+from edgekit.export.tflite_layers import kept_layers, kept_result, labelled
 from edgekit.work.cache import RESULT_FILE
 
 FILE = "model.tflite"
@@ -42,8 +48,20 @@ _QUANTIZED_ALREADY = ("QUANTIZE", "DEQUANTIZE", "FAKE_QUANT")
 LEAST_RANGE = {8: 1e-6, 16: 2e-4}
 
 
-def calibrate(out: Path, *, samples: dict[str, Any], float: str) -> dict[str, Any]:  # noqa: A002
+def calibrate(
+    out: Path,
+    *,
+    samples: dict[str, Any],
+    float: str,  # noqa: A002 - the name of the need
+    method: RangeMethod = "min-max",
+    percentile: Any = 100,
+    levels: int = 256,
+) -> dict[str, Any]:
     """Run the samples and write ``ranges.json``: tensor name to [least, greatest].
+
+    Args:
+        method, percentile: how wide a range is, see `edgekit.export.ranges`.
+        levels: how many values the integers will have; 2¹⁶ are without a zero point.
 
     Raises:
         DataError: an activation is not finite for these samples.
@@ -56,7 +74,7 @@ def calibrate(out: Path, *, samples: dict[str, Any], float: str) -> dict[str, An
     data = DataSet.from_json(samples)
     rows = _Rows(data, signature)
     try:
-        ranges = _ranges(path, signature.name, rows)
+        ranges = _ranges(path, signature.name, rows, moving=method == "moving-average")
     except EdgekitError:
         raise
     except (RuntimeError, ValueError) as exc:
@@ -67,6 +85,12 @@ def calibrate(out: Path, *, samples: dict[str, Any], float: str) -> dict[str, An
                 f"the calibration samples drive {name!r} to {least} … {greatest}",
                 hint="look for NaN, infinity or missing normalisation in --calibration",
             )
+    if method not in ("min-max", "moving-average"):
+        seen = _histograms(path, signature, rows, ranges)
+        ranges |= {
+            name: span(each, method, percentile=percentile, levels=levels, symmetric=levels > 2**8)
+            for name, each in seen.items()
+        }
     (out / RANGES).write_text(json.dumps(ranges), encoding="utf-8")
     return {"samples": len(rows), "tensors": len(ranges)}
 
@@ -77,6 +101,7 @@ def quantize(
     recipe: dict[str, Any],
     float: str,  # noqa: A002 - the name of the need
     ranges: str | None = None,
+    selected: str | None = None,
 ) -> dict[str, Any]:
     """Make ``model.tflite`` as `recipe` says; what comes back is said by `Exporter.step`.
 
@@ -93,8 +118,15 @@ def quantize(
         refuse_loops(source, wish)
     statistics = None if ranges is None else _statistics(source, Path(ranges) / RANGES, wish)
     joins = [] if ranges is None else _uneven_joins(source, Path(ranges) / RANGES, wish)
+    operators = labelled(source, kept_layers(Path(float)))
+    spared = [operators[at] for at in chosen(wish.quantize.patterns, operators)]
+    picked = None if selected is None else kept_result(Path(selected))
+    if picked is not None:
+        spared = [each for each in operators if each.layer in picked["layers"]]
+    blocks = _in_blocks(source, wish)
+    told = _instructions(wish, joins, spared, blocks.inside)
     try:
-        tool = quantizer.Quantizer(path.read_bytes(), _instructions(wish, joins))
+        tool = quantizer.Quantizer(path.read_bytes(), told)
         made = tool.quantize(
             statistics, enable_progress_bar=False, enable_progress_report=False
         ).quantized_model
@@ -105,7 +137,7 @@ def quantize(
     changed = _settle_unread_outputs(tree) + tflite_bias.fit(source, tree)
     if changed + _state_dense_version(tree):
         flatbuffer.write(tree, out / FILE)
-    check(tree, wish)
+    check(tree, wish, spared=spared)
     if wish.io == "float":
         tflite_joins.check(tree, joins)
     _open(out / FILE, wish)
@@ -117,7 +149,12 @@ def quantize(
         "way": _way(Path(float)),
         "parent": sha256_file(path),
         "tools": ["ai-edge-quantizer", "ai-edge-litert"],
-        "notes": [tflite_transposes.note(tree), *tflite_joins.notes(joins, wish)],
+        "notes": [
+            tflite_transposes.note(tree),
+            *tflite_joins.notes(joins, wish),
+            *_said(wish, [] if picked else spared, blocks, tree),
+            *([picked["said"]] if picked else []),
+        ],
         "sha256": sha256_file(out / FILE),
     }
 
@@ -180,7 +217,9 @@ class _Rows(Sequence[Any]):
         return self._data.rows(self._signature, index, index + 1)
 
 
-def _ranges(path: Path, signature_name: str, rows: Sequence[Any]) -> dict[str, tuple[float, float]]:
+def _ranges(
+    path: Path, signature_name: str, rows: Sequence[Any], *, moving: bool
+) -> dict[str, tuple[float, float]]:
     from ai_edge_quantizer import calibrator, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
@@ -188,7 +227,7 @@ def _ranges(path: Path, signature_name: str, rows: Sequence[Any]) -> dict[str, t
         path.read_bytes(),
         num_threads=THREADS,
         mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
-        qsv_update_func=qsv_utils.min_max_update,
+        qsv_update_func=_averaged if moving else qsv_utils.min_max_update,
     )
     run.calibrate({signature_name: rows}, recipe_manager.RecipeManager())
     return {
@@ -196,6 +235,37 @@ def _ranges(path: Path, signature_name: str, rows: Sequence[Any]) -> dict[str, t
         for name, values in run.get_model_qsvs().items()
         if values
     }
+
+
+def _averaged(before: Any, new: Any) -> Any:
+    if not before:
+        return new
+    return {end: averaged(before[end], new[end]) for end in ("min", "max")}
+
+
+def _histograms(
+    path: Path, signature: Signature, rows: Sequence[Any], ranges: dict[str, tuple[float, float]]
+) -> dict[str, Histogram]:
+    """The values of every tensor that has a range, over all samples."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(
+        model_path=str(path), num_threads=THREADS, experimental_preserve_all_tensors=True
+    )
+    interpreter.allocate_tensors()
+    run = interpreter.get_signature_runner(signature.name)
+    places = {
+        each["name"]: each["index"]
+        for each in interpreter.get_tensor_details()
+        if each["name"] in ranges and each["dtype"].__name__ == "float32"
+    }
+    found = {name: Histogram(*ranges[name]) for name in places}
+    for row in rows:
+        interpreter.reset_all_variables()
+        run(**row)
+        for name, index in places.items():
+            found[name].add(interpreter.get_tensor(index))
+    return found
 
 
 def _statistics(tree: Any, path: Path, recipe: Recipe) -> dict[str, Any]:
@@ -219,10 +289,92 @@ def _statistics(tree: Any, path: Path, recipe: Recipe) -> dict[str, Any]:
 # -------------------------------------------------------------------------- instructions
 
 
-def _instructions(recipe: Recipe, joins: Sequence[tflite_joins.Join]) -> Any:
-    """What ai-edge-quantizer is told, as its recipe of regular expressions and operations."""
+def _instructions(
+    recipe: Recipe,
+    joins: Sequence[tflite_joins.Join],
+    spared: Sequence[Labelled] = (),
+    in_blocks: Sequence[str] = (),
+) -> Any:
+    """What ai-edge-quantizer is told, as its recipe of regular expressions and operations.
+
+    Args:
+        joins: what is joined in float.
+        spared: the operators that stay in float.
+        in_blocks: keys of the dense layers whose weights have a scale for each block.
+    """
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    told = _for_all(recipe, joins)
+    if not spared and not in_blocks:
+        return told
     from ai_edge_quantizer import algorithm_manager, qtyping
-    from ai_edge_quantizer import recipe as recipes
+
+    # What comes later counts, and an operator's scope is the names of its outputs, each with ";".
+    manager = RecipeManager()
+    manager.load_quantization_recipe(told)
+    size = recipe.quantize.weights.replace("block-", "BLOCKWISE_")
+    for key in in_blocks:
+        manager.add_dynamic_config(
+            _exactly(key),
+            qtyping.TFLOperationName.FULLY_CONNECTED,
+            num_bits=4,
+            granularity=qtyping.QuantGranularity(size),
+        )
+    for each in spared:
+        manager.add_quantization_config(
+            regex=_exactly(each.key),
+            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+            op_config=None,
+            algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
+        )
+    return manager.get_quantization_recipe()
+
+
+def _exactly(key: str) -> str:
+    return f"^{re.escape(key)}$"
+
+
+def for_operators(recipe: Recipe, keys: Sequence[str]) -> Any:
+    """What ai-edge-quantizer is told to quantize the operators with these keys and no others."""
+    mine = "|".join(_exactly(key) for key in keys)
+    # The borders, which come last and stay in float, have the names of operators, too.
+    return [
+        each if each["operation"] in ("INPUT", "OUTPUT") else {**each, "regex": mine}
+        for each in _for_all(recipe, ())
+    ]
+
+
+def quantized(content: bytes, told: Any, ranges: Path | None, recipe: Recipe) -> bytes:
+    """`content` as ai-edge-quantizer is told, with what it leaves wrong put right.
+
+    Raises:
+        ConversionError: it fails.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+    from ai_edge_quantizer import quantizer
+
+    statistics = None if ranges is None else _statistics(flatbuffer.read(content), ranges, recipe)
+    try:
+        made = quantizer.Quantizer(content, told).quantize(
+            statistics, enable_progress_bar=False, enable_progress_report=False
+        )
+    except (RuntimeError, ValueError, KeyError, IndexError, NotImplementedError) as exc:
+        raise ConversionError(f"ai-edge-quantizer failed: {_line(exc)}") from exc
+    tree = flatbuffer.read(bytes(made.quantized_model))
+    changed = _settle_unread_outputs(tree) + tflite_bias.fit(flatbuffer.read(content), tree)
+    if not changed:
+        return bytes(made.quantized_model)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(tree))
+
+
+# What LiteRT's kernels take 4-bit weights in; ai-edge-quantizer's policy agrees. A lookup is only
+# in the dynamic kind.
+FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED", "EMBEDDING_LOOKUP")
+
+
+def _for_all(recipe: Recipe, joins: Sequence[tflite_joins.Join]) -> Any:
+    """What holds for the whole model."""
+    from ai_edge_quantizer import algorithm_manager, qtyping
     from ai_edge_quantizer.algorithms.nonlinear_quantize import float_casting
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
@@ -241,17 +393,35 @@ def _instructions(recipe: Recipe, joins: Sequence[tflite_joins.Join]) -> Any:
                 algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
             )
         return manager.get_quantization_recipe()
-    if recipe.quantization == "dynamic-int8":
-        manager.load_quantization_recipe(recipes.dynamic_wi8_afp32())
+    per_tensor = recipe.quantize.weights == "per-tensor"
+    spread = qtyping.QuantGranularity
+    scales = spread.TENSORWISE if per_tensor else spread.CHANNELWISE
+    every = qtyping.TFLOperationName.ALL_SUPPORTED
+    four = FOUR_BITS if recipe.weight_bits == 4 else ()
+    if recipe.quantization in ("dynamic-int8", "dynamic-int4"):
+        manager.add_dynamic_config(".*", every, num_bits=8, granularity=scales)
         # XNNPACK has no depthwise convolution with float input and 8-bit weights; LiteRT's own is
         # slow and splits the graph. Weights in 8 bits and arithmetic in float keep it whole.
-        manager.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
+        manager.add_weight_only_config(
+            ".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8, granularity=scales
+        )
+        for name in four:
+            manager.add_dynamic_config(
+                ".*", qtyping.TFLOperationName(name), num_bits=4, granularity=scales
+            )
         return manager.get_quantization_recipe()
-    ready = {
-        "int8": recipes.static_wi8_ai8,
-        "int16x8": recipes.static_wi8_ai16,
-    }[recipe.quantization]
-    manager.load_quantization_recipe(ready())
+    bits = {"int8": 8, "int16x8": 16}[recipe.quantization]
+    manager.add_static_config(
+        ".*", every, activation_num_bits=bits, weight_num_bits=8, weight_granularity=scales
+    )
+    for name in four[:2]:
+        manager.add_static_config(
+            ".*",
+            qtyping.TFLOperationName(name),
+            activation_num_bits=bits,
+            weight_num_bits=4,
+            weight_granularity=scales,
+        )
     if recipe.needs_calibration and recipe.io == "float":
         for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             manager.add_quantization_config(
@@ -268,6 +438,72 @@ def _instructions(recipe: Recipe, joins: Sequence[tflite_joins.Join]) -> Any:
                 algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
             )
     return manager.get_quantization_recipe()
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Dense layers by whether their weights can be in blocks of the size asked for.
+
+    Attributes:
+        inside: keys of those whose rows are so many whole blocks.
+        others: how many have other rows; they have a scale for each output.
+    """
+
+    inside: tuple[str, ...] = ()
+    others: int = 0
+
+
+def _in_blocks(tree: Any, recipe: Recipe) -> _Blocks:
+    """LiteRT's kernels take blocks in dense layers; ai-edge-quantizer wants whole ones.
+
+    Raises:
+        ConversionError: blocks were asked for, and no dense layer can have them.
+    """
+    wanted = recipe.quantize.weights
+    if not wanted.startswith("block-"):
+        return _Blocks()
+    size = int(wanted.removeprefix("block-"))
+    graph = tree.subgraphs[0]
+    rows = {
+        each.key: int(graph.tensors[operator.inputs[1]].shape[-1])
+        for operator, each in zip(graph.operators, labelled(tree), strict=True)
+        if each.kind == "FULLY_CONNECTED"
+        and flatbuffer.is_constant(tree, graph.tensors[operator.inputs[1]])
+    }
+    inside = tuple(key for key, length in rows.items() if length % size == 0)
+    if not inside:
+        had = (
+            f"; rows are {', '.join(map(str, sorted(set(rows.values()))[:6]))} long" if rows else ""
+        )
+        raise ConversionError(
+            f"{recipe.name}: no dense layer's weights are whole blocks of {size}{had}",
+            hint='take weights = "per-channel", or a smaller block',
+        )
+    return _Blocks(inside, len(rows) - len(inside))
+
+
+def _said(recipe: Recipe, spared: Sequence[Labelled], blocks: _Blocks, tree: Any) -> list[str]:
+    """What was done other than usual, as sentences for the report."""
+    notes = []
+    if spared:
+        layers = list(dict.fromkeys(each.layer for each in spared))
+        more = f" and {len(layers) - 6} more" if len(layers) > 6 else ""
+        notes.append(f"in float, as the recipe says: {', '.join(layers[:6])}{more}")
+    if blocks.inside:
+        notes.append(
+            f"{len(blocks.inside)} of {len(blocks.inside) + blocks.others} dense layers have a "
+            f"scale for each {recipe.quantize.weights.replace('-', ' of ')} weights"
+            + ("" if not blocks.others else "; the others' rows are not whole blocks")
+        )
+    if recipe.weight_bits == 4:
+        kinds = [op.constants for op in flatbuffer.operators(tree)]
+        four = sum("int4" in each for each in kinds)
+        eight = sum("int8" in each for each in kinds)
+        notes.append(
+            f"{four} of {four + eight} operators with quantized weights have them in 4 bits"
+            + ("; LiteRT has no such kernel for the others, which have 8" if eight else "")
+        )
+    return notes
 
 
 def _way(folder: Path) -> str:
@@ -365,15 +601,19 @@ _MATH = frozenset(
 _INTEGER = {"int8": "int8", "int16x8": "int16"}
 
 
-def check(tree: Any, recipe: Recipe) -> None:
+def check(tree: Any, recipe: Recipe, *, spared: Sequence[Labelled] = ()) -> None:
     """The file must hold what was asked for, not a float model in disguise.
+
+    Args:
+        spared: operators that stay in float.
 
     Raises:
         ConversionError: an operator with weights is not in the type asked for; names it.
     """
     operators = list(flatbuffer.operators(tree))
-    heavy = [op for op in operators if op.name in _MATH]
-    if recipe.quantization == "float16" or recipe.quantization == "dynamic-int8":
+    left = {each.key.removesuffix(";") for each in spared}  # such operators have one output
+    heavy = [op for op in operators if op.name in _MATH and op.location not in left]
+    if recipe.quantization in ("float16", "dynamic-int8", "dynamic-int4"):
         wrong = [op for op in heavy if "float32" in op.constants]
     else:
         kind = _INTEGER[recipe.quantization]
@@ -385,6 +625,11 @@ def check(tree: Any, recipe: Recipe) -> None:
         what = f"{', '.join(names)} stayed in float" if wrong else "it has no operator with weights"
         where = f" ({wrong[0].location})" if wrong else ""
         raise ConversionError(f"{recipe.name}: {what}{where}")
+    if recipe.weight_bits == 4 and not any("int4" in op.constants for op in operators):
+        raise ConversionError(
+            f"{recipe.name}: no operator of this model takes 4-bit weights in LiteRT",
+            hint=f"{', '.join(FOUR_BITS)} do; take dynamic or int8",
+        )
     if recipe.needs_calibration:
         _check_border(tree, recipe)
 

@@ -65,7 +65,7 @@ RANDOM_SAMPLES = 16
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
     """The model's signature and the data, after they were checked against each other."""
 
     model: Model
@@ -102,7 +102,7 @@ def convert(
     cache = Cache()
     try:
         with Pool() if pool is None else nullcontext(pool) as workers:
-            opened = _open(plan, workers, cache, progress)
+            opened = open_inputs(plan, workers, cache, progress)
             made = _make_variants(plan, opened, workers, cache, progress)
     except FileNotFoundError as exc:
         if not str(exc.filename).startswith(str(cache.root)):
@@ -131,7 +131,7 @@ def convert(
     return build
 
 
-def _class_names(opened: _Opened) -> tuple[str, ...]:
+def _class_names(opened: Opened) -> tuple[str, ...]:
     """What the folders of images are called, where there is one for every class of the model."""
     names = opened.evaluation.classes
     return names if len(names) == opened.signature.class_count() else ()
@@ -159,7 +159,7 @@ def check_output(output: Path) -> None:
     Path(name).unlink()
 
 
-def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
+def open_inputs(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> Opened:
     """Open the model and the data side by side, then check one against the other."""
     model = plan.model
     made = plan.source.materialise(model)
@@ -213,7 +213,7 @@ def _open(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> _Opened:
         overlap=shared,
         notes=tuple(notes),
     )
-    return _Opened(model, signature, calibration, evaluation, note)
+    return Opened(model, signature, calibration, evaluation, note)
 
 
 def _random(signature: Signature, pool: Pool, cache: Cache, progress: Progress) -> DataSet:
@@ -222,7 +222,7 @@ def _random(signature: Signature, pool: Pool, cache: Cache, progress: Progress) 
 
 
 def _make_variants(
-    plan: Plan, opened: _Opened, pool: Pool, cache: Cache, progress: Progress
+    plan: Plan, opened: Opened, pool: Pool, cache: Cache, progress: Progress
 ) -> list[_Made]:
     """Export every variant, verify it, and load it with the board's own runtime."""
     reference = reference_step(opened.model, opened.evaluation)
@@ -268,7 +268,7 @@ def _with_advice(made: _Made, signature: Signature) -> _Made:
 def _steps_of(
     recipe: Recipe,
     plan: Plan,
-    opened: _Opened,
+    opened: Opened,
     reference: Step,
     others: Sequence[tuple[Mapping[str, int], Step]],
 ) -> dict[str, Step]:

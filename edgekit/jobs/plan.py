@@ -11,6 +11,7 @@ from edgekit.core.fold import fold
 from edgekit.core.model import InputForm, Layout, Model, ModelOptions
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.profile import DeviceProfile, Runtime, load_profile
+from edgekit.core.quantize import choices_for, refusal
 from edgekit.core.recipe import KINDS, USUAL_DELEGATE, Budget, Calibration, Recipe, load_recipe
 from edgekit.core.registry import refuse_file
 from edgekit.data import open_data
@@ -129,9 +130,9 @@ def _runtime(recipe: Recipe, profile: DeviceProfile, only: Runtime | None) -> Ru
     readers = [r for r in profile.runtimes if recipe.format in r.formats]
     asked = [only] if only in readers else readers
     for runtime in asked:
-        if runtime is not None and (recipe.variant in runtime.variants or _as_it_is(recipe)):
+        if runtime is not None and (_runs(recipe, runtime) or _as_it_is(recipe)):
             return runtime
-    others = [r.name for r in readers if recipe.variant in r.variants]
+    others = [r.name for r in readers if _runs(recipe, r)]
     known = [r for r in asked if r is not None]
     if not known:
         formats = sorted({name for r in profile.runtimes for name in r.formats})
@@ -143,9 +144,16 @@ def _runtime(recipe: Recipe, profile: DeviceProfile, only: Runtime | None) -> Ru
     runs = ", ".join(dict.fromkeys(name for r in known for name in r.variants))
     raise PlanError(
         f"{recipe.name}: {' and '.join(f'{r.name} {r.version}' for r in known)} on {profile.name} "
-        f"{'does' if len(known) == 1 else 'do'} not run {recipe.variant}, but {runs}",
+        f"{'does' if len(known) == 1 else 'do'} not run {recipe.variant}"
+        f"{' with 4-bit weights' if recipe.quantize.bits == 4 else ''}, but {runs}",
         hint=f"--runtime {others[0]} does" if others else "name others with --variant",
     )
+
+
+def _runs(recipe: Recipe, runtime: Runtime) -> bool:
+    """Whether a profile lists it; where 4-bit weights run is told by int4 being listed."""
+    fits = recipe.weight_bits != 4 or "int4" in runtime.variants
+    return recipe.variant in runtime.variants and fits
 
 
 def _as_it_is(recipe: Recipe) -> bool:
@@ -175,6 +183,12 @@ def _check_delegate(recipe: Recipe, profile: DeviceProfile) -> None:
             f"{recipe.name}: {delegate.title} does not compute in {recipe.kind}; "
             f"it does in {', '.join(kinds)}",
             hint="name one of these in the variant",
+        )
+    known = choices_for(delegate.choices, recipe.quantization)
+    if reason := refusal(recipe.quantize, recipe.weight_bits, known):
+        raise PlanError(
+            f"{recipe.name}: {delegate.title} in {recipe.kind} {reason}",
+            hint="change [quantize] in the recipe",
         )
     # One that has a compiler of each maker's needs only that of the chip it is for.
     required = getattr(delegate, "required", None)

@@ -200,6 +200,11 @@ class KerasModel:
         arrays = _ordered(inputs, self.signature)
         return _in_batches(self._batched, arrays, self._output_names, BATCH)
 
+    @property
+    def layer_names(self) -> list[str]:
+        """Of every layer, inner models' layers as ``outer/inner``."""
+        return _names_of_layers(self._live)
+
     def layers(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The output of each layer, inner models' layers as ``outer/inner``, as they execute."""
         arrays = _ordered(inputs, self.signature)
@@ -242,6 +247,9 @@ class SavedModel:
         arrays = [tf.constant(array) for array in _ordered(inputs, self.signature)]
         size = BATCH if self._takes_batches else 1
         return _in_batches(self._call, arrays, self._output_names, size)
+
+    # A SavedModel has lost its layers.
+    layer_names: tuple[str, ...] = ()
 
     def layers(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The result of each floating-point operation of the graph, by the operation's name.
@@ -599,6 +607,14 @@ def _in_batches(
         for name, answer in zip(names, answers, strict=True):
             parts[name].append(answer.numpy())
     return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def _names_of_layers(live: Any) -> list[str]:
+    found = []
+    for layer in getattr(live, "layers", ()):
+        found.append(layer.name)
+        found += [f"{layer.name}/{inner}" for inner in _names_of_layers(layer)]
+    return found
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.model import Model, ModelOptions
+from edgekit.core.quantize import Choices
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.work.steps import Step
@@ -75,6 +77,8 @@ class Delegate(Protocol):
         quantizations: what numbers it computes in.
         requirements: what its compiler needs on this computer.
         runs_here: whether its artifacts can be run on this computer at all.
+        choices: what of a recipe's ``[quantize]`` it can do, by kind of numbers; only the usual way
+            where it says nothing.
 
     One whose artifacts can take any size in a range says so with ``open_sizes = True``.
     """
@@ -83,6 +87,7 @@ class Delegate(Protocol):
     quantizations: tuple[QuantizationKind, ...]
     requirements: tuple[Requirement, ...]
     runs_here: bool
+    choices: Mapping[str, Choices]
 
 
 class Inspector(Protocol):

@@ -10,7 +10,7 @@ from edgekit.core.recipe import BUILTIN, Budget, Calibration, Recipe, load_recip
 
 
 def test_the_built_in_recipes_are_what_the_variants_are_called() -> None:
-    assert list(BUILTIN) == ["float32", "float16", "dynamic", "int8", "int8-io", "int16x8"]
+    assert list(BUILTIN) == ["float32", "float16", "dynamic", "int4", "int8", "int8-io", "int16x8"]
     assert all(load_recipe(name).variant == name for name in BUILTIN)
 
 
@@ -36,8 +36,8 @@ def test_the_fingerprint_tells_recipes_apart() -> None:
         ('schema = 1\nname = "x"\nquantization = "int8"\nbugdet = 1', "unknown key 'bugdet'"),
         (
             'schema = 1\nname = "x"\nquantization = "int8"\nbugdet = 1',
-            "(known: schema, name, format, delegate, options, quantization, io, calibration, "
-            "budget)",
+            "(known: schema, name, format, delegate, options, quantization, io, quantize, "
+            "calibration, budget)",
         ),
         (
             'schema = 1\nname = "x"\nquantization = "int8"\n[budget]\nmax_dorp = 1',

@@ -16,7 +16,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.description import Coverage
 from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.model import ModelOptions
-from edgekit.core.recipe import named_recipe
+from edgekit.core.recipe import Recipe, named_recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import EXPORTERS
 from edgekit.sources.keras import KerasSource
@@ -361,3 +361,25 @@ def test_any_small_graph_answers_like_the_model(
     found = ran(on(step(net, "pte-float32"), "compare_pte", net), pool, cache)
 
     assert min(found["snr_db"]) > 80
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"weights": "per-tensor", "ranges": "min-max"},
+        {"ranges": "moving-average", "float": ["head"]},
+    ],
+)
+def test_other_ways_to_quantize(
+    pool: Pool, cache: Cache, folder: Path, made: Any, table: dict[str, Any]
+) -> None:
+    about = {"name": "x", "format": "executorch", "quantization": "int8", "quantize": table}
+    data = samples(folder, "cnn")
+    step = EXPORTERS["executorch"]().step(handle("cnn"), Recipe.from_json(about), data)
+    outcome = done(run_steps([step], pool=pool, cache=cache)[step])
+    usual = done(made["cnn", "pte-int8"])
+    assert outcome.result["sha256"] != usual.result["sha256"]
+    found = ran(on(step, "compare_pte", "cnn"), pool=pool, cache=cache)
+    assert min(found["snr_db"]) > 15
+    in_float = "in float, as the recipe says: head" in outcome.result["notes"]
+    assert in_float == ("float" in table)

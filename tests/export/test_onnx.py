@@ -22,7 +22,7 @@ from edgekit.core.model import InputForm, Model, ModelOptions
 from edgekit.core.recipe import Recipe, named_recipe
 from edgekit.core.registry import resolve
 from edgekit.core.tensor import Signature
-from edgekit.export import EXPORTERS, onnx_float
+from edgekit.export import EXPORTERS, onnx_float, onnx_graph
 from edgekit.export.delegates import DELEGATES
 from edgekit.export.onnx import ONNXExporter, onnx_step
 from edgekit.sources.onnx import ONNXSource
@@ -408,6 +408,48 @@ def test_names_are_the_sources_even_if_they_stand_inside(tmp_path: Path) -> None
 
 
 # ------------------------------------------------------------------------------ detectors
+
+
+def quantized(here: Here, folder: Path, table: dict[str, Any], kind: str = "int8") -> Done:
+    model = opened(folder, "cnn")
+    about = {"name": "x", "format": "onnx", "quantization": kind, "quantize": table}
+    return here(ONNXExporter().step(model, Recipe.from_json(about), samples(model, folder)))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"weights": "per-tensor"},
+        {"ranges": "moving-average"},
+        {"ranges": "percentile", "percentile": 99.9},
+        {"ranges": "mse"},
+        {"ranges": "entropy"},
+    ],
+)
+def test_other_ways_to_quantize_answer_like_the_model(
+    here: Here, folder: Path, table: dict[str, Any]
+) -> None:
+    made = quantized(here, folder, table)
+    model = opened(folder, "cnn")
+    rows = samples(model, folder).rows(loaded(model).signature, 0, 8)
+    wanted = loaded(model).run(rows)["scores"]
+    assert snr(wanted, answers(made, rows)["scores"]) > 15
+    scales = {
+        value.size
+        for name, value in onnx_graph.values(onnx.load(file_of(made))).items()
+        if name.endswith("_scale")
+    }
+    assert (max(scales) == 1) == ("weights" in table)
+
+
+@pytest.mark.parametrize("kind", ["int8", "dynamic-int8", "float16"])
+def test_a_node_stays_in_float_in_every_kind(here: Here, folder: Path, kind: str) -> None:
+    spared = quantized(here, folder, {"float": ["op:Conv"]}, kind)
+    assert any("in float, as the recipe says" in note for note in spared.result["notes"])
+    graph = onnx.load(file_of(spared)).graph
+    kinds = {t.name: t.data_type for t in graph.initializer}
+    convs = [node for node in graph.node if node.op_type == "Conv"]
+    assert {kinds[node.input[1]] for node in convs} == {TensorProto.FLOAT}
 
 
 @pytest.mark.parametrize("variant", ["onnx-int8", "onnx-tensorrt-int8"])

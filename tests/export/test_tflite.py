@@ -130,7 +130,8 @@ def test_every_variant_answers_like_the_float_file(
     image = data.arrays()[0][:1]
     expected = answers(file_of(reference), {"image": image})["scores"]
     error = answers(file_of(made), {"image": image})["scores"] - expected
-    assert np.linalg.norm(error) < 0.05 * np.linalg.norm(expected)
+    allowed = 0.25 if variant == "int4" else 0.05  # 15 steps for weights of normal numbers
+    assert np.linalg.norm(error) < allowed * np.linalg.norm(expected)
 
 
 def test_smaller_variants_are_smaller(

@@ -10,6 +10,7 @@ import pytest
 from edgekit.core.errors import PlanError, UsageError
 from edgekit.core.recipe import Calibration
 from edgekit.jobs.plan import Plan, Wish, make_plan
+from edgekit.jobs.sensitivity import sensitivity
 
 
 def plan(folder: Path, *recipes: str, samples: Calibration | None = None) -> Plan:
@@ -76,3 +77,40 @@ def test_only_the_npu_compiler_of_the_boards_chip_is_asked_for(
     np.savez(tmp_path / "x.npz", x=np.zeros((20, 2), np.float32))
     monkeypatch.chdir(tmp_path)
     assert make_plan(wish).recipes[0].options["soc"] == "Tensor_G4"
+
+
+@pytest.mark.parametrize("variant", ["float32", "gpu-int8", "onnx-int8", "int8-io"])
+def test_layers_are_measured_in_quantized_tflite_files_only(tmp_path: Path, variant: str) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 2), np.float32))
+    wish = Wish(
+        model="keras:package.module:function",
+        profile="pixel-9" if variant == "gpu-int8" else "linux-x86_64",
+        variants=(variant,),
+        calibration=str(tmp_path / "x.npz"),
+    )
+    with pytest.raises(PlanError, match=f"{variant}: layers are measured in TFLite for the CPU"):
+        sensitivity(wish)
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "says"),
+    [
+        ("dynamic-int8", "bits = 4", "it has per-channel, per-tensor in 8 bits"),
+        ("int16x8", 'ranges = "entropy"', "it does by min-max, moving-average, percentile, mse"),
+    ],
+)
+def test_what_a_delegate_cannot_quantize_is_refused(
+    tmp_path: Path, kind: str, table: str, says: str
+) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(f'schema = 1\nname = "r"\nquantization = "{kind}"\n[quantize]\n{table}\n')
+    with pytest.raises(PlanError, match=says):
+        make_plan(Wish(model="k:m.f", profile="linux-x86_64", variants=(str(path),)))
+
+
+def test_a_runtime_without_4_bit_kernels_is_refused(tmp_path: Path) -> None:
+    wish = Wish(
+        model="k:m.f", profile="raspberry-pi-5", variants=("int4",), runtime="tflite-runtime"
+    )
+    with pytest.raises(PlanError, match="does not run int4"):
+        make_plan(wish)

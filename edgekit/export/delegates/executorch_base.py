@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from edgekit.core.description import Coverage
 from edgekit.core.errors import PlanError
+from edgekit.core.quantize import Choices
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.requirement import Requirement
 
@@ -41,6 +42,7 @@ class ExecuTorchDelegate:
     integer_io = False
     folded = True
     known_options: ClassVar[dict[str, str]] = {}
+    choices: ClassVar[dict[str, Choices]] = {}
 
     def check(self, recipe: Recipe) -> None:
         """Raise PlanError if `recipe` cannot be made with this delegate."""

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from edgekit.core.description import Coverage
+from edgekit.core.quantize import Choices
 from edgekit.core.recipe import Recipe
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
 
@@ -29,6 +31,14 @@ class XnnpackDelegate(ExecuTorchDelegate):
     quantizations = ("none", "float16", "dynamic-int8", "int8")
     runs_here = True
     open_sizes = True
+    choices: ClassVar[dict[str, Choices]] = {
+        "dynamic-int8": Choices(spares=True),
+        "int8": Choices(
+            weights={8: ("per-channel", "per-tensor")},
+            ranges=("min-max", "moving-average", "mse"),
+            spares=True,
+        ),
+    }
 
     def prepared(self, program: Any) -> Any:
         from edgekit.export.executorch_rewrite import pooled
@@ -52,10 +62,11 @@ class XnnpackDelegate(ExecuTorchDelegate):
             get_symmetric_quantization_config,
         )
 
-        dynamic = recipe.quantization == "dynamic-int8"
-        return XNNPACKQuantizer().set_global(
-            get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
+        config = get_symmetric_quantization_config(
+            is_per_channel=recipe.quantize.weights == "per-channel",
+            is_dynamic=recipe.quantization == "dynamic-int8",
         )
+        return XNNPACKQuantizer().set_global(_observed(config, recipe))
 
     def lowered(self, program: Any, recipe: Recipe) -> Any:
         with _needed_passes(program), _softmax_over_columns():
@@ -75,6 +86,26 @@ class XnnpackDelegate(ExecuTorchDelegate):
         from edgekit.export.executorch_half import halved
 
         return halved(program)
+
+
+def _observed(config: Any, recipe: Recipe) -> Any:
+    """`config` with the activations' ranges set as the recipe says.
+
+    The quantizer's own way is a histogram that is cut off where the squared error is least.
+    """
+    if recipe.quantize.ranges in (None, "mse"):
+        return config
+    from torchao.quantization.pt2e import MinMaxObserver, MovingAverageMinMaxObserver
+
+    from edgekit.export.ranges import AVERAGING
+
+    observer = (
+        MinMaxObserver.with_args(eps=2**-12)
+        if recipe.quantize.ranges == "min-max"
+        else MovingAverageMinMaxObserver.with_args(averaging_constant=AVERAGING, eps=2**-12)
+    )
+    spec = replace(config.input_activation, observer_or_fake_quant_ctr=observer)
+    return replace(config, input_activation=spec, output_activation=spec)
 
 
 @contextmanager

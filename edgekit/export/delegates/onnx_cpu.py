@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from edgekit.core.errors import PlanError
+from edgekit.core.quantize import EVERY_RANGE, Choices
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.requirement import Requirement
 
@@ -40,6 +41,13 @@ class ONNXDelegate:
     open_sizes = False
     integer_io = False
     quantizer: ClassVar[dict[str, Any]] = {}
+    choices: ClassVar[dict[str, Choices]] = {
+        "float16": Choices(spares=True),
+        "dynamic-int8": Choices(spares=True),
+        "int8": Choices(
+            weights={8: ("per-channel", "per-tensor")}, ranges=EVERY_RANGE, spares=True
+        ),
+    }
 
     def check(self, recipe: Recipe) -> None:
         """Raise PlanError if `recipe` cannot be made with this delegate."""

@@ -9,10 +9,21 @@ from __future__ import annotations
 from typing import ClassVar
 
 from edgekit.core.errors import PlanError
+from edgekit.core.quantize import EVERY_RANGE, Choices, Spread
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.work.requirements import missing
 from edgekit.work.steps import Step
+
+_SCALES: tuple[Spread, ...] = ("per-channel", "per-tensor")
+# What ai-edge-quantizer can make and every delegate can take. entropy compares histograms of 256
+# levels, so it says nothing of 16 bits.
+CHOICES = {
+    "float16": Choices(spares=True),
+    "dynamic-int8": Choices(weights={8: _SCALES}, spares=True),
+    "int8": Choices(weights={8: _SCALES}, ranges=EVERY_RANGE, spares=True, selects=True),
+    "int16x8": Choices(weights={8: _SCALES}, ranges=EVERY_RANGE[:-1], spares=True, selects=True),
+}
 
 
 class TFLiteDelegate:
@@ -33,6 +44,7 @@ class TFLiteDelegate:
     open_sizes = False
     integer_io = True
     known_options: ClassVar[dict[str, str]] = {}
+    choices: ClassVar[dict[str, Choices]] = CHOICES
 
     def check(self, recipe: Recipe) -> None:
         """Raise PlanError if `recipe` cannot be made with this delegate, or not here."""

@@ -1,17 +1,21 @@
 """XNNPACK in LiteRT: Arm and x86 CPUs, the usual way of a ``.tflite``.
 
     # variants
-    float32  float16  dynamic  int8  int8-io  int16x8
+    float32  float16  dynamic  int4  int8  int8-io  int16x8
 
 Nothing is compiled: LiteRT and tflite-runtime hand XNNPACK what it takes when they load the file,
 and keep the rest on kernels of their own. What it took is asked for after the conversion. float16
-are weights; the arithmetic is float32.
+are weights; the arithmetic is float32. int4 is dynamic with 4-bit weights in convolutions and dense
+layers; LiteRT's kernels have 4-bit weights in no other operator.
 https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/README.md
 """
 
 from __future__ import annotations
 
-from edgekit.export.delegates.tflite_base import TFLiteDelegate
+from typing import ClassVar, get_args
+
+from edgekit.core.quantize import Choices, Spread
+from edgekit.export.delegates.tflite_base import CHOICES, TFLiteDelegate
 
 
 class XnnpackDelegate(TFLiteDelegate):
@@ -19,6 +23,21 @@ class XnnpackDelegate(TFLiteDelegate):
 
     name = "xnnpack"
     title = "XNNPACK"
-    quantizations = ("none", "float16", "dynamic-int8", "int8", "int16x8", "original")
+    quantizations = (
+        "none",
+        "float16",
+        "dynamic-int8",
+        "dynamic-int4",
+        "int8",
+        "int16x8",
+        "original",
+    )
     runs_here = True
     open_sizes = True
+    choices: ClassVar[dict[str, Choices]] = {
+        **CHOICES,
+        "dynamic-int4": Choices(weights={4: get_args(Spread)}, spares=True),
+        "int8": CHOICES["int8"].model_copy(
+            update={"weights": {8: CHOICES["int8"].weights[8], 4: CHOICES["int8"].weights[8]}}
+        ),
+    }

@@ -15,7 +15,10 @@ STEP = Step(title="export", function="tests.verify.networks:export", worker="pla
 @pytest.mark.parametrize(
     ("delegate", "variants"),
     [
-        ("xnnpack", ["float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "original"]),
+        (
+            "xnnpack",
+            ["float32", "float16", "dynamic", "int4", "int8", "int8-io", "int16x8", "original"],
+        ),
         ("gpu", ["gpu-float32", "gpu-float16", "gpu-int8", "gpu-int8-io", "gpu-original"]),
     ],
 )

@@ -1,0 +1,129 @@
+"""How numbers are quantized beyond the kind of numbers: a recipe's table ``[quantize]``.
+
+    [quantize]
+    weights = "per-channel"            # or "per-tensor", "block-32"
+    bits = 8                           # or 4, of weights
+    ranges = "percentile"              # or "min-max", "moving-average", "mse", "entropy"
+    percentile = 99.99
+    float = ["features.3*", "op:SOFTMAX"]
+
+Not every format and delegate can do all of it; each says what it can as `Choices`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from edgekit.core.noun import Noun
+
+Spread = Literal["per-channel", "per-tensor", "block-32", "block-64", "block-128", "block-256"]
+RangeMethod = Literal["min-max", "moving-average", "percentile", "mse", "entropy"]
+Bits = Literal[8, 4]
+
+USUAL_PERCENTILE = 99.99
+
+
+class Quantize(Noun):
+    """The table ``[quantize]`` of a recipe. What is left out is the format's usual way.
+
+    Attributes:
+        weights: what weights share a scale: an output channel, the whole tensor, or so many
+            weights in a row of a dense layer.
+        bits: of weights.
+        ranges: how calibration samples set the range of an activation; the formulas stand in
+            `edgekit.export.ranges`. None is min-max in TFLite and ONNX, and the quantizer's own way
+            in ExecuTorch.
+        percentile: per cent of an activation's values that stay inside its range, for
+            ``percentile``; half of the rest is cut off at each end.
+        in_float: layers that stay in float, as patterns (``*``, ``?``) of the user's own names, or
+            operators as ``op:NAME``; or ``auto``, which leaves the costliest in float until the
+            artifact is within its budget. Written ``float``.
+    """
+
+    weights: Spread = "per-channel"
+    bits: Bits | None = None
+    ranges: RangeMethod | None = None
+    percentile: float = Field(default=USUAL_PERCENTILE, gt=50, le=100, allow_inf_nan=False)
+    in_float: tuple[str, ...] | Literal["auto"] = Field(default=(), alias="float")
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What stays in float by name."""
+        return () if self.in_float == "auto" else tuple(self.in_float)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Quantize:
+        if self.percentile != USUAL_PERCENTILE and self.ranges != "percentile":
+            raise ValueError('percentile goes with ranges = "percentile"')
+        if not all(pattern.removeprefix("op:") for pattern in self.patterns):
+            raise ValueError("an empty pattern in float matches nothing")
+        return self
+
+
+class Choices(Noun):
+    """What a delegate can do of ``[quantize]`` for one kind of numbers.
+
+    Attributes:
+        weights: by bits, what weights may share a scale.
+        ranges: the ways to set ranges; none where nothing is calibrated.
+        spares: whether layers and operators may stay in float.
+        selects: whether it can be found out which.
+    """
+
+    weights: dict[int, tuple[Spread, ...]] = Field(default_factory=dict)
+    ranges: tuple[RangeMethod, ...] = ()
+    spares: bool = False
+    selects: bool = False
+
+
+EVERY_RANGE: tuple[RangeMethod, ...] = get_args(RangeMethod)
+
+
+def refusal(asked: Quantize, usual_bits: int, known: Choices) -> str:
+    """What of `asked` is not in `known`, and what is, in one line; empty if all of it is.
+
+    Args:
+        usual_bits: of weights, where `asked` says none.
+    """
+    bits = asked.bits or usual_bits
+    if (asked.bits or asked.weights != "per-channel") and asked.weights not in known.weights.get(
+        bits, ()
+    ):
+        possible = " or ".join(
+            f"{', '.join(spreads)} in {number} bits" for number, spreads in known.weights.items()
+        )
+        return (
+            f"has no {asked.weights} weights in {bits} bits; "
+            f"it has {possible or 'no other weights than its own'}"
+        )
+    if asked.ranges is not None and asked.ranges not in known.ranges:
+        return f"does not set ranges by {asked.ranges}; " + (
+            f"it does by {', '.join(known.ranges)}"
+            if known.ranges
+            else "it takes none from calibration, or sets them in its own way only"
+        )
+    if asked.in_float == "auto" and not known.selects:
+        return "cannot find out which layers to leave in float; int8 and int16x8 in TFLite can"
+    if asked.in_float and not known.spares:
+        return "cannot leave chosen layers in float"
+    return ""
+
+
+def choices_for(table: Mapping[str, Choices], quantization: str) -> Choices:
+    """What `table` says of that kind of numbers; only the usual way where it says nothing."""
+    return table.get(quantization, Choices())
+
+
+def names_near(pattern: str, names: Iterable[str]) -> list[str]:
+    """Up to five of `names` that are like `pattern`, the nearest first."""
+    import difflib
+
+    known = list(dict.fromkeys(names))
+    bare = pattern.strip("*?")
+    by_lower = {name.lower(): name for name in reversed(known)}
+    near = difflib.get_close_matches(bare.lower(), by_lower, n=5, cutoff=0.5)
+    found = [by_lower[name] for name in near]
+    return found or [name for name in known if bare and bare.lower() in name.lower()][:5]

@@ -1,0 +1,320 @@
+"""What each layer of a ``.tflite`` costs when it alone is quantized. Runs in a LiteRT worker.
+
+The float file is made once and ai-edge-quantizer told to quantize one layer's operators in it; that
+takes a fraction of a second, where a converter takes many. Outputs are compared with the float
+file's on the same samples. A final softmax is left in float, and what enters it is compared: 8 bits
+of many small probabilities are all zeros, which says nothing of the layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.dataset import DataSet
+from edgekit.core.errors import ConversionError, EdgekitError
+from edgekit.core.layers import Labelled
+from edgekit.core.recipe import Budget, Recipe
+from edgekit.core.sensitivity import LayerCost, Sensitivity, by_cost
+from edgekit.core.tensor import Signature
+from edgekit.export import flatbuffer
+from edgekit.export.delegates.tflite_nodes import nodes
+from edgekit.export.tflite_layers import kept_layers, kept_result, labelled
+from edgekit.export.tflite_quantize import (
+    FILE,
+    RANGES,
+    for_operators,
+    quantized,
+    refuse_loops,
+    refuse_quantized,
+)
+
+MOST_SAMPLES = 128  # spread over the set: a mean over these is steady, and every layer needs a run
+
+
+def measure(
+    out: Path,
+    *,
+    recipe: dict[str, Any],
+    name: str,
+    samples: dict[str, Any],
+    float: str,  # noqa: A002 - the name of the need
+    ranges: str | None = None,
+) -> dict[str, Any]:
+    """``sensitivity``: a `Sensitivity` as JSON.
+
+    Args:
+        samples: what both files are run on, with labels or without.
+
+    Raises:
+        ConversionError: no layer can be quantized this way.
+    """
+    wish, path = Recipe.from_json(recipe), Path(float) / FILE
+    tree = flatbuffer.read(path)
+    refuse_quantized(tree)
+    if wish.needs_calibration:
+        refuse_loops(tree, wish)
+    known = None if ranges is None else Path(ranges) / RANGES
+    data, content = DataSet.from_json(samples), path.read_bytes()
+    run = _Run(data, tree)
+    wanted = run.answers(content)
+    operators = labelled(tree, kept_layers(Path(float)))
+    macs = [node.macs for node in nodes(tree)][: len(operators)]
+    costs, every = [], []
+    for layer, places in groups(tree, operators).items():
+        mine = [operators[at] for at in places]
+        about = {
+            "layer": layer,
+            "operators": tuple(each.kind for each in mine),
+            "macs": sum(macs[at] for at in places),
+        }
+        cost = _cost(content, mine, wish, known, run, wanted, about)
+        if cost is not None:
+            costs.append(cost)
+            every += [] if cost.failed else mine
+    if not every:
+        raise ConversionError(f"{wish.name}: no layer of this model can be quantized that way")
+    all_of_it = {"layer": "all layers", "operators": (), "macs": sum(macs)}
+    whole = _cost(content, every, wish, known, run, wanted, all_of_it)
+    assert whole is not None
+    found = Sensitivity(
+        model=name,
+        variant=wish.variant,
+        samples=len(run.rows),
+        float_bytes=len(content),
+        float_accuracy=run.accuracy(wanted),
+        whole=whole,
+        layers=tuple(by_cost(costs)),
+        measured=(
+            f"each layer alone in {wish.variant}, all others in float, by ai-edge-quantizer in the "
+            f"float TFLite file; outputs before a final softmax against that file's in LiteRT on "
+            f"this computer, over {len(run.rows)} samples"
+        ),
+    )
+    return {"sensitivity": found.to_json()}
+
+
+MOST_TRIES = 8
+
+
+def select(
+    out: Path,
+    *,
+    recipe: dict[str, Any],
+    budget: dict[str, Any],
+    samples: dict[str, Any],
+    float: str,  # noqa: A002 - the name of the need
+    ranges: str,
+    sensitivity: str,
+) -> dict[str, Any]:
+    """``layers``: those to leave in float for the budget; ``said``: what was tried, in words.
+
+    The costliest layers are left in float one after another, at most `MOST_TRIES` of them, until
+    the outputs keep the budget's signal-to-noise on the calibration samples; where these have
+    labels, until no more accuracy is lost on them than the budget allows.
+
+    Raises:
+        ConversionError: the budget is not kept even then; says what was reached.
+    """
+    wish, allowed = Recipe.from_json(recipe), Budget.from_json(budget)
+    path, known = Path(float) / FILE, Path(ranges) / RANGES
+    tree, content = flatbuffer.read(path), path.read_bytes()
+    run = _Run(DataSet.from_json(samples), tree)
+    wanted = run.answers(content)
+    accuracy = run.accuracy(wanted)
+    operators = labelled(tree, kept_layers(Path(float)))
+    found = Sensitivity.from_json(kept_result(Path(sensitivity))["sensitivity"])
+    costly = [cost.layer for cost in found.layers if cost.snr_db is not None]
+    places = groups(tree, operators)
+    reached = ""
+    for count in range(min(MOST_TRIES, len(costly) - 1) + 1):
+        left = costly[:count]
+        keys = [operators[at].key for name in costly if name not in left for at in places[name]]
+        given = run.answers(quantized(content, for_operators(wish, keys), known, wish))
+        snr = _worst_snr(wanted, given)
+        if accuracy is None:
+            kept = snr is None or snr >= allowed.min_snr_db
+            reached = "equal outputs" if snr is None else f"{snr:.1f} dB"
+            limit = f"{allowed.min_snr_db:g} dB"
+        else:
+            drop = 100 * (accuracy - run.accuracy(given))
+            kept = drop <= allowed.max_drop
+            reached = f"{drop:.2f} points lost"
+            limit = f"at most {allowed.max_drop:g} points"
+        if kept:
+            names = ", ".join(left) or "no layer"
+            return {
+                "layers": left,
+                "said": f"in float, found in {count + 1} tries on {len(run.rows)} calibration "
+                f"samples: {names} ({reached}; the budget is {limit})",
+            }
+    raise ConversionError(
+        f"{wish.name}: with the {count} costliest layers in float it has {reached} on the "
+        f"calibration samples; the budget is {limit}",
+        hint="edgekit sensitivity shows every layer; try int16x8, or ranges of another kind",
+    )
+
+
+def groups(tree: Any, operators: Sequence[Labelled]) -> dict[str, list[int]]:
+    """Places of the operators of each layer, without a final softmax and what follows it."""
+    graph = tree.subgraphs[0]
+    made_by = {int(i): at for at, op in enumerate(graph.operators) for i in op.outputs}
+    last: set[int] = set()
+    for output in map(int, graph.outputs):
+        way = _to_softmax(graph, operators, made_by, output)
+        last |= set(way)
+    found: dict[str, list[int]] = {}
+    for at, each in enumerate(operators):
+        if at not in last:
+            found.setdefault(each.layer, []).append(at)
+    return found
+
+
+def _to_softmax(
+    graph: Any, operators: Sequence[Labelled], made_by: Mapping[int, int], output: int
+) -> list[int]:
+    way = []
+    at = made_by.get(output)
+    while at is not None:
+        way.append(at)
+        if operators[at].kind == "SOFTMAX":
+            return way
+        if operators[at].kind != "RESHAPE":
+            return []
+        at = made_by.get(int(graph.operators[at].inputs[0]))
+    return []
+
+
+def _cost(
+    content: bytes,
+    mine: Sequence[Labelled],
+    recipe: Recipe,
+    ranges: Path | None,
+    run: _Run,
+    wanted: Mapping[str, Any],
+    about: dict[str, Any],
+) -> LayerCost | None:
+    """None where the quantizer has nothing to do in these operators."""
+    try:
+        made = quantized(
+            content, for_operators(recipe, [each.key for each in mine]), ranges, recipe
+        )
+        if _same_types(content, made):
+            return None
+        given = run.answers(made)
+    except EdgekitError as exc:
+        return LayerCost(**about, failed=exc.message)
+    return LayerCost(
+        **about,
+        snr_db=_worst_snr(wanted, given),
+        saved_bytes=len(content) - len(made),
+        accuracy=run.accuracy(given),
+    )
+
+
+def _same_types(before: bytes, after: bytes) -> bool:
+    kinds = [
+        [
+            (op.name, op.inputs, op.constants, op.outputs)
+            for op in flatbuffer.operators(flatbuffer.read(file))
+        ]
+        for file in (before, after)
+    ]
+    return kinds[0] == kinds[1]
+
+
+def _worst_snr(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """In dB; None where all outputs are equal."""
+    import numpy as np
+
+    found = []
+    for name, reference in wanted.items():
+        if reference.dtype.kind != "f":
+            continue
+        noise = np.square(reference - given[name], dtype=np.float64).sum()
+        signal = np.square(reference, dtype=np.float64).sum()
+        if noise > 0:
+            found.append(10 * np.log10(max(signal, 1e-30) / noise))
+    return min(map(_real, found), default=None)
+
+
+def _real(value: Any) -> float:
+    return float(value)
+
+
+class _Run:
+    """Runs files of one signature on the same samples."""
+
+    def __init__(self, data: DataSet, tree: Any) -> None:
+        signature: Signature = flatbuffer.signature(tree)
+        count = min(MOST_SAMPLES, data.count)
+        picked = [index * data.count // count for index in range(count)]
+        self.rows = [data.rows(signature, at, at + 1) for at in picked]
+        labels = data.labels()
+        self._labels = None if labels is None else labels[picked]
+        self._signature = signature
+
+    def answers(self, content: bytes) -> dict[str, Any]:
+        """Outputs by name, samples along the first axis; what enters a final softmax, centred.
+
+        Raises:
+            ConversionError: LiteRT does not run the file.
+        """
+        import numpy as np
+        from ai_edge_litert.interpreter import Interpreter
+
+        found: dict[str, list[Any]] = {spec.name: [] for spec in self._signature.outputs}
+        before = _before_softmax(flatbuffer.read(content))
+        try:
+            interpreter = Interpreter(
+                model_content=content,
+                num_threads=2,
+                experimental_preserve_all_tensors=bool(before),
+            )
+            interpreter.allocate_tensors()
+            run = interpreter.get_signature_runner(self._signature.name)
+            for row in self.rows:
+                interpreter.reset_all_variables()
+                answer = run(**row)
+                for name, values in found.items():
+                    if name not in before:
+                        values.append(answer[name].copy())
+                        continue
+                    value = interpreter.get_tensor(before[name])
+                    values.append(value - value.mean(axis=-1, keepdims=True))
+        except (RuntimeError, ValueError, KeyError) as exc:
+            raise ConversionError(f"LiteRT does not run it: {str(exc)[:200]}") from exc
+        return {name: np.concatenate(values) for name, values in found.items()}
+
+    def accuracy(self, answers: Mapping[str, Any]) -> Any:
+        """Of the first output that is a vector of scores; None without labels."""
+        import numpy as np
+
+        scores = _first(
+            value for value in answers.values() if value.ndim == 2 and value.dtype.kind == "f"
+        )
+        if self._labels is None or scores is None:
+            return None
+        return _real(np.mean(scores.argmax(axis=1) == self._labels))
+
+
+def _before_softmax(tree: Any) -> dict[str, int]:
+    """For each output that comes from a final softmax: the tensor that enters it."""
+    graph = tree.subgraphs[0]
+    operators = labelled(tree)
+    made_by = {int(i): at for at, op in enumerate(graph.operators) for i in op.outputs}
+    outputs = {_text(e.name): int(e.tensorIndex) for e in tree.signatureDefs[0].outputs}
+    return {
+        name: int(graph.operators[way[-1]].inputs[0])
+        for name, index in outputs.items()
+        if (way := _to_softmax(graph, operators, made_by, index))
+    }
+
+
+def _first(values: Iterable[Any]) -> Any:
+    return next(iter(values), None)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

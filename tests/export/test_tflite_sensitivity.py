@@ -1,0 +1,153 @@
+"""Each layer alone in integers: the one that 8 bits ruin stands at the top."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.core.errors import ConversionError
+from edgekit.core.recipe import Budget, named_recipe
+from edgekit.core.sensitivity import Sensitivity
+from edgekit.export import flatbuffer
+from edgekit.export.tflite_quantize import calibrate, quantize
+from edgekit.export.tflite_sensitivity import measure, select
+from edgekit.reports.sensitivity import plot, print_sensitivity, write_sensitivity
+from edgekit.work.cache import RESULT_FILE
+from tests.export.test_tflite import answers, samples
+from tests.tflite_graphs import FEATURES, Graph, sensitive
+
+
+def measured(folder: Path, net: Any, variant: str = "int8", *, labelled: bool = False) -> Any:
+    for name in ("float", "ranges", "out"):
+        (folder / name).mkdir(parents=True)
+    path = net(folder / "float" / "model.tflite")
+    data = samples(folder / "data", 60, features=(FEATURES,))
+    calibrate(folder / "ranges", samples=data.to_json(), float=str(folder / "float"))
+    if labelled:
+        rows = np.load(folder / "data" / "0.npy")
+        best = [answers(path, {"features": row[None]})["last"].argmax() for row in rows]
+        np.save(folder / "data" / "labels.npy", np.array(best))
+        data = data.model_copy(update={"labelled": True})
+    recipe = named_recipe(variant)
+    result = measure(
+        folder / "out",
+        recipe=recipe.to_json(),
+        name="net",
+        samples=data.to_json(),
+        float=str(folder / "float"),
+        ranges=str(folder / "ranges") if recipe.needs_calibration else None,
+    )
+    return Sensitivity.from_json(result["sensitivity"])
+
+
+@pytest.mark.parametrize("variant", ["int8", "int16x8", "dynamic", "int4"])
+def test_the_sensitive_layer_comes_first(tmp_path: Path, variant: str) -> None:
+    found = measured(tmp_path, sensitive, variant, labelled=True)
+    names = [cost.layer for cost in found.layers]
+    assert names[0] == "middle"
+    assert set(names) == {"first", "middle", "last"}
+    worst, *rest = found.layers
+    assert worst.snr_db is not None
+    assert all(cost.snr_db > worst.snr_db + 5 for cost in rest if cost.snr_db is not None)
+    assert found.float_accuracy == 1.0
+    assert worst.accuracy is not None
+    assert worst.accuracy < 0.6
+    assert all(cost.accuracy > 0.75 for cost in rest if cost.accuracy is not None)
+    assert found.whole.snr_db is not None
+    assert found.whole.snr_db < worst.snr_db + 3
+    assert {cost.layer: cost.macs for cost in found.layers}["middle"] == 32 * 24
+
+
+def test_float16_costs_next_to_nothing(tmp_path: Path) -> None:
+    found = measured(tmp_path, sensitive, "float16")
+    assert found.float_accuracy is None
+    assert all(cost.snr_db > 50 for cost in found.layers if cost.snr_db is not None)
+
+
+def with_softmax(path: Path) -> Path:
+    graph = Graph()
+    features = graph.tensor("features", (1, FEATURES))
+    dense = [features, graph.weights("dense/w", 10, FEATURES), graph.bias("dense", 10)]
+    x = graph.operator(
+        "FULLY_CONNECTED", dense, ("dense", (1, 10)), options="FullyConnectedOptions"
+    )
+    x = graph.operator("SOFTMAX", [x], ("last", (1, 10)), options="SoftmaxOptions", beta=1.0)
+    return graph.save(path, {"features": features}, {"last": x})
+
+
+def test_a_final_softmax_is_left_out(tmp_path: Path) -> None:
+    found = measured(tmp_path, with_softmax)
+    assert [cost.layer for cost in found.layers] == ["dense"]
+    assert found.layers[0].snr_db is not None
+    assert found.layers[0].snr_db > 30
+
+
+def test_the_table_and_the_page_tell_the_same(tmp_path: Path) -> None:
+    found = measured(tmp_path, sensitive, labelled=True)
+    text = io.StringIO()
+    print_sensitivity(found, file=text)
+    write_sensitivity(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    worst = f"{found.layers[0].snr_db:.1f} dB"
+    assert text.getvalue().index("middle") < text.getvalue().index("first")
+    assert worst in text.getvalue()
+    assert page.count(worst) >= 3  # the bar, its tooltip, the table
+    assert "<script" not in page
+    assert "http" not in page
+    strange = found.layers[0].model_copy(update={"layer": "<b>&x"})
+    drawn = plot(found.model_copy(update={"layers": (strange,)}))
+    assert "<b>" not in drawn
+    assert "&lt;b&gt;&amp;x" in drawn
+
+
+def selected(folder: Path, budget: Budget, *, labelled: bool = False) -> tuple[Any, Path]:
+    """What was selected for that budget, and the artifact's file."""
+    found = measured(folder, sensitive, labelled=labelled)
+    (folder / "cost").mkdir()
+    result = {"sensitivity": found.to_json()}
+    (folder / "cost" / RESULT_FILE).write_text(json.dumps(result))
+    data = samples(folder / "data", 60, features=(FEATURES,))
+    if labelled:
+        data = data.model_copy(update={"labelled": True})
+    needs = {"float": str(folder / "float"), "ranges": str(folder / "ranges")}
+    recipe = named_recipe("int8").to_json()
+    chosen = select(
+        folder / "out",
+        recipe=recipe,
+        budget=budget.to_json(),
+        samples=data.to_json(),
+        sensitivity=str(folder / "cost"),
+        **needs,
+    )
+    (folder / "out" / RESULT_FILE).write_text(json.dumps(chosen))
+    (folder / "made").mkdir()
+    recipe = {**recipe, "quantize": {"float": "auto"}}
+    made = quantize(folder / "made", recipe=recipe, selected=str(folder / "out"), **needs)
+    assert chosen["said"] in made["notes"]
+    return chosen, folder / "made" / "model.tflite"
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_the_costliest_layers_stay_in_float_until_the_budget_is_kept(
+    tmp_path: Path, labelled: bool
+) -> None:
+    chosen, path = selected(tmp_path, Budget(min_snr_db=20, max_drop=10), labelled=labelled)
+    assert chosen["layers"] == ["middle"]
+    assert "found in 2 tries" in chosen["said"]
+    kinds = {op.location: op.inputs[0] for op in flatbuffer.operators(flatbuffer.read(path))}
+    assert (kinds["first"], kinds["middle"], kinds["last"]) == ("int8", "float32", "int8")
+
+
+def test_what_is_within_the_budget_is_quantized_whole(tmp_path: Path) -> None:
+    chosen, _ = selected(tmp_path, Budget(min_snr_db=-5))
+    assert chosen["layers"] == []
+
+
+def test_a_budget_that_cannot_be_kept_says_what_was_reached(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"the 2 costliest layers in float it has .* dB"):
+        selected(tmp_path, Budget(min_snr_db=200))
