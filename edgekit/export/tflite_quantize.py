@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from edgekit.export import (
     flatbuffer,
     tflite_bias,
     tflite_joins,
+    tflite_pads,
     tflite_products,
     tflite_transposes,
 )
@@ -74,7 +75,8 @@ def calibrate(
     data = DataSet.from_json(samples)
     rows = _Rows(data, signature)
     try:
-        ranges = _ranges(path, signature.name, rows, moving=method == "moving-average")
+        found = _ranges(path, signature.name, rows, moving=method == "moving-average")
+        ranges = tflite_pads.bounded(tree, found)
     except EdgekitError:
         raise
     except (RuntimeError, ValueError) as exc:
@@ -86,11 +88,14 @@ def calibrate(
                 hint="look for NaN, infinity or missing normalisation in --calibration",
             )
     if method not in ("min-max", "moving-average"):
-        seen = _histograms(path, signature, rows, ranges)
+        padded = {pad.padded for pad in tflite_pads.pads(tree)}
+        within = {name: range_ for name, range_ in ranges.items() if name not in padded}
+        seen = _histograms(path, signature, rows, within)
         ranges |= {
             name: span(each, method, percentile=percentile, levels=levels, symmetric=levels > 2**8)
             for name, each in seen.items()
         }
+        ranges = tflite_pads.bounded(tree, ranges)
     (out / RANGES).write_text(json.dumps(ranges), encoding="utf-8")
     return {"samples": len(rows), "tensors": len(ranges)}
 
@@ -108,15 +113,12 @@ def quantize(
     Raises:
         ConversionError: nothing was quantized, or an operator could not be.
     """
-    from ai_edge_quantizer import quantizer
-
     wish = Recipe.from_json(recipe)
     path = Path(float) / FILE
     source = flatbuffer.read(path)
     refuse_quantized(source)
     if wish.needs_calibration:
         refuse_loops(source, wish)
-    statistics = None if ranges is None else _statistics(source, Path(ranges) / RANGES, wish)
     joins = [] if ranges is None else _uneven_joins(source, Path(ranges) / RANGES, wish)
     operators = labelled(source, kept_layers(Path(float)))
     spared = [operators[at] for at in chosen(wish.quantize.patterns, operators)]
@@ -125,17 +127,10 @@ def quantize(
         spared = [each for each in operators if each.layer in picked["layers"]]
     blocks = _in_blocks(source, wish)
     told = _instructions(wish, joins, spared, blocks.inside)
-    try:
-        tool = quantizer.Quantizer(path.read_bytes(), told)
-        made = tool.quantize(
-            statistics, enable_progress_bar=False, enable_progress_report=False
-        ).quantized_model
-    except (RuntimeError, ValueError, KeyError, IndexError, NotImplementedError) as exc:
-        raise ConversionError(f"ai-edge-quantizer failed: {_line(exc)}") from exc
-    (out / FILE).write_bytes(made)
+    known = None if ranges is None else Path(ranges) / RANGES
+    (out / FILE).write_bytes(quantized(path.read_bytes(), told, known, wish))
     tree = flatbuffer.read(out / FILE)
-    changed = _settle_unread_outputs(tree) + tflite_bias.fit(source, tree)
-    if changed + _state_dense_version(tree):
+    if _state_dense_version(tree):
         flatbuffer.write(tree, out / FILE)
     check(tree, wish, spared=spared)
     if wish.io == "float":
@@ -268,10 +263,9 @@ def _histograms(
     return found
 
 
-def _statistics(tree: Any, path: Path, recipe: Recipe) -> dict[str, Any]:
+def _statistics(tree: Any, ranges: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     import numpy as np
 
-    ranges = json.loads(path.read_text(encoding="utf-8"))
     if recipe.quantization == "int8":  # 16 bits are symmetric in any case
         ranges = tflite_products.symmetric(tree, ranges)
     least = LEAST_RANGE[16 if recipe.quantization == "int16x8" else 8]
@@ -353,7 +347,13 @@ def quantized(content: bytes, told: Any, ranges: Path | None, recipe: Recipe) ->
     from ai_edge_litert.tools import flatbuffer_utils
     from ai_edge_quantizer import quantizer
 
-    statistics = None if ranges is None else _statistics(flatbuffer.read(content), ranges, recipe)
+    statistics = None
+    source = flatbuffer.read(content)
+    if ranges is not None:
+        known = json.loads(ranges.read_text(encoding="utf-8"))
+        if tflite_pads.fill(source, known):
+            content = bytes(flatbuffer_utils.convert_object_to_bytearray(source))
+        statistics = _statistics(source, known, recipe)
     try:
         made = quantizer.Quantizer(content, told).quantize(
             statistics, enable_progress_bar=False, enable_progress_report=False
@@ -361,7 +361,7 @@ def quantized(content: bytes, told: Any, ranges: Path | None, recipe: Recipe) ->
     except (RuntimeError, ValueError, KeyError, IndexError, NotImplementedError) as exc:
         raise ConversionError(f"ai-edge-quantizer failed: {_line(exc)}") from exc
     tree = flatbuffer.read(bytes(made.quantized_model))
-    changed = _settle_unread_outputs(tree) + tflite_bias.fit(flatbuffer.read(content), tree)
+    changed = _settle_unread_outputs(tree) + tflite_bias.fit(source, tree)
     if not changed:
         return bytes(made.quantized_model)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(tree))
