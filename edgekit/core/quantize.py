@@ -22,6 +22,8 @@ from edgekit.core.noun import Noun
 Spread = Literal["per-channel", "per-tensor", "block-32", "block-64", "block-128", "block-256"]
 RangeMethod = Literal["min-max", "moving-average", "percentile", "mse", "entropy"]
 Bits = Literal[8, 4]
+# What a layer may be in beside the others, by the last part of a variant's name.
+LayerNumbers = Literal["float32", "float16", "dynamic", "int4", "int8", "int16x8"]
 
 USUAL_PERCENTILE = 99.99
 
@@ -38,6 +40,8 @@ class Quantize(Noun):
             in ExecuTorch.
         percentile: per cent of an activation's values that stay inside its range, for
             ``percentile``; half of the rest is cut off at each end.
+        layers: numbers of single layers, by the same patterns as `in_float`; the last one that
+            means a layer counts.
         in_float: layers that stay in float, as patterns (``*``, ``?``) of the user's own names, or
             operators as ``op:NAME``; or ``auto``, which leaves the costliest in float until the
             artifact is within its budget. Written ``float``.
@@ -47,6 +51,7 @@ class Quantize(Noun):
     bits: Bits | None = None
     ranges: RangeMethod | None = None
     percentile: float = Field(default=USUAL_PERCENTILE, gt=50, le=100, allow_inf_nan=False)
+    layers: dict[str, LayerNumbers] = Field(default_factory=dict)
     in_float: tuple[str, ...] | Literal["auto"] = Field(default=(), alias="float")
 
     @property
@@ -58,8 +63,10 @@ class Quantize(Noun):
     def _fits(self) -> Quantize:
         if self.percentile != USUAL_PERCENTILE and self.ranges != "percentile":
             raise ValueError('percentile goes with ranges = "percentile"')
-        if not all(pattern.removeprefix("op:") for pattern in self.patterns):
-            raise ValueError("an empty pattern in float matches nothing")
+        if not all(pattern.removeprefix("op:") for pattern in (*self.patterns, *self.layers)):
+            raise ValueError("an empty pattern in float or layers matches nothing")
+        if self.layers and self.in_float == "auto":
+            raise ValueError('float = "auto" chooses among all layers, so layers cannot be given')
         return self
 
 
@@ -70,12 +77,14 @@ class Choices(Noun):
         weights: by bits, what weights may share a scale.
         ranges: the ways to set ranges; none where nothing is calibrated.
         spares: whether layers and operators may stay in float.
+        mixes: what numbers single layers may be in.
         selects: whether it can be found out which.
     """
 
     weights: dict[int, tuple[Spread, ...]] = Field(default_factory=dict)
     ranges: tuple[RangeMethod, ...] = ()
     spares: bool = False
+    mixes: tuple[LayerNumbers, ...] = ()
     selects: bool = False
 
 
@@ -105,6 +114,11 @@ def refusal(asked: Quantize, usual_bits: int, known: Choices) -> str:
             if known.ranges
             else "it takes none from calibration, or sets them in its own way only"
         )
+    for numbers in asked.layers.values():
+        if numbers not in known.mixes:
+            return f"has no layers in {numbers} beside the others; " + (
+                f"it has them in {', '.join(known.mixes)}" if known.mixes else "TFLite has"
+            )
     if asked.in_float == "auto" and not known.selects:
         return "cannot find out which layers to leave in float; int8 and int16x8 in TFLite can"
     if asked.in_float and not known.spares:

@@ -21,7 +21,7 @@ from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.files import sha256_file
 from edgekit.core.layers import Labelled, chosen
 from edgekit.core.quantize import RangeMethod
-from edgekit.core.recipe import Recipe
+from edgekit.core.recipe import Recipe, named_recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import (
     flatbuffer,
@@ -126,13 +126,17 @@ def quantize(
     if picked is not None:
         spared = [each for each in operators if each.layer in picked["layers"]]
     blocks = _in_blocks(source, wish)
-    told = _instructions(wish, joins, spared, blocks.inside)
+    mixed = _mixed(wish, operators)
+    spared += [each for each, numbers in mixed if numbers == "float32"]
+    mixed = [(each, numbers) for each, numbers in mixed if each not in spared]
+    told = _instructions(wish, joins, spared, blocks.inside, mixed)
     known = None if ranges is None else Path(ranges) / RANGES
     (out / FILE).write_bytes(quantized(path.read_bytes(), told, known, wish))
     tree = flatbuffer.read(out / FILE)
     if _state_dense_version(tree):
         flatbuffer.write(tree, out / FILE)
-    check(tree, wish, spared=spared)
+    check(tree, wish, spared=[*spared, *(each for each, _ in mixed)])
+    _check_mixed(tree, mixed, wish)
     if wish.io == "float":
         tflite_joins.check(tree, joins)
     _open(out / FILE, wish)
@@ -148,6 +152,7 @@ def quantize(
             tflite_transposes.note(tree),
             *tflite_joins.notes(joins, wish),
             *_said(wish, [] if picked else spared, blocks, tree),
+            *_said_mixed(mixed),
             *([picked["said"]] if picked else []),
         ],
         "sha256": sha256_file(out / FILE),
@@ -268,7 +273,8 @@ def _statistics(tree: Any, ranges: Mapping[str, Any], recipe: Recipe) -> dict[st
 
     if recipe.quantization == "int8":  # 16 bits are symmetric in any case
         ranges = tflite_products.symmetric(tree, ranges)
-    least = LEAST_RANGE[16 if recipe.quantization == "int16x8" else 8]
+    wide = "int16x8" in (recipe.quantization, *recipe.quantize.layers.values())
+    least = LEAST_RANGE[16 if wide else 8]
     found = {}
     for name, (low, high) in ranges.items():
         if high - low < least:
@@ -288,6 +294,7 @@ def _instructions(
     joins: Sequence[tflite_joins.Join],
     spared: Sequence[Labelled] = (),
     in_blocks: Sequence[str] = (),
+    mixed: Sequence[tuple[Labelled, str]] = (),
 ) -> Any:
     """What ai-edge-quantizer is told, as its recipe of regular expressions and operations.
 
@@ -295,16 +302,24 @@ def _instructions(
         joins: what is joined in float.
         spared: the operators that stay in float.
         in_blocks: keys of the dense layers whose weights have a scale for each block.
+        mixed: operators in other numbers than the rest.
     """
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     told = _for_all(recipe, joins)
-    if not spared and not in_blocks:
+    if not spared and not in_blocks and not mixed:
         return told
     from ai_edge_quantizer import algorithm_manager, qtyping
 
     # What comes later counts, and an operator's scope is the names of its outputs, each with ";".
     manager = RecipeManager()
+    borders = [each for each in told if each["operation"] in ("INPUT", "OUTPUT")]
+    for numbers in dict.fromkeys(numbers for _, numbers in mixed):
+        keys = [each.key for each, its in mixed if its == numbers]
+        told = [*told, *for_operators(named_recipe(numbers), keys)]
+    if mixed:  # a rule's place is that of its first expression: the borders need another to be last
+        told = [each for each in told if each not in borders]
+        told += [{**each, "regex": "^.*$"} for each in borders]
     manager.load_quantization_recipe(told)
     size = recipe.quantize.weights.replace("block-", "BLOCKWISE_")
     for key in in_blocks:
@@ -322,6 +337,36 @@ def _instructions(
             algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
         )
     return manager.get_quantization_recipe()
+
+
+def _mixed(recipe: Recipe, operators: Sequence[Labelled]) -> list[tuple[Labelled, str]]:
+    """The operators that the recipe gives numbers of their own, with these."""
+    found: dict[int, str] = {}
+    for pattern, numbers in recipe.quantize.layers.items():
+        found |= dict.fromkeys(chosen([pattern], operators), numbers)
+    return [(operators[at], found[at]) for at in sorted(found)]
+
+
+def _check_mixed(tree: Any, mixed: Sequence[tuple[Labelled, str]], recipe: Recipe) -> None:
+    """Raise ConversionError where a layer is not in the numbers that it was given."""
+    made = {each.location: each for each in flatbuffer.operators(tree)}
+    for asked, numbers in mixed:
+        found = made.get(asked.key.removesuffix(";"))
+        if found is None or found.name not in _MATH:
+            continue
+        kind = _INTEGER.get(numbers)
+        right = found.inputs[:1] == (kind,) if kind else "float32" not in found.constants
+        if not right:
+            raise ConversionError(f"{recipe.name}: {asked.layer} did not become {numbers}")
+
+
+def _said_mixed(mixed: Sequence[tuple[Labelled, str]]) -> list[str]:
+    notes = []
+    for numbers in dict.fromkeys(numbers for _, numbers in mixed):
+        layers = list(dict.fromkeys(each.layer for each, its in mixed if its == numbers))
+        more = f" and {len(layers) - 6} more" if len(layers) > 6 else ""
+        notes.append(f"in {numbers}, as the recipe says: {', '.join(layers[:6])}{more}")
+    return notes
 
 
 def _exactly(key: str) -> str:

@@ -141,19 +141,24 @@ def _runtime(recipe: Recipe, profile: DeviceProfile, only: Runtime | None) -> Ru
             f"it has them for {', '.join(formats)}",
             hint=f"edgekit devices {profile.name} lists what runs there",
         )
+    four = " with 4-bit weights" if _has_4_bits(recipe) and recipe.kind != "int4" else ""
     runs = ", ".join(dict.fromkeys(name for r in known for name in r.variants))
     raise PlanError(
         f"{recipe.name}: {' and '.join(f'{r.name} {r.version}' for r in known)} on {profile.name} "
         f"{'does' if len(known) == 1 else 'do'} not run {recipe.variant}"
-        f"{' with 4-bit weights' if recipe.quantize.bits == 4 else ''}, but {runs}",
+        f"{four}, but {runs}",
         hint=f"--runtime {others[0]} does" if others else "name others with --variant",
     )
 
 
 def _runs(recipe: Recipe, runtime: Runtime) -> bool:
     """Whether a profile lists it; where 4-bit weights run is told by int4 being listed."""
-    fits = recipe.weight_bits != 4 or "int4" in runtime.variants
+    fits = "int4" in runtime.variants or not _has_4_bits(recipe)
     return recipe.variant in runtime.variants and fits
+
+
+def _has_4_bits(recipe: Recipe) -> bool:
+    return recipe.weight_bits == 4 or "int4" in recipe.quantize.layers.values()
 
 
 def _as_it_is(recipe: Recipe) -> bool:

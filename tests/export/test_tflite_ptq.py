@@ -223,3 +223,31 @@ def test_layers_go_by_the_names_that_the_converter_kept(tmp_path: Path) -> None:
     assert [each.layer for each in labelled(tree, ["net_1", "conv_1", "conv_1_2"])][:2] == [
         "conv_1", "conv_1_2",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers", "becomes"),
+    [
+        ("int8", "float16", ("float32", "float32")),  # the weights come through a DEQUANTIZE
+        ("int8", "int16x8", ("int16", "int8")),
+        ("int8", "dynamic", ("float32", "int8")),
+        ("int8", "float32", ("float32", "float32")),
+        ("int16x8", "int8", ("int8", "int8")),
+        ("float16", "int4", ("float32", "int4")),
+        ("dynamic-int8", "int4", ("float32", "int4")),
+    ],
+)
+def test_a_layer_has_numbers_of_its_own(
+    made: Made, tmp_path: Path, kind: str, numbers: str, becomes: tuple[str, ...]
+) -> None:
+    data = samples(tmp_path / "data", features=(256,))
+    layers = {"one": numbers, "three": numbers}  # the last one gives the model's output
+    path, said = made(wide, kind, data, layers=layers)
+    plain, _ = made(wide, kind, data)
+    assert types(path)["one"] == types(path)["three"] == becomes
+    assert types(path)["two"] == types(plain)["two"]
+    source = wide(tmp_path / "source.tflite")
+    rows = rows_of(0, 4, features=(256,))
+    assert snr(path, source, rows, "three") > (10 if numbers == "int4" else 25)
+    wanted = "float" if numbers == "float32" else numbers
+    assert f"in {wanted}, as the recipe says: one, three" in said["notes"]

@@ -15,14 +15,14 @@ from edgekit.core.requirement import Requirement
 from edgekit.work.requirements import missing
 from edgekit.work.steps import Step
 
-_SCALES: tuple[Spread, ...] = ("per-channel", "per-tensor")
+SCALES: tuple[Spread, ...] = ("per-channel", "per-tensor")
 # What ai-edge-quantizer can make and every delegate can take. entropy compares histograms of 256
 # levels, so it says nothing of 16 bits.
 CHOICES = {
     "float16": Choices(spares=True),
-    "dynamic-int8": Choices(weights={8: _SCALES}, spares=True),
-    "int8": Choices(weights={8: _SCALES}, ranges=EVERY_RANGE, spares=True, selects=True),
-    "int16x8": Choices(weights={8: _SCALES}, ranges=EVERY_RANGE[:-1], spares=True, selects=True),
+    "dynamic-int8": Choices(weights={8: SCALES}, spares=True),
+    "int8": Choices(weights={8: SCALES}, ranges=EVERY_RANGE, spares=True, selects=True),
+    "int16x8": Choices(weights={8: SCALES}, ranges=EVERY_RANGE[:-1], spares=True, selects=True),
 }
 
 

@@ -12,10 +12,18 @@ https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/READ
 
 from __future__ import annotations
 
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
-from edgekit.core.quantize import Choices, Spread
-from edgekit.export.delegates.tflite_base import CHOICES, TFLiteDelegate
+from edgekit.core.quantize import Choices, LayerNumbers, Spread
+from edgekit.export.delegates.tflite_base import CHOICES, SCALES, TFLiteDelegate
+
+# What single layers may be in beside others: with ranges from samples, and without.
+_CALIBRATED: tuple[LayerNumbers, ...] = ("float32", "float16", "dynamic", "int8", "int16x8")
+_UNCALIBRATED: tuple[LayerNumbers, ...] = ("float32", "float16", "dynamic", "int4")
+
+
+def _with(kind: str, **more: Any) -> Choices:
+    return CHOICES[kind].model_copy(update=more)
 
 
 class XnnpackDelegate(TFLiteDelegate):
@@ -35,9 +43,9 @@ class XnnpackDelegate(TFLiteDelegate):
     runs_here = True
     open_sizes = True
     choices: ClassVar[dict[str, Choices]] = {
-        **CHOICES,
-        "dynamic-int4": Choices(weights={4: get_args(Spread)}, spares=True),
-        "int8": CHOICES["int8"].model_copy(
-            update={"weights": {8: CHOICES["int8"].weights[8], 4: CHOICES["int8"].weights[8]}}
-        ),
+        "float16": _with("float16", mixes=_UNCALIBRATED),
+        "dynamic-int8": _with("dynamic-int8", mixes=_UNCALIBRATED),
+        "dynamic-int4": Choices(weights={4: get_args(Spread)}, spares=True, mixes=_UNCALIBRATED),
+        "int8": _with("int8", mixes=_CALIBRATED, weights=dict.fromkeys((8, 4), SCALES)),
+        "int16x8": _with("int16x8", mixes=_CALIBRATED),
     }
