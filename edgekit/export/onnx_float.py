@@ -38,7 +38,7 @@ class GraphModel(LoadedModel, Protocol):
 
     @property
     def proto(self) -> Any:
-        """A ``ModelProto``, sizes fixed or in ranges, inputs and outputs in the signature's order."""
+        """A ``ModelProto``, sizes fixed or in ranges, its border in the signature's order."""
 
     @property
     def files(self) -> Sequence[str]:

@@ -35,7 +35,7 @@ class TensorFlowModel(LoadedModel, Protocol):
 
     @property
     def concrete(self) -> Any:
-        """A ``ConcreteFunction``, sizes fixed or in ranges, inputs and outputs in the signature's order."""
+        """A ``ConcreteFunction``, sizes fixed or in ranges, its border in the signature's order."""
 
 
 def convert(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
