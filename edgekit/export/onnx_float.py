@@ -39,7 +39,7 @@ class GraphModel(LoadedModel, Protocol):
 
     @property
     def proto(self) -> Any:
-        """A ``ModelProto`` of fixed sizes or ranges, inputs and outputs in its order."""
+        """A ``ModelProto``, sizes fixed or in ranges, its border in the signature's order."""
 
     @property
     def files(self) -> Sequence[str]:

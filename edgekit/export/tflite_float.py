@@ -35,7 +35,7 @@ class TensorFlowModel(LoadedModel, Protocol):
 
     @property
     def concrete(self) -> Any:
-        """A ``ConcreteFunction`` of fixed sizes or ranges, inputs and outputs in its order."""
+        """A ``ConcreteFunction``, sizes fixed or in ranges, its border in the signature's order."""
 
     @property
     def layer_names(self) -> Sequence[str]:
