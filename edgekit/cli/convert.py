@@ -151,7 +151,7 @@ def command(
     from edgekit.core.preprocess_text import read_preprocessing
     from edgekit.core.preprocessing import Preprocessing
     from edgekit.jobs.convert import check_output, convert, require_usable
-    from edgekit.jobs.plan import Wish, make_plan
+    from edgekit.jobs.plan import Wish, data_words, make_plan
     from edgekit.reports.words import moment, plain
 
     chosen = {"samples": samples, "choice": choice, "seed": seed}
@@ -192,6 +192,8 @@ def command(
             plain(f"{target}: the build of {moment(older.created)} ({whose}) is replaced"), err=True
         )
     if plan_only:
+        for line in data_words(wish):
+            click.echo(plain(line), err=True)
         return
     with StepProgress() as progress:
         build = convert(plan, target, replace=replace, progress=progress)
