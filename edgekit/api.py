@@ -69,6 +69,7 @@ def convert(
     runtime: str | None = None,
     trust_code: bool = False,
     output: str | Path | None = None,
+    replace: bool = False,
     progress: Progress = _silent,
 ) -> Build:
     """Convert a model into verified artifacts for a kind of board; see ``edgekit convert --help``.
@@ -91,6 +92,7 @@ def convert(
         nms: non-maximum suppression of an ONNX detector: ``outside`` leaves it to the device,
             ``inside:iou=0.5,score=0.25,most=100`` gives it outputs of fixed size.
         output: the build's folder; ``<model>-<board>.build`` if not given.
+        replace: also a build of another model in `output`; an older one of this model always is.
         progress: called with each step and what happens to it, see `edgekit.work.steps.Progress`.
 
     Raises:
@@ -125,7 +127,8 @@ def convert(
         runtime=runtime,
     )
     plan = make_plan(wish)
-    build = job(plan, Path(output) if output else plan.default_output, progress=progress)
+    target = Path(output) if output else plan.default_output
+    build = job(plan, target, replace=replace, progress=progress)
     require_usable(build)
     return build
 

@@ -115,6 +115,7 @@ Examples:
 @click.option(
     "-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="[MODEL-BOARD.build]"
 )
+@click.option("--replace", is_flag=True, help="Also a build of another model in DIR.")
 @click.option("--plan", "plan_only", is_flag=True, help="Check and show the plan; do nothing.")
 def command(
     model: str,
@@ -137,6 +138,7 @@ def command(
     runtime: str | None,
     trust_code: bool,
     output: Path | None,
+    replace: bool,
     plan_only: bool,
 ) -> None:
     """Convert MODEL into verified artifacts for a kind of board.
@@ -149,8 +151,8 @@ def command(
     from edgekit.core.preprocess_text import read_preprocessing
     from edgekit.core.preprocessing import Preprocessing
     from edgekit.jobs.convert import check_output, convert, require_usable
-    from edgekit.jobs.plan import Wish, make_plan
-    from edgekit.reports.words import plain
+    from edgekit.jobs.plan import Wish, data_words, make_plan
+    from edgekit.reports.words import moment, plain
 
     chosen = {"samples": samples, "choice": choice, "seed": seed}
     given = {key: value for key, value in chosen.items() if value is not None}
@@ -183,11 +185,18 @@ def command(
         f"{', '.join(r.name for r in plan.recipes)}",
         err=True,
     )
+    older = check_output(target, plan.model, replace=replace)
+    if older is not None:
+        whose = f"{older.model} for {older.board}" if older.model else "unreadable"
+        click.echo(
+            plain(f"{target}: the build of {moment(older.created)} ({whose}) is replaced"), err=True
+        )
     if plan_only:
-        check_output(target)
+        for line in data_words(wish):
+            click.echo(plain(line), err=True)
         return
     with StepProgress() as progress:
-        build = convert(plan, target, progress=progress)
+        build = convert(plan, target, replace=replace, progress=progress)
     from edgekit.cli.report import show
 
     show(build)

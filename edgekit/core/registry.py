@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,38 @@ def resolve_own(reference: str) -> Any:
     if here not in sys.path:
         sys.path.append(here)
     return resolve(reference)
+
+
+def find_module(function: str) -> ModuleSpec:
+    """Where the module of ``package.module:function`` is, as `resolve_own` finds it; nothing runs.
+
+    importlib.util.find_spec would run the packages that it lies in.
+
+    Raises:
+        UsageError: there is none.
+    """
+    module = function.partition(":")[0]
+    path: list[str] | None = [*sys.path, str(Path.cwd())]  # as `resolve_own` looks
+    name, spec = "", None
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        # A module that does not lie in a folder or an archive (a built-in one) has no text.
+        # By its last part alone: a package without __init__.py asks for its parent in sys.modules.
+        spec = PathFinder.find_spec(part, path) if path is not None else None
+        if spec is None:
+            if name in sys.builtin_module_names:
+                return ModuleSpec(name, None)
+            if name == part and name not in sys.modules:  # an editable install's own way to it
+                spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise UsageError(
+                f"{function!r}: no module called {name!r}",
+                hint="check the name, and that it can be imported from the current folder",
+            )
+        locations = spec.submodule_search_locations
+        path = None if locations is None else list(locations)
+    assert spec is not None
+    return spec
 
 
 class Registry:

@@ -24,7 +24,7 @@ from edgekit.core.errors import DataError
 from edgekit.core.files import sha256_file
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
-from edgekit.core.registry import refuse_file
+from edgekit.core.registry import find_module, refuse_file
 from edgekit.core.tensor import Signature
 from edgekit.data.check import check_data, check_labels, sample_notes
 from edgekit.work.steps import Done, Step
@@ -32,6 +32,7 @@ from edgekit.work.steps import Done, Step
 __all__ = [
     "check_data",
     "check_labels",
+    "look",
     "open_data",
     "overlap",
     "random_data",
@@ -79,6 +80,27 @@ def open_data(
         return _function(reference, common)
     what = "is not a regular file" if path.exists() else "does not exist"
     raise DataError(f"the data {reference!r} {what}", hint=f"data is {ALLOWED}")
+
+
+def look(reference: str) -> str:
+    """What is known of `reference` without reading it through or calling it, in words.
+
+    For what `open_data` has accepted: the headers of arrays, and where the module of a function
+    is. Of a folder of images that has seen the names of all files already.
+
+    Raises:
+        DataError: arrays that do not go together, no samples, or no whole file.
+        UsageError: there is no such module.
+    """
+    path = Path(reference)
+    if path.is_dir():
+        return "images"
+    if path.is_file():
+        from edgekit.data.arrays import look as look_at
+
+        return look_at(str(path.resolve()), reference)
+    spec = find_module(reference)
+    return f"in {spec.origin or spec.name}, not called"
 
 
 def random_data(signature: Signature, *, samples: int, seed: int) -> Step:

@@ -59,13 +59,8 @@ def read(
         DataError: not a whole file of that kind, keys or counts that do not fit, bad values; or
             the file is no longer the one that was asked for.
     """
-    columns = _npz(Path(path), origin) if path.endswith(".npz") else [_npy(Path(path), origin)]
-    labels = [column for column in columns if column.name in LABEL_KEYS]
-    inputs = [column for column in columns if column.name not in LABEL_KEYS]
-    _check_columns(inputs, labels, origin)
+    inputs, labels = _columns(path, origin)
     count = inputs[0].shape[0]
-    if count == 0:
-        raise DataError(f"{origin} holds no samples ({', '.join(map(str, columns))})")
     indices, words = choose(count, Calibration.from_json(choice) if choice else None)
     names = [column.name for column in inputs]
     if len(names) == 1 and names[0] in NAMELESS_KEYS:
@@ -91,6 +86,23 @@ def read(
             hint="wait until it is written, then run the command again",
         )
     return writer.finish(choice=words)
+
+
+def look(path: str, origin: str) -> str:
+    """What is in the file in words, from its headers alone. Raises DataError as `read`."""
+    inputs, labels = _columns(path, origin)
+    return ", ".join(map(str, [*inputs, *labels]))
+
+
+def _columns(path: str, origin: str) -> tuple[list[_Column], list[_Column]]:
+    """The inputs and the labels, at most one; there are samples, as many in each."""
+    columns = _npz(Path(path), origin) if path.endswith(".npz") else [_npy(Path(path), origin)]
+    labels = [column for column in columns if column.name in LABEL_KEYS]
+    inputs = [column for column in columns if column.name not in LABEL_KEYS]
+    _check_columns(inputs, labels, origin)
+    if inputs[0].shape[0] == 0:
+        raise DataError(f"{origin} holds no samples ({', '.join(map(str, columns))})")
+    return inputs, labels
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class ExecuTorchExporter:
             function="edgekit.export.executorch_lower:lower",
             worker=delegate.worker,
             arguments={"recipe": _asked(recipe)},
-            identity={"recipe": _asked(recipe), "delegate": _code(delegate)},
+            identity={"recipe": _asked(recipe), "delegate": _what(delegate)},
             needs=needs,
             tools=(*TOOLS, *delegate.tools),
         )
@@ -87,7 +87,7 @@ def _quantized(
         function="edgekit.export.executorch_quantize:quantize",
         worker=delegate.worker,
         arguments={"recipe": asked, "samples": calibration.to_json()},
-        identity={"recipe": asked, "samples": calibration.digest, "delegate": _code(delegate)},
+        identity={"recipe": asked, "samples": calibration.digest, "delegate": _what(delegate)},
         needs={"program": program},
         tools=(*TOOLS, *delegate.tools),
     )
@@ -101,7 +101,9 @@ def _asked(recipe: Recipe) -> dict[str, object]:
     return asked if recipe.quantize == Quantize() else {**asked, "quantize": whole["quantize"]}
 
 
-def _code(delegate: ExecuTorchDelegate) -> list[str]:
-    """Digests of the delegate's own file and its base's, which lie beside no step's function."""
+def _what(delegate: ExecuTorchDelegate) -> list[str]:
+    """Digests of the delegate's own file and its base's, which lie beside no step's function, and
+    its compiler.
+    """
     files = [inspect.getfile(cls) for cls in type(delegate).__mro__[:-1]]
-    return [sha256_file(Path(file)) for file in files]
+    return [*(sha256_file(Path(file)) for file in files), delegate.compiler()]

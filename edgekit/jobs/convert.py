@@ -7,6 +7,7 @@ what they say of each other is checked. Only then are artifacts made.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -85,19 +86,27 @@ class _Made:
 
 
 def convert(
-    plan: Plan, output: Path, *, progress: Progress = lambda *_: None, pool: Pool | None = None
+    plan: Plan,
+    output: Path,
+    *,
+    replace: bool = False,
+    progress: Progress = lambda *_: None,
+    pool: Pool | None = None,
 ) -> Build:
-    """Carry out `plan` and leave a build in `output`; an older build there is replaced.
+    """Carry out `plan` and leave a build in `output`; an older build of the model is replaced.
 
     Whoever converts many models hands over a `pool`, whose workers stay warm from one to the next.
     A variant that is rejected, does not load or cannot be made is part of the build and says why;
     `require_usable` makes an error of that.
 
+    Args:
+        replace: a build of another model, too.
+
     Raises:
         EdgekitError: the model and the data do not go together, or a place cannot be written;
             nothing is written then.
     """
-    check_output(output)
+    check_output(output, plan.model, replace=replace)
     wish = plan.wish
     cache = Cache()
     try:
@@ -137,8 +146,26 @@ def _class_names(opened: Opened) -> tuple[str, ...]:
     return names if len(names) == opened.signature.class_count() else ()
 
 
-def check_output(output: Path) -> None:
-    """Raise OutputError if a build cannot be written there, or something else is there."""
+@dataclass(frozen=True)
+class Older:
+    """What is known of a build that is replaced: its model's name, its board, and from when it is;
+    empty where it cannot be read.
+    """
+
+    model: str = ""
+    board: str = ""
+    created: str = ""
+
+
+def check_output(output: Path, model: Model, *, replace: bool = False) -> Older | None:
+    """The build of `model` that a new one would replace there; None if there is none.
+
+    A model that was trained again is the same one; another is one with another name.
+
+    Raises:
+        OutputError: a build cannot be written there, or something else is there: also a build of
+            another model, unless `replace`.
+    """
     if (
         output.exists()
         and not (output / BUILD_FILE).is_file()
@@ -147,6 +174,17 @@ def check_output(output: Path) -> None:
         raise OutputError(
             f"{str(output)!r} exists and is not a build; it is left alone",
             hint="choose another folder with -o",
+        )
+    older = _older(output / BUILD_FILE) if (output / BUILD_FILE).is_file() else None
+    if older is not None and older.model != model.name and not replace:
+        what = (
+            f"a build of another model, {older.model!r}"
+            if older.model
+            else "a build that cannot be read"
+        )
+        raise OutputError(
+            f"{str(output)!r} holds {what}; this one is {model.name!r}",
+            hint="choose another folder with -o, or replace it all the same: --replace",
         )
     parent = output.resolve().parent
     while not parent.exists():
@@ -157,6 +195,18 @@ def check_output(output: Path) -> None:
         raise unwritable(output, exc) from exc
     os.close(handle)
     Path(name).unlink()
+    return older
+
+
+def _older(file: Path) -> Older:
+    """Of ``build.json`` alone: what was changed or is missing beside it is replaced with it."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return Older(
+            str(data["model"]["name"]), str(data["profile"]["title"]), str(data["created"])
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return Older()
 
 
 def open_inputs(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> Opened:

@@ -14,7 +14,7 @@ from edgekit.core.profile import DeviceProfile, Runtime, load_profile
 from edgekit.core.quantize import choices_for, refusal
 from edgekit.core.recipe import KINDS, USUAL_DELEGATE, Budget, Calibration, Recipe, load_recipe
 from edgekit.core.registry import refuse_file
-from edgekit.data import open_data
+from edgekit.data import look, open_data
 from edgekit.export.delegates import DELEGATES
 from edgekit.sources import SOURCES
 from edgekit.work.protocols import Delegate, Source
@@ -111,6 +111,18 @@ def make_plan(wish: Wish) -> Plan:
         calibration=_data(wish.calibration, preprocessing, wish, choice),
         evaluation=_data(wish.evaluation, preprocessing, wish, None),
     )
+
+
+def data_words(wish: Wish) -> list[str]:
+    """What is in the data of `wish`, a line each, as far as that is known at once.
+
+    For a plan that is not carried out: otherwise the first steps read it all.
+
+    Raises:
+        DataError, UsageError: see `edgekit.data.look`.
+    """
+    given = {"--calibration": wish.calibration, "--evaluate": wish.evaluation}
+    return [f"{option} {name}: {look(name)}" for option, name in given.items() if name]
 
 
 def _for_board(recipe: Recipe, profile: DeviceProfile) -> Recipe:

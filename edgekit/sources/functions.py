@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from edgekit.core.errors import UsageError
-from edgekit.core.registry import refuse_file
+from edgekit.core.registry import find_module, refuse_file
 
 FRAMEWORKS: dict[str, tuple[str, ...]] = {
     "keras": ("keras", "tf_keras", "tensorflow"),
@@ -44,8 +42,8 @@ def framework_of(reference: str) -> str:
     assert found is not None, reference
     if found[1]:
         return found[1]
-    module, _, name = found[2].partition(":")
-    imported = _imports(_text(found[2], module), found[2])
+    name = found[2].partition(":")[2]
+    imported = _imports(_text(found[2]), found[2])
     known = [each for each, names in FRAMEWORKS.items() if not imported.isdisjoint(names)]
     if len(known) == 1:
         return known[0]
@@ -56,36 +54,14 @@ def framework_of(reference: str) -> str:
     )
 
 
-def _text(function: str, module: str) -> bytes:
-    spec = _find(function, module)
+def _text(function: str) -> bytes:
+    spec = find_module(function)
     origin = Path(spec.origin or "")
     if origin.suffix != ".py" or not origin.is_file():
         return b""
     if origin.stat().st_size > TEXT_LIMIT_BYTES:
         return b""
     return origin.read_bytes()
-
-
-def _find(function: str, module: str) -> ModuleSpec:
-    """The module's spec. importlib.util.find_spec would run the packages that it lies in."""
-    path: list[str] | None = [*sys.path, str(Path.cwd())]  # as `resolve_own` looks
-    name, spec = "", None
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        # A module that does not lie in a folder or an archive (a built-in one) has no text.
-        # By its last part alone: a package without __init__.py asks for its parent in sys.modules.
-        spec = PathFinder.find_spec(part, path) if path is not None else None
-        if spec is None:
-            if name in sys.builtin_module_names:
-                return ModuleSpec(name, None)
-            raise UsageError(
-                f"{function!r}: no module called {name!r}",
-                hint="check the name, and that it can be imported from the current folder",
-            )
-        locations = spec.submodule_search_locations
-        path = None if locations is None else list(locations)
-    assert spec is not None
-    return spec
 
 
 def _imports(text: bytes, function: str) -> set[str]:

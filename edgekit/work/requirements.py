@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 from pathlib import Path
 
+from edgekit.core.files import sha256_file
 from edgekit.core.requirement import Requirement
 from edgekit.work.toolchains import is_installed
 
@@ -45,6 +48,24 @@ def find_file(name: str) -> Path | None:
         if (found := Path(folder) / name).exists():
             return found
     return None
+
+
+def sdk_version(root: Path, *, said_in: str = "", compiler: str = "**/*.so*") -> str:
+    """What tells the SDK in `root` from another, for the identity of steps that it decides.
+
+    The version that its file `said_in` says in a line ``version: …``; else a digest of the files of
+    its compiler, those of the pattern `compiler`. `root` may be a file itself.
+    """
+    told = root / said_in
+    if said_in and told.is_file():
+        text = told.read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r"(?m)^\s*version:\s*(\S+)", text):
+            return found[1]
+    files = [root] if root.is_file() else sorted(p for p in root.glob(compiler) if p.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.name}\0{sha256_file(file)}\n".encode())
+    return total.hexdigest()
 
 
 def _missing_variable(name: str) -> str:

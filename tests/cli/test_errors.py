@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.samples import write_build
+from tests.tiny_tflite import dense_model
 
 
 def make(desk: Path) -> None:
@@ -92,6 +93,24 @@ def test_a_folder_that_is_no_build_is_never_replaced(edgekit: Run, desk: Path) -
     )
     assert answer.code in (3, 9)
     assert (desk / "folder" / "precious").read_text() == "precious"
+
+
+def test_what_is_replaced_is_said_before(edgekit: Run, desk: Path) -> None:
+    write_build(desk / "build")
+    for name in ("digits", "faces"):
+        dense_model(desk / f"{name}.tflite")
+    common = ("--for", "host", "--variant", "original", "-o", "build", "--plan")
+
+    said = edgekit("convert", "digits.tflite", *common)
+    refused = edgekit("convert", "faces.tflite", *common)
+    replaced = edgekit("convert", "faces.tflite", *common, "--replace")
+
+    assert said.code == 0, said.err
+    assert "build: the build of 2026-03-14 09:26:53 (digits for Raspberry Pi 5) is " in said.err
+    assert refused.code == 9
+    assert "another model, 'digits'" in refused.err
+    assert replaced.code == 0
+    assert "(digits for Raspberry Pi 5) is replaced" in replaced.err
 
 
 def test_help_without_a_command_is_no_error(edgekit: Run) -> None:

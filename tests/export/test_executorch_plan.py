@@ -83,6 +83,26 @@ def test_qualcomms_sdk_is_asked_for_by_its_variable(
         step("pte-qnn-int8")
 
 
+def test_another_sdk_of_qualcomms_is_another_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key() -> str:
+        return str(step("pte-qnn-float16", soc="SM8650").key)
+
+    folder = tmp_path / "lib" / "x86_64-linux-clang"
+    folder.mkdir(parents=True)
+    (folder / "libQnnHtp.so").write_bytes(b"one")
+    monkeypatch.setenv("QNN_SDK_ROOT", str(tmp_path))
+    first = key()
+    assert key() == first
+    (folder / "libQnnHtp.so").write_bytes(b"two")
+    second = key()
+    (tmp_path / "sdk.yaml").write_text("name: qairt\nversion: 2.41.0\n")
+    told = key()
+    (tmp_path / "sdk.yaml").write_text("name: qairt\nversion: 2.48.0\n")
+    assert len({first, second, told, key()}) == 4
+
+
 @pytest.mark.parametrize("target", ["", "ethos-u55-512", "u55"])
 def test_an_ethos_u_is_named_exactly(target: str) -> None:
     options = {"target": target} if target else {}

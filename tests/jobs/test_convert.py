@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from edgekit.core.errors import WorkerError
+from edgekit.core.errors import OutputError, WorkerError
 from edgekit.jobs import convert
 from edgekit.jobs.plan import Wish, make_plan
+from tests.samples import write_build
 
 
 def test_cached_work_that_vanishes_meanwhile_is_said(
@@ -23,3 +24,22 @@ def test_cached_work_that_vanishes_meanwhile_is_said(
     with pytest.raises(WorkerError, match="removed while it was in use"):
         convert.convert(plan, tmp_path / "build")
     assert not (tmp_path / "build").exists()
+
+
+def test_a_build_of_another_model_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    build = write_build(tmp_path / "build")
+    again = build.model.model_copy(update={"digest": "0" * 64})  # trained once more
+    other = build.model.model_copy(update={"name": "faces"})
+
+    assert convert.check_output(tmp_path / "new", other) is None
+    older = convert.check_output(tmp_path / "build", again)
+    assert older == convert.Older("digits", build.profile.title, build.created)
+    with pytest.raises(OutputError, match="another model, 'digits'; this one is 'faces'") as caught:
+        convert.check_output(tmp_path / "build", other)
+    assert "--replace" in caught.value.hint
+    assert convert.check_output(tmp_path / "build", other, replace=True) == older
+
+    (tmp_path / "build" / "build.json").write_text("{")
+    with pytest.raises(OutputError, match="holds a build that cannot be read"):
+        convert.check_output(tmp_path / "build", again)
+    assert convert.check_output(tmp_path / "build", again, replace=True) == convert.Older()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgekit.core.errors import PlanError, UsageError
+from edgekit.core.errors import DataError, PlanError, UsageError
 from edgekit.core.recipe import Calibration
-from edgekit.jobs.plan import Plan, Wish, make_plan
+from edgekit.jobs.plan import Plan, Wish, data_words, make_plan
 from edgekit.jobs.sensitivity import sensitivity
 
 
@@ -114,3 +115,34 @@ def test_a_runtime_without_4_bit_kernels_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(PlanError, match="does not run int4"):
         make_plan(wish)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"image": (20, 8, 8, 1), "y": (19,)}, "differ in their number of samples: image 20×8×8×1"),
+        ({"labels": (20,)}, "has no inputs"),
+        ({"image": (0, 8)}, "holds no samples"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_found_by_their_headers(
+    tmp_path: Path, arrays: dict[str, tuple[int, ...]], said: str
+) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, **{name: np.zeros(shape, np.float32) for name, shape in arrays.items()})
+    with pytest.raises(DataError, match=said):
+        data_words(Wish(model="m", profile="host", calibration=str(path)))
+
+
+def test_what_is_in_the_data_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "x.npz", image=np.zeros((20, 8, 8, 1), np.float32), y=np.zeros(20, int))
+    (tmp_path / "mine.py").write_text("raise SystemExit('it was run')")
+    monkeypatch.chdir(tmp_path)
+    wish = Wish(model="m", profile="host", calibration="x.npz", evaluation="mine:samples")
+
+    first, second = data_words(wish)
+
+    assert first == "--calibration x.npz: image 20×8×8×1 float32, y 20 int64"
+    assert second == f"--evaluate mine:samples: in {tmp_path / 'mine.py'}, not called"
+    with pytest.raises(UsageError, match="no module called 'yours'"):
+        data_words(replace(wish, evaluation="yours:samples"))

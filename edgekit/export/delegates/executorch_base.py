@@ -65,6 +65,10 @@ class ExecuTorchDelegate:
                 f"{recipe.name}: {self.title} has no option {unknown[0]!r}; known: {known}"
             )
 
+    def compiler(self) -> str:
+        """What tells its compiler from another, where that is not one of `tools`; after `check`."""
+        return ""
+
     # ------------------------------------------------------------- in the worker process
 
     def prepared(self, program: Any) -> Any:

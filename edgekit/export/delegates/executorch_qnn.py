@@ -22,6 +22,7 @@ from edgekit.core.errors import PlanError
 from edgekit.core.recipe import Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
+from edgekit.work.requirements import sdk_version
 
 VARIABLE = "QNN_SDK_ROOT"
 PAGE = "https://www.qualcomm.com/developer/software/qualcomm-ai-engine-direct-sdk"
@@ -51,6 +52,11 @@ class QnnDelegate(ExecuTorchDelegate):
                 f"{recipe.name}: which chip is it for?",
                 hint='take a device profile with one, or give soc = "SM8650" in [options]',
             )
+
+    def compiler(self) -> str:
+        libraries = f"{Path(LIBRARY).parent}/*.so"
+        root = Path(os.environ[VARIABLE])
+        return sdk_version(root, said_in="sdk.yaml", compiler=libraries)
 
     def partitioners(self, recipe: Recipe) -> list[Any]:
         from executorch.backends.qualcomm.partition.qnn_partitioner import QnnPartitioner

@@ -24,12 +24,15 @@ a symbol of flatbuffers' and does not load. https://ai.google.dev/edge/litert/ne
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from typing import ClassVar
 
 from edgekit.core.errors import PlanError
 from edgekit.core.recipe import Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.export.delegates.tflite_base import TFLiteDelegate
+from edgekit.work.requirements import sdk_version
 from edgekit.work.steps import Step
 
 NPU_PAGE = "https://ai.google.dev/edge/litert/next/npu"
@@ -122,11 +125,16 @@ class NpuDelegate(TFLiteDelegate):
                 f"{recipe.name}: {what}; LiteRT's compiler for {vendor} knows {', '.join(known)}",
                 hint="take a device profile with one, or give soc in [options]",
             )
+        arguments = {"vendor": MODULES[vendor], "soc": soc}
+        # Of packages the version counts (`tools`); of a folder that a variable leads to, this.
+        folders = [r.name for r in VENDORS[vendor] if r.kind == "variable"]
+        sdk = {name: sdk_version(Path(os.environ[name])) for name in folders}
         return Step(
             title=f"{recipe.name}: compile for {vendor} {soc}",
             function="edgekit.export.delegates.tflite_npu_worker:compile_model",
             worker="plain",
-            arguments={"vendor": MODULES[vendor], "soc": soc},
+            arguments=arguments,
+            identity={**arguments, "sdk": sdk},
             needs={"made": made},
             tools=("ai-edge-litert", *(r.name for r in VENDORS[vendor] if r.kind == "package")),
         )

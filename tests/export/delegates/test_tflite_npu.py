@@ -138,6 +138,8 @@ def test_with_the_sdk_there_is_a_step(monkeypatch: pytest.MonkeyPatch, tmp_path:
     wanted = {"vendor": "google_tensor", "soc": "Tensor_G5"}
     step = NpuDelegate().step(STEP, recipe(**wanted))
     assert step.arguments == wanted
+    (tmp_path / "libcompiler.so").write_bytes(b"another version")
+    assert NpuDelegate().step(STEP, recipe(**wanted)).key != step.key
     assert step.needs == {"made": STEP}
     error = refused(recipe(vendor="google_tensor", soc="Tensor_G9"))
     assert "soc = 'Tensor_G9'; LiteRT's compiler for google_tensor knows Tensor_G3, " in (
