@@ -4,7 +4,8 @@
 
 Each model is one `edgekit.convert`, each accepted artifact that runs here one `edgekit.profile`.
 What is done is kept in FOLDER (build/zoo), a JSON file a model, so that a run that was stopped goes
-on where it was; conversions themselves come from edgekit's cache. Takes hours for everything.
+on where it was; conversions themselves come from edgekit's cache. Takes hours for everything. The
+results in tools/zoo/found count as done; --again forgets both.
 
 A cell of the table is a number or a reason. Latency is this computer's, one thread; other work on
 it shows there.
@@ -17,6 +18,7 @@ import fnmatch
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ DELEGATED = (
 )  # fmt: skip
 SAMPLES = 16
 PROFILE = HERE / "everything.toml"
+FOUND = HERE / "found"  # results that came with this file
 
 
 def reference(key: str, folder: Path) -> str:
@@ -202,17 +205,26 @@ def table(found: dict[str, dict[str, Any]], variants: tuple[str, ...]) -> str:
     return "\n".join([*lines, "", f"{good} of {asked} cells are figures."])
 
 
+def _known(name: str, places: Sequence[Path]) -> dict[str, Any]:
+    """The cells of one model that files in these folders hold; of equals the last counts."""
+    found: dict[str, Any] = {}
+    for path in (place / name for place in places):
+        if path.exists():
+            found |= json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
 def run(
-    keys: list[str], variants: tuple[str, ...], folder: Path, *, again: bool
+    keys: list[str], variants: tuple[str, ...], folder: Path, places: Sequence[Path]
 ) -> dict[str, dict[str, Any]]:
-    """Convert what was not converted before, one model after the other; cells by model."""
+    """Convert what no file in `places` tells of, one model after the other; cells by model."""
     from edgekit.work.pool import Pool
 
     found: dict[str, dict[str, Any]] = {}
     with Pool() as pool:
         for key in keys:
             kept = folder / "found" / f"{key.replace('/', '-')}.json"
-            cells = json.loads(kept.read_text()) if kept.exists() and not again else {}
+            cells = _known(kept.name, places)
             todo = tuple(variant for variant in variants if variant not in cells)
             if todo:
                 print(f"{key}: {len(todo)} variants", file=sys.stderr, flush=True)
@@ -250,7 +262,9 @@ def main() -> int:
             list(CHECKED),
             ("float32", "int8", "pte-float32", "pte-int8", "onnx-float32"),
         )
-    found = run(keys, variants, options.folder, again=options.again)
+    mine = options.folder / "found"
+    places = [] if options.again else [mine] if options.check else [FOUND, mine]
+    found = run(keys, variants, options.folder, places)
     text = table(found, variants)
     print(text.splitlines()[-1])
     if options.markdown:
