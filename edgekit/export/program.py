@@ -87,7 +87,7 @@ def program(out: Path, *, model: dict[str, Any], graph: str | None = None) -> di
         path, module, signature, way = _translated(Path(graph), handle)
         example = tuple(_example(spec) for spec in signature.inputs)
         parent, tools = sha256_file(path), ["torch"]
-        _row_major(module)
+    _row_major(module)
     traced = _traced(module, example, dynamic_shapes(signature))
     return save(traced, out, signature=signature.to_json(), way=way, parent=parent, tools=tools)
 

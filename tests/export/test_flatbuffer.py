@@ -13,6 +13,7 @@ from edgekit.core.errors import ConversionError
 from edgekit.core.recipe import BUILTIN, Recipe
 from edgekit.core.tensor import Quantization
 from edgekit.export import flatbuffer, tflite_float, tflite_quantize
+from tests.tflite_graphs import cnn
 
 
 def tensor(name: str, kind: int, shape: list[int], buffer: int = 0) -> Any:
@@ -149,8 +150,9 @@ def test_a_model_trained_with_quantization_is_refused() -> None:
 
 @pytest.mark.parametrize(("recipe", "least"), [("int8", 1e-6), ("int16x8", 2e-4)])
 def test_a_dead_range_is_widened_around_zero(tmp_path: Path, recipe: str, least: float) -> None:
-    (tmp_path / "ranges.json").write_text('{"dead": [0.0, 1e-12], "alive": [-1.0, 3.0]}')
-    made = tflite_quantize._statistics(tmp_path / "ranges.json", BUILTIN[recipe])
+    ranges = {"dead": (0.0, 1e-12), "alive": (-1.0, 3.0)}
+    tree = flatbuffer.read(cnn(tmp_path / "model.tflite"))
+    made = tflite_quantize._statistics(tree, ranges, BUILTIN[recipe])
 
     assert float(made["dead"]["max"][0] - made["dead"]["min"][0]) == pytest.approx(least)
     assert (float(made["alive"]["min"][0]), float(made["alive"]["max"][0])) == (-1.0, 3.0)

@@ -19,7 +19,7 @@ def test_cached_work_that_vanishes_meanwhile_is_said(
     def opened(*_: Any) -> Any:
         raise FileNotFoundError(2, "No such file", str(fresh_cache / "steps" / "samples.txt"))
 
-    monkeypatch.setattr(convert, "_open", opened)
+    monkeypatch.setattr(convert, "open_inputs", opened)
     plan = make_plan(Wish(model="keras:a.b:c", profile="linux-x86_64", variants=["float32"]))
     with pytest.raises(WorkerError, match="removed while it was in use"):
         convert.convert(plan, tmp_path / "build")
