@@ -108,9 +108,9 @@ def signature(model: Any) -> Signature:
     definition = model.signatureDefs[0]
     tensors = model.subgraphs[definition.subgraphIndex].tensors
     return Signature(
-        name=_text(definition.signatureKey),
-        inputs=tuple(_spec(_text(m.name), tensors[m.tensorIndex]) for m in definition.inputs),
-        outputs=tuple(_spec(_text(m.name), tensors[m.tensorIndex]) for m in definition.outputs),
+        name=text(definition.signatureKey),
+        inputs=tuple(_spec(text(m.name), tensors[m.tensorIndex]) for m in definition.inputs),
+        outputs=tuple(_spec(text(m.name), tensors[m.tensorIndex]) for m in definition.outputs),
     )
 
 
@@ -127,7 +127,7 @@ def settle_largest(model: Any, wanted: Signature) -> None:
     from ai_edge_litert.tools import flatbuffer_utils
 
     graph = model.subgraphs[model.signatureDefs[0].subgraphIndex]
-    places = {_text(m.name): int(m.tensorIndex) for m in model.signatureDefs[0].inputs}
+    places = {text(m.name): int(m.tensorIndex) for m in model.signatureDefs[0].inputs}
     for spec in wanted.inputs:
         graph.tensors[places[spec.name]].shape = np.array(spec.shape, dtype=np.int32)
     try:
@@ -172,7 +172,7 @@ def operators_of(model: Any, graph: Any) -> Iterator[Operator]:
                 if dtype(tensor) in _WEIGHT_TYPES and _rank(tensor) >= 2
             ),
             outputs=tuple(dtype(tensor) for tensor in outs),
-            location=_text(outs[0].name) if outs else "",
+            location=text(outs[0].name) if outs else "",
         )
 
 
@@ -181,7 +181,7 @@ def operator_names(model: Any) -> list[str]:
     from ai_edge_litert.tools import flatbuffer_utils
 
     return [
-        _text(code.customCode) if code.customCode else flatbuffer_utils.opcode_to_name(model, index)
+        text(code.customCode) if code.customCode else flatbuffer_utils.opcode_to_name(model, index)
         for index, code in enumerate(model.operatorCodes)
     ]
 
@@ -237,5 +237,6 @@ def _rank(tensor: Any) -> int:
     return 0 if tensor.shape is None else len(tensor.shape)
 
 
-def _text(value: bytes | str) -> str:
+def text(value: bytes | str) -> str:
+    """A name as the schema's objects hold it, bytes once it was read from a file."""
     return value.decode() if isinstance(value, bytes) else str(value)

@@ -48,7 +48,7 @@ def _pads(tree: Any, graph: Any) -> Iterator[Pad]:
             continue
         if math.isinf(value := float(np.frombuffer(bytes(data), np.float32)[0])) and value < 0:
             padded = graph.tensors[int(operator.outputs[0])]
-            yield Pad(_text(image.name), _text(padded.name), number.buffer)
+            yield Pad(flatbuffer.text(image.name), flatbuffer.text(padded.name), number.buffer)
 
 
 def bounded(tree: Any, ranges: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
@@ -74,7 +74,3 @@ def fill(tree: Any, ranges: Mapping[str, Sequence[float]]) -> int:
     for buffer, low in least.items():
         tree.buffers[buffer].data = np.frombuffer(np.float32(low).tobytes(), np.uint8)
     return len(least)
-
-
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)

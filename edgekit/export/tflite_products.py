@@ -33,7 +33,7 @@ def symmetric(tree: Any, ranges: Mapping[str, Sequence[float]]) -> dict[str, Seq
                 continue
             tensor = int(operator.inputs[1])
             while tensor in made_by:
-                name = _text(graph.tensors[tensor].name)
+                name = flatbuffer.text(graph.tensors[tensor].name)
                 if name in made:
                     made[name] = _around_zero(*made[name])
                 maker = made_by[tensor]
@@ -48,7 +48,3 @@ def symmetric(tree: Any, ranges: Mapping[str, Sequence[float]]) -> dict[str, Seq
 def _around_zero(low: float, high: float) -> tuple[float, float]:
     most = max(abs(low) * 127 / 128, abs(high))
     return -most * 128 / 127, most
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)

@@ -268,6 +268,21 @@ def _histograms(
     return found
 
 
+def _joined_ranks(tree: Any) -> dict[str, int]:
+    """The number of axes of what CONCATENATION makes, by tensor.
+
+    ai-edge-quantizer gives its scale to constants that are joined, and wants that many axes then.
+    """
+    found = {}
+    for graph in tree.subgraphs:
+        kinds = (each.name for each in flatbuffer.operators_of(tree, graph))
+        for kind, operator in zip(kinds, graph.operators, strict=True):
+            if kind == "CONCATENATION":
+                made = graph.tensors[int(operator.outputs[0])]
+                found[flatbuffer.text(made.name)] = 1 if made.shape is None else len(made.shape)
+    return found
+
+
 def _statistics(tree: Any, ranges: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     import numpy as np
 
@@ -275,13 +290,15 @@ def _statistics(tree: Any, ranges: Mapping[str, Any], recipe: Recipe) -> dict[st
         ranges = tflite_products.symmetric(tree, ranges)
     wide = "int16x8" in (recipe.quantization, *recipe.quantize.layers.values())
     least = LEAST_RANGE[16 if wide else 8]
+    ranks = _joined_ranks(tree)
     found = {}
     for name, (low, high) in ranges.items():
         if high - low < least:
             low, high = min(low, -least / 2), max(high, least / 2)
+        shape = (1,) * ranks.get(name, 1)
         found[name] = {
-            "min": np.array([low], dtype=np.float32),
-            "max": np.array([high], dtype=np.float32),
+            "min": np.full(shape, low, dtype=np.float32),
+            "max": np.full(shape, high, dtype=np.float32),
         }
     return found
 

@@ -76,3 +76,32 @@ def test_a_product_runs_in_xnnpack(tmp_path: Path) -> None:
     inputs = {"image": data.arrays()[0][:1]}
     wanted, found = (answers(path, inputs)["scores"] for path in (source, made))
     assert 10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()) > 25
+
+
+@pytest.mark.slow
+def test_a_constant_that_is_joined_with_activations_is_quantized_with_them(tmp_path: Path) -> None:
+    """As the class token of a vision Transformer is."""
+    graph = Graph()
+    image = graph.tensor("image", IMAGE)
+    rows = graph.operator(
+        "RESHAPE", [graph.conv(image, "stem", 4, 3, stride=2), graph.constant("n", (1, 64, 4))],
+        ("rows", (1, 64, 4)), options="ReshapeOptions", newShape=[1, 64, 4],
+    )  # fmt: skip
+    token = graph.tensor("token", (1, 1, 4), np.array([[[0.1, -0.2, 0.3, 0.0]]], np.float32))
+    joined = graph.operator(
+        "CONCATENATION", [token, rows], ("joined", (1, 65, 4)),
+        options="ConcatenationOptions", axis=1,
+    )  # fmt: skip
+    for name in ("float", "ranges", "out"):
+        (tmp_path / name).mkdir()
+    source = graph.save(tmp_path / "float" / "model.tflite", {"image": image}, {"joined": joined})
+    data = samples(tmp_path / "data", image=IMAGE[1:])
+    float_folder, ranges = str(tmp_path / "float"), str(tmp_path / "ranges")
+    calibrate(tmp_path / "ranges", samples=data.to_json(), float=float_folder)
+    recipe = named_recipe("int8").to_json()
+    quantize(tmp_path / "out", recipe=recipe, float=float_folder, ranges=ranges)
+
+    inputs = {"image": data.arrays()[0][:1]}
+    made = tmp_path / "out" / "model.tflite"
+    wanted, found = (answers(path, inputs)["joined"] for path in (source, made))
+    assert 10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()) > 30
