@@ -54,6 +54,7 @@ def convert(
     *,
     board: str,
     variants: Sequence[str] = (),
+    train: str | Path | None = None,
     calibration: str | Path | None = None,
     evaluate: str | Path | None = None,
     preprocessing: Preprocessing | str | None = None,
@@ -78,7 +79,7 @@ def convert(
         model: a path, or ``package.module:function``.
         board: a name that ``edgekit devices`` lists, or the path of a profile file.
         variants: names or recipe files, instead of the board's usual ones.
-        calibration, evaluate: a ``.npz`` or ``.npy`` file, a folder of images, or
+        train, calibration, evaluate: a ``.npz`` or ``.npy`` file, a folder of images, or
             ``package.module:function``.
         preprocessing: what is done to each input before the model sees it.
         labels: names of the classes.
@@ -111,6 +112,7 @@ def convert(
         variants=tuple(variants),
         calibration=None if calibration is None else str(calibration),
         evaluation=None if evaluate is None else str(evaluate),
+        training=None if train is None else str(train),
         preprocessing=preprocessing or Preprocessing(),
         labels=tuple(labels),
         max_drop=max_drop,

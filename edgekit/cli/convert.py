@@ -23,7 +23,7 @@ Variants: [FORMAT-][DELEGATE-]NUMBERS, or a recipe file (.toml)
   NUMBERS   {", ".join(KINDS)}
   as in int8, gpu-float16, pte-int8, pte-vulkan-float16, onnx-float32
 \b
-Data (--calibration, --evaluate)
+Data (--train, --calibration, --evaluate)
   a .npz or .npy file, a folder of images (a folder a class gives labels),
   or package.module:function
 \b
@@ -44,6 +44,9 @@ Examples:
     multiple=True,
     metavar="NAME",
     help="Instead of the board's usual ones.",
+)
+@click.option(
+    "--train", "training", metavar="DATA", help="Samples with labels, for a recipe's passes."
 )
 @click.option("--calibration", metavar="DATA", help="Typical inputs; full INT8 needs them.")
 @click.option(
@@ -121,6 +124,7 @@ def command(
     model: str,
     profile: str,
     variants: tuple[str, ...],
+    training: str | None,
     calibration: str | None,
     evaluation: str | None,
     preprocess: str | None,
@@ -162,6 +166,7 @@ def command(
         variants=variants,
         calibration=calibration,
         evaluation=evaluation,
+        training=training,
         preprocessing=read_preprocessing(preprocess) if preprocess else Preprocessing(),
         labels=_read_labels(labels) if labels else (),
         max_drop=max_drop,

@@ -93,6 +93,7 @@ class StepProgress(_Live):
         super().__init__()
         self._summary = summary
         self._running: dict[str, float] = {}
+        self._words: dict[str, str] = {}  # what a running step has said last
         self._started = time.monotonic()
         self._done = self._cached = 0
 
@@ -109,10 +110,13 @@ class StepProgress(_Live):
                 self._running[step.title] = time.monotonic()
             elif event == "cached":
                 self._cached += 1
+            elif event.startswith("says "):
+                self._words[step.title] = event.removeprefix("says ")
             elif event == "skipped":
                 return
             else:
                 took = time.monotonic() - self._running.pop(step.title, time.monotonic())
+                self._words.pop(step.title, None)
                 self._done += event == "done"
                 mark = {"failed": "FAILED", "otherwise": "failed"}.get(event)
                 if mark or took >= WORTH_A_LINE_SECONDS:
@@ -125,7 +129,12 @@ class StepProgress(_Live):
 
     def _now(self) -> str:
         now = time.monotonic()
-        return ", ".join(f"{title} {now - at:.0f} s" for title, at in self._running.items())
+        return ", ".join(
+            f"{title} {now - at:.0f} s{self._said(title)}" for title, at in self._running.items()
+        )
+
+    def _said(self, title: str) -> str:
+        return f" ({self._words[title]})" if title in self._words else ""
 
 
 class ToolchainProgress(_Live):

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.choice import Choice, preferred
+from edgekit.core.compression import PassReport
 from edgekit.core.description import Coverage
 from edgekit.core.errors import InputError, RejectedError, UnknownNameError, UsageError
 from edgekit.core.files import is_safe_relative, sha256_file, write_json
@@ -38,7 +39,8 @@ class Variant(Noun):
 
     `coverage` says which operators run where, as far as it is known. `convert_seconds` and
     `convert_peak_bytes` (resident memory of one process) are what all steps that led to the
-    artifact cost when they were done; steps that variants share count in each.
+    artifact cost when they were done; steps that variants share count in each. `passes` tells what
+    was done to the model before it was exported.
     """
 
     recipe: Recipe
@@ -48,6 +50,7 @@ class Variant(Noun):
     coverage: Coverage | None = None
     convert_seconds: float | None = None
     convert_peak_bytes: int | None = None
+    passes: tuple[PassReport, ...] = ()
 
     @property
     def size_bytes(self) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from edgekit.core.eviction import StoreUsage
+from edgekit.core.model import Model
 from edgekit.core.noun import Noun
 from edgekit.core.tensor import Signature
 
@@ -32,6 +33,37 @@ class LoadedModel(Protocol):
 
     def layers(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
         """The output of each layer by the layer's name, in the order of execution."""
+
+
+class LiveModel(Protocol):
+    """A model that may be changed, inside a worker process; what `Source.live` names gives it.
+
+    Attributes:
+        module: the framework's own object, nobody else's: a Keras model, an ``nn.Module``.
+        signature: as the source model's `LoadedModel` has it.
+        edits: what was done to a module that a function makes, so that it can be done again; see
+            `save`.
+    """
+
+    module: Any
+    signature: Signature
+    edits: list[dict[str, Any]]
+
+    def take(self, inputs: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        """The module's own inputs for samples (samples, …) as the signature has them, where these
+        have another form: raw pixels, another layout.
+        """
+
+    def call(self, inputs: Sequence[Any], *, training: bool) -> list[Any]:
+        """Outputs in the signature's order for the module's own inputs, tensors (samples, …)."""
+
+    def save(self, out: Path) -> Model:
+        """Write the model as it is now into `out`; its path is relative to `out`.
+
+        Where only code can build the module, `edits` are kept beside its weights. Each has
+        ``apply``, ``module:function`` of edgekit that is called as ``function(module, edit)`` and
+        returns the changed module, before weights are loaded.
+        """
 
 
 class CommandResult(Noun):

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from edgekit.core.compression import PassSpec, Training
 from edgekit.core.errors import UnknownNameError, UsageError
 from edgekit.core.noun import Noun
 from edgekit.core.quantize import Quantize
@@ -70,6 +71,8 @@ class Recipe(Noun):
     """How one artifact is made.
 
     Attributes:
+        passes: what is done to the model first, in this order.
+        training: how those of them that train do it.
         delegate: what computes it, a name in `edgekit.export.delegates.DELEGATES` after the format;
             the format's usual one where a recipe file says none.
         options: what the delegate is told (an accelerator's configuration, say); a device profile
@@ -90,6 +93,8 @@ class Recipe(Noun):
     quantize: Quantize = Quantize()
     calibration: Calibration = Calibration()
     budget: Budget = Budget()
+    passes: tuple[PassSpec, ...] = ()
+    training: Training = Training()
 
     @property
     def weight_bits(self) -> int:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.description import Coverage
 from edgekit.core.errors import (
     ConversionError,
+    DataError,
     EdgekitError,
     OutputError,
     RejectedError,
@@ -44,6 +45,7 @@ from edgekit.data import (
 )
 from edgekit.export import EXPORTERS
 from edgekit.export.delegates import DELEGATES
+from edgekit.jobs.compress import Compressed, Start, compress
 from edgekit.jobs.plan import Plan
 from edgekit.jobs.results import write_page
 from edgekit.verify import (
@@ -61,6 +63,7 @@ from edgekit.work.pool import Pool
 from edgekit.work.protocols import Delegate, Exporter
 from edgekit.work.steps import Done, Outcome, Progress, Step, run_steps, tool_versions
 
+OPTIONS = {"calibration": "--calibration", "evaluation": "--evaluate", "training": "--train"}
 CHECK_SAMPLES = 4  # enough to tell a wrong answer; a board's link may be slow
 RANDOM_SAMPLES = 16
 
@@ -74,6 +77,7 @@ class Opened:
     calibration: DataSet | None
     evaluation: DataSet
     note: DataNote
+    training: DataSet | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +232,8 @@ def open_inputs(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> Ope
         steps["calibration"] = plan.calibration
     if plan.evaluation is not None:
         steps["evaluation"] = plan.evaluation
+    if plan.training is not None:
+        steps["training"] = plan.training
     outcomes = run_steps(
         [*steps.values(), *environments], pool=pool, cache=cache, progress=progress
     )
@@ -236,7 +242,7 @@ def open_inputs(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> Ope
     signature = Signature.from_json(_done(outcomes[steps["inspect"]]).result["signature"])
     sets = {
         name: read_data(_done(outcomes[steps[name]]))
-        for name in ("calibration", "evaluation")
+        for name in ("calibration", "evaluation", "training")
         if name in steps
     }
     notes = [
@@ -244,11 +250,14 @@ def open_inputs(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> Ope
         *(f"--labels: {note}" for note in check_labels(plan.wish.labels, signature)),
     ]
     for name, data in sets.items():
-        option = {"calibration": "--calibration", "evaluation": "--evaluate"}[name]
+        option = OPTIONS[name]
         notes += [f"{option}: {note}" for note in check_data(data, signature, what=option)]
         ranges = name == "calibration" and any(r.needs_calibration for r in plan.recipes)
         notes += [f"{name}: {note}" for note in sample_notes(data, ranges=ranges)]
     calibration, evaluation = sets.get("calibration"), sets.get("evaluation")
+    training = sets.get("training")
+    if training is not None and evaluation is not None:
+        notes += _trained_on(training, evaluation)
     if evaluation is None:
         evaluation = calibration or _random(signature, pool, cache, progress)
     shared = overlap(calibration, evaluation) if calibration and "evaluation" in sets else 0
@@ -263,7 +272,29 @@ def open_inputs(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> Ope
         overlap=shared,
         notes=tuple(notes),
     )
-    return Opened(model, signature, calibration, evaluation, note)
+    return Opened(model, signature, calibration, evaluation, note, training)
+
+
+def _trained_on(training: DataSet, evaluation: DataSet) -> list[str]:
+    """What has to be told of the two; both have to have labels.
+
+    Raises:
+        DataError: one has none.
+    """
+    for option, data in (("--train", training), ("--evaluate", evaluation)):
+        if not data.labelled:
+            raise DataError(
+                f"{option} {data.origin} has no labels; passes train by them and are judged by "
+                "them",
+                hint="numpy.savez('data.npz', x=…, labels=…), or a folder of images a class",
+            )
+    shared = overlap(training, evaluation)
+    if not shared:
+        return []
+    return [
+        f"{shared} of {evaluation.count} evaluation samples are in the training data, too: "
+        "accuracy on them says nothing"
+    ]
 
 
 def _random(signature: Signature, pool: Pool, cache: Cache, progress: Progress) -> DataSet:
@@ -275,6 +306,9 @@ def _make_variants(
     plan: Plan, opened: Opened, pool: Pool, cache: Cache, progress: Progress
 ) -> list[_Made]:
     """Export every variant, verify it, and load it with the board's own runtime."""
+    changed = [recipe for recipe in plan.recipes if recipe.passes]
+    start = Start(plan.opener, plan.model, opened.model, opened.training, opened.evaluation)
+    models = compress(changed, start, pool, cache, progress)
     reference = reference_step(opened.model, opened.evaluation)
     others = [
         (sizes, reference_step(opened.model, opened.evaluation, sizes))
@@ -284,7 +318,8 @@ def _make_variants(
     refused: dict[str, EdgekitError] = {}
     for recipe in plan.recipes:
         try:
-            steps[recipe.name] = _steps_of(recipe, plan, opened, reference, others)
+            model = _model_of(recipe, opened, models)
+            steps[recipe.name] = _steps_of(recipe, plan, model, opened, reference, others)
         except EdgekitError as exc:  # this one cannot be made; the others can
             refused[recipe.name] = exc
     wanted = [step for each in steps.values() for step in each.values()]
@@ -296,8 +331,23 @@ def _make_variants(
         else:
             mine = {what: outcomes[step] for what, step in steps[recipe.name].items()}
             variant = _made(recipe, plan, steps[recipe.name]["export"].worker, mine)
-            made.append(_with_advice(variant, opened.signature))
+            variant = _with_advice(variant, opened.signature)
+            passed = models.get(recipe.name)
+            if isinstance(passed, Compressed):
+                told = variant.variant.model_copy(update={"passes": passed.reports})
+                variant = replace(variant, variant=told)
+            made.append(variant)
     return made
+
+
+def _model_of(
+    recipe: Recipe, opened: Opened, models: Mapping[str, Compressed | EdgekitError]
+) -> Model:
+    """What the recipe's passes have made of the model. Raises what has stopped them."""
+    passed = models.get(recipe.name)
+    if isinstance(passed, EdgekitError):
+        raise passed
+    return passed.model if passed else opened.model
 
 
 def _with_advice(made: _Made, signature: Signature) -> _Made:
@@ -318,6 +368,7 @@ def _with_advice(made: _Made, signature: Signature) -> _Made:
 def _steps_of(
     recipe: Recipe,
     plan: Plan,
+    model: Model,
     opened: Opened,
     reference: Step,
     others: Sequence[tuple[Mapping[str, int], Step]],
@@ -325,11 +376,13 @@ def _steps_of(
     """What is done for one variant: export, and whatever can be checked of it here."""
     data = opened.evaluation
     delegate: Delegate = DELEGATES[f"{recipe.format}/{recipe.delegate}"]()
-    export = _exporter(recipe.format).step(opened.model, recipe, opened.calibration)
+    export = _exporter(recipe.format).step(model, recipe, opened.calibration)
     worker = _worker(recipe, export, delegate)
     floating = None
-    if recipe.format == "tflite" and delegate.runs_here and recipe.quantization != "original":
-        floating = _exporter("tflite").step(opened.model, float_recipe(recipe), None)
+    # The layers of a model that was changed are not the source's any more.
+    inner = recipe.quantization != "original" and not recipe.passes
+    if recipe.format == "tflite" and delegate.runs_here and inner:
+        floating = _exporter("tflite").step(model, float_recipe(recipe), None)
     check = check_set_step(export, reference, data, recipe, samples=CHECK_SAMPLES, worker=worker)
     steps = {
         "export": export,

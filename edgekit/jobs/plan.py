@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgekit.compress import check_passes, technique
 from edgekit.core.errors import ModelError, PlanError, UnknownNameError, UsageError
 from edgekit.core.fold import fold
 from edgekit.core.model import InputForm, Layout, Model, ModelOptions
@@ -31,6 +32,7 @@ class Wish:
     variants: Sequence[str] = ()
     calibration: str | None = None
     evaluation: str | None = None
+    training: str | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     layout: Layout = ""
     raw_pixels: bool = False
@@ -54,6 +56,8 @@ class Plan:
     preprocessing: Preprocessing  # what is left of the wish's, the rest is in the artifact
     calibration: Step | None
     evaluation: Step | None
+    training: Step | None = None
+    opener: str = ""  # how the source gives a model that passes can change; see `LiveModel`
 
     def runtime(self, recipe: Recipe) -> Runtime:
         """What shall open that recipe's artifact on the board."""
@@ -91,6 +95,7 @@ def make_plan(wish: Wish) -> Plan:
     if twice:
         raise UsageError(f"the label {min(twice)!r} is given twice")
     source, model, preprocessing = open_model(wish)
+    opener = _check_passes(recipes, wish, source, model)
     needy = [recipe.name for recipe in recipes if recipe.needs_calibration]
     if needy and wish.calibration is None:
         rest = [f"--variant {r.name}" for r in recipes if not r.needs_calibration]
@@ -110,6 +115,8 @@ def make_plan(wish: Wish) -> Plan:
         preprocessing=preprocessing,
         calibration=_data(wish.calibration, preprocessing, wish, choice),
         evaluation=_data(wish.evaluation, preprocessing, wish, None),
+        training=_data(wish.training, preprocessing, wish, None),
+        opener=opener,
     )
 
 
@@ -121,7 +128,11 @@ def data_words(wish: Wish) -> list[str]:
     Raises:
         DataError, UsageError: see `edgekit.data.look`.
     """
-    given = {"--calibration": wish.calibration, "--evaluate": wish.evaluation}
+    given = {
+        "--train": wish.training,
+        "--calibration": wish.calibration,
+        "--evaluate": wish.evaluation,
+    }
     return [f"{option} {name}: {look(name)}" for option, name in given.items() if name]
 
 
@@ -216,6 +227,46 @@ def _check_delegate(recipe: Recipe, profile: DeviceProfile) -> None:
                 f"{recipe.name}: {delegate.title} needs {requirement}: {reason}",
                 hint=requirement.how,
             )
+
+
+def _check_passes(recipes: Sequence[Recipe], wish: Wish, source: Source, model: Model) -> str:
+    """How the source gives a model that passes can change; empty where no recipe has passes.
+
+    Raises:
+        UsageError: a pass is not right as written, or nothing would use the training data.
+        PlanError: this model cannot be changed, a pass cannot follow another, data is missing.
+    """
+    changed = [recipe for recipe in recipes if recipe.passes]
+    if not changed:
+        if wish.training is not None:
+            raise UsageError(
+                "--train is for recipes with [[passes]]; none of these has any",
+                hint="name such a recipe with --variant FILE.toml; edgekit recipes lists some",
+            )
+        return ""
+    opener = getattr(source, "opener", None)
+    if opener is None:
+        raise PlanError(
+            f"{changed[0].name}: passes cannot change {model.reference!r}, which is "
+            f"{model.framework}",
+            hint="give the Keras or PyTorch model that it was made from",
+        )
+    way: str = opener(model)
+    for recipe in changed:
+        check_passes(recipe, model.framework)
+        trained = [s.name for s in recipe.passes if technique(s, recipe.name).trains]
+        if trained and wish.training is None:
+            raise PlanError(
+                f"{recipe.name}: {trained[0]} trains, and there is nothing to train on",
+                hint="give samples with labels with --train DATA, or write epochs = 0 in the pass",
+            )
+        if wish.evaluation is None:
+            raise PlanError(
+                f"{recipe.name}: what its passes cost is told by samples that they were not "
+                "trained on",
+                hint="give some, with labels, with --evaluate DATA",
+            )
+    return way
 
 
 def _check_ranges(recipe: Recipe, options: ModelOptions) -> None:

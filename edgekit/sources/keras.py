@@ -14,7 +14,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from edgekit.core.errors import ModelError, UntrustedModelError
+from edgekit.core.errors import ModelError, PlanError, UntrustedModelError
 from edgekit.core.files import sha256_path
 from edgekit.core.model import Model, ModelOptions
 from edgekit.sources.functions import framework_of, function_in
@@ -69,6 +69,16 @@ class KerasSource:
                 hint="if you trust where it comes from, give --trust-code",
             )
         return _handle(path.resolve(), reference, found.kind, options)
+
+    def opener(self, model: Model) -> str:
+        """See `Source.opener`."""
+        if model.kind == "savedmodel":
+            raise PlanError(
+                f"{model.reference!r} is a SavedModel, whose layers are lost: passes cannot change "
+                "it",
+                hint="give the Keras model itself (model.save('model.keras'))",
+            )
+        return "edgekit.sources.keras_live:live"
 
     def materialise(self, model: Model) -> Step | None:
         """See `Source.materialise`."""

@@ -66,7 +66,7 @@ def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
             hint="it is called without arguments and has to return a Keras model",
         )
     path = out / "model.keras"
-    with _translated(handle.reference):
+    with translated(handle.reference):
         made.save(path)
     digest = sha256_file(path)
     # It is the user's own code that has just run, so what it made may run again.
@@ -85,7 +85,11 @@ def load(model: Model) -> KerasModel | SavedModel:
     """
     key = model.fingerprint() if not model.digest else _key(model)
     if key not in _loaded:
-        loaded = SavedModel(model) if model.kind == "savedmodel" else _load_keras(model)
+        loaded = (
+            SavedModel(model)
+            if model.kind == "savedmodel"
+            else KerasModel(read_keras(model), model)
+        )
         _refuse_changed(model)
         _remember(model, loaded)
     return _loaded[key]
@@ -109,15 +113,15 @@ def _remember(model: Model, loaded: KerasModel | SavedModel) -> None:
     _loaded[_key(model)] = loaded
 
 
-def _load_keras(model: Model) -> KerasModel:
-    keras = _import(MODULES[model.kind])
+def read_keras(model: Model) -> Any:
+    """The Keras model itself, read anew. Raises as `load`."""
+    keras = import_keras(MODULES[model.kind])
     custom = _classes_beside(model)
     refuse_other_files(Path(model.path))
-    with _translated(model.reference):
-        live = keras.models.load_model(
+    with translated(model.reference):
+        return keras.models.load_model(
             model.path, custom_objects=custom, compile=False, safe_mode=not model.trusted
         )
-    return KerasModel(live, model)
 
 
 def _classes_beside(model: Model) -> dict[str, Any] | None:
@@ -138,7 +142,7 @@ def _generation_of(live: object) -> str | None:
     return None
 
 
-def _import(name: str) -> Any:
+def import_keras(name: str) -> Any:
     import importlib
 
     try:
@@ -155,7 +159,11 @@ def _import(name: str) -> Any:
 
 
 class KerasModel:
-    """A Keras 2 or Keras 3 model with known inputs; a `LoadedModel` that can be frozen."""
+    """A Keras 2 or Keras 3 model with known inputs; a `LoadedModel` that can be frozen.
+
+    Attributes:
+        fronts: an input each, from the artifact's form of it to the model's own.
+    """
 
     def __init__(self, live: Any, model: Model) -> None:
         import tensorflow as tf
@@ -167,15 +175,15 @@ class KerasModel:
                 f"{model.reference!r} is a subclassed model without fixed inputs",
                 hint="export it with a signature (model.export('folder')) and convert that folder",
             )
-        input_struct = _struct(live, "inputs")
+        input_struct = struct_of(live, "inputs")
         self._input_struct = inputs[0] if input_struct is None else input_struct
         self._output_names = _output_names(live, outputs)
         names = _unique([_layer_name(tensor) for tensor in inputs])
         given = [(tuple(tensor.shape), tf.as_dtype(tensor.dtype).name) for tensor in inputs]
         specs = _fixed(model, [(name, *spec) for name, spec in zip(names, given, strict=True)])
-        specs, self._fronts = _in_forms(model, names, specs)
+        specs, self.fronts = _in_forms(model, names, specs)
         self._input_specs = specs
-        with _translated(model.reference):
+        with translated(model.reference):
             self.concrete = _trace(self._call, specs)
         self.signature = _signature(model, names, specs, self._output_names, self.concrete)
         self._batched: Any = None
@@ -183,7 +191,7 @@ class KerasModel:
     def _call(self, *tensors: Any) -> list[Any]:
         import tensorflow as tf
 
-        taken = [front(tensor) for front, tensor in zip(self._fronts, tensors, strict=True)]
+        taken = [front(tensor) for front, tensor in zip(self.fronts, tensors, strict=True)]
         packed = tf.nest.pack_sequence_as(self._input_struct, taken)
         answer = self._live(packed, training=False)
         return [tf.convert_to_tensor(tensor) for tensor in tf.nest.flatten(answer)]
@@ -219,7 +227,7 @@ class SavedModel:
     def __init__(self, model: Model) -> None:
         import tensorflow as tf
 
-        with _translated(model.reference):
+        with translated(model.reference):
             self._owner = tf.saved_model.load(model.path)  # its variables live as long as it
             self._function = self._owner.signatures["serving_default"]
         _, given = self._function.structured_input_signature
@@ -229,7 +237,7 @@ class SavedModel:
         self._input_specs, self._fronts = _in_forms(model, self._names, specs)
         self._output_names = sorted(self._function.structured_outputs)
         self._takes_batches = all(shape[0] is None for _, shape, _ in open_specs if shape)
-        with _translated(model.reference):
+        with translated(model.reference):
             self.concrete = _trace(self._call, self._input_specs)
         self.signature = _signature(
             model, self._names, self._input_specs, self._output_names, self.concrete
@@ -284,7 +292,7 @@ _NO_LAYERS = frozenset({"Identity", "Const", "Placeholder", "Reshape", "NoOp"})
 # ---------------------------------------------------------------------------- signature
 
 
-def _struct(live: Any, what: str) -> Any:
+def struct_of(live: Any, what: str) -> Any:
     """The nest that the user gave as inputs or outputs; Keras 3 and 2 keep it in other places."""
     functional = getattr(live, "_functional", None) or live  # a Keras 3 Sequential wraps one
     for attribute in (f"_{what}_struct", f"_nested_{what}"):
@@ -300,7 +308,7 @@ def _output_names(live: Any, outputs: Sequence[Any]) -> list[str]:
     TFLiteConverter calls the outputs of a Keras 3 model output_0, output_1, …, whatever the user
     has called them; the user's names are kept here, as Keras 2 does.
     """
-    struct = _struct(live, "outputs")
+    struct = struct_of(live, "outputs")
     if isinstance(struct, dict) and len(struct) == len(outputs):
         return [str(key) for key in sorted(struct)]
     return _unique([_layer_name(tensor) for tensor in outputs])
@@ -470,7 +478,7 @@ def _on_zeros(
     import tensorflow as tf
 
     zeros = [np.zeros([size or 0 for size in spec.at(sizes)], spec.dtype) for spec in inputs]
-    with _translated(model.reference):
+    with translated(model.reference):
         return list(tf.nest.flatten(concrete(*[tf.constant(array) for array in zeros])))
 
 
@@ -657,7 +665,7 @@ def _recorded(live: Any) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _translated(reference: str) -> Iterator[None]:
+def translated(reference: str) -> Iterator[None]:
     """Turn what Keras and TensorFlow raise while loading or tracing into errors of ours."""
     try:
         yield

@@ -17,7 +17,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from edgekit.core.errors import ModelError, UntrustedModelError, UsageError
+from edgekit.core.errors import ModelError, PlanError, UntrustedModelError, UsageError
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model, ModelOptions
 from edgekit.sources.functions import framework_of, function_in
@@ -69,6 +69,17 @@ class TorchSource:
         except OSError as exc:
             raise ModelError(f"cannot read {reference!r}: {exc.strerror or exc}") from exc
         return _handle(path.stem, reference, str(path.resolve()), found.kind, digest, options)
+
+    def opener(self, model: Model) -> str:
+        """See `Source.opener`."""
+        if model.kind not in ("function", "module"):
+            what = "TorchScript" if model.kind == "torchscript" else "a program of torch.export"
+            raise PlanError(
+                f"{model.reference!r} is {what}, fixed as it is: passes cannot change it",
+                hint="give the function that makes the module: package.module:function, with "
+                "--weights FILE",
+            )
+        return "edgekit.sources.torch_live:live"
 
     def materialise(self, model: Model) -> Step | None:
         """See `Source.materialise`. Files that are no program become one as well."""

@@ -192,7 +192,9 @@ def _inputs(model: Model, program: Any) -> list[Input]:
             )
         form = model.form(name, len(shape))
         ranges = _axes(model, name, fake, opened)
-        found.append(Input(name, fake, tuple(shape), form, _layout(shape), name in changed, ranges))
+        found.append(
+            Input(name, fake, tuple(shape), form, layout_of(shape), name in changed, ranges)
+        )
     for each in found:
         if each.form is not None:
             _check_form(each, each.form)
@@ -331,7 +333,7 @@ def _cannot_be(name: str, fake: Any, given: Sequence[int]) -> ModelError:
 # -------------------------------------------------------------------------------- forms
 
 
-def _layout(shape: Sequence[int]) -> str:
+def layout_of(shape: Sequence[int]) -> str:
     """Of an image input: PyTorch's own is NCHW; one with its few channels last is NHWC."""
     few = (1, 3, 4)
     return "nhwc" if len(shape) == 4 and shape[3] in few and shape[1] not in few else "nchw"

@@ -28,7 +28,7 @@ NAMED = 4  # keys that one message names
 
 
 @dataclass(frozen=True)
-class _Made:
+class Made:
     """What there is to export: a module, how it is called, and which sizes are open."""
 
     module: Any
@@ -56,13 +56,28 @@ def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
         program = _from_torchscript(handle)
         notes.append("made from TorchScript, which is deprecated: torch.export has replaced it")
     else:
-        made = _made(handle)
+        made = make(handle)
         with translated(handle.reference):
             program, opened = _exported(handle, made)
+    return {"model": _saved(out, handle, program, opened).to_json(), "notes": notes}
+
+
+def save(out: Path, handle: Model, made: Made) -> Model:
+    """Export `made` into `out`; the new handle. Raises ModelError as `materialise`."""
+    with translated(handle.reference):
+        program, opened = _exported(handle, made)
+    return _saved(out, handle, program, opened)
+
+
+def _saved(out: Path, handle: Model, program: Any, opened: Mapping[str, str]) -> Model:
+    """Write the program. It has its sizes and weights; what it was made from may run its code
+    again.
+    """
+    import torch
+
     path = out / FILE
     with translated(handle.reference):
         torch.export.save(program, path)
-    # What is exported has its sizes and weights; what it was made from may run its code again.
     update = {
         "path": path.name,
         "kind": "pt2",
@@ -70,16 +85,17 @@ def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
         "trusted": True,
         "shapes": {},
         "dims": {place: handle.dims[label] for place, label in opened.items()},
-        "dim_names": opened,
+        "dim_names": dict(opened),
         "weights": "",
     }
-    return {"model": handle.model_copy(update=update).to_json(), "notes": notes}
+    return handle.model_copy(update=update)
 
 
 # --------------------------------------------------------------------------- where from
 
 
-def _made(handle: Model) -> _Made:
+def make(handle: Model) -> Made:
+    """The module of a function or a trusted pickle, with its weights, and how it is called."""
     import torch
 
     if handle.kind == "function":
@@ -98,10 +114,10 @@ def _made(handle: Model) -> _Made:
             f"{handle.reference!r} holds a {type(module).__name__}, not an nn.Module",
             hint="save the model with torch.export.save",
         )
-    return _Made(module, *_from_shapes(handle, module))
+    return Made(module, *_from_shapes(handle, module))
 
 
-def _call(handle: Model) -> _Made:
+def _call(handle: Model) -> Made:
     """What the user's function returns, sorted out."""
     import torch
 
@@ -129,7 +145,7 @@ def _call(handle: Model) -> _Made:
                 f"{handle.reference} returned a module without example inputs",
                 hint=f"return (module, inputs), or give {_shape_example(module)}",
             )
-        return _Made(module, *_from_shapes(handle, module))
+        return Made(module, *_from_shapes(handle, module))
     if len(parts) > 3:
         raise ModelError(
             f"{handle.reference} returned {len(parts)} values; it has to return a module, example "
@@ -139,13 +155,13 @@ def _call(handle: Model) -> _Made:
     if isinstance(example, torch.Tensor):
         example = (example,)
     if isinstance(example, Mapping):
-        return _Made(module, (), {str(name): value for name, value in example.items()}, dynamic)
+        return Made(module, (), {str(name): value for name, value in example.items()}, dynamic)
     if not isinstance(example, list | tuple):
         raise ModelError(
             f"{handle.reference} returned {_said(example)} as example inputs; they have to be a "
             "tuple or a dict of tensors"
         )
-    return _Made(module, tuple(example), {}, dynamic)
+    return Made(module, tuple(example), {}, dynamic)
 
 
 def _said(value: object) -> str:
@@ -287,7 +303,7 @@ def _shape(tensor: Any) -> str:
 # ------------------------------------------------------------------------------- export
 
 
-def _exported(handle: Model, made: _Made) -> tuple[Any, dict[str, str]]:
+def _exported(handle: Model, made: Made) -> tuple[Any, dict[str, str]]:
     """The program, its batch 1 and its sizes as the user wants them.
 
     And what the user calls the dimensions that stay open, by input and axis (``ids.1``).
@@ -316,7 +332,7 @@ def _exported(handle: Model, made: _Made) -> tuple[Any, dict[str, str]]:
     return program, {f"{name}.{axis}": label for (name, axis), label in opened.items()}
 
 
-def _kept_open(handle: Model, made: _Made, given: Mapping[str, Any]) -> dict[tuple[str, int], str]:
+def _kept_open(handle: Model, made: Made, given: Mapping[str, Any]) -> dict[tuple[str, int], str]:
     """What the user calls each dimension that stays open, by input and axis."""
     found = {}
     for label, name, axis in _dimensions(made, list(given)):
@@ -354,7 +370,7 @@ def _takes_any(module: Any) -> bool:
     return inspect.Parameter.VAR_POSITIONAL in kinds
 
 
-def _sizes(handle: Model, made: _Made, given: Mapping[str, Any]) -> dict[str, list[int]]:
+def _sizes(handle: Model, made: Made, given: Mapping[str, Any]) -> dict[str, list[int]]:
     """The shape that each example input gets."""
     tensors = {name: value for name, value in given.items() if hasattr(value, "shape")}
     unknown = [name for name in handle.shapes if name not in tensors]
@@ -402,7 +418,7 @@ def _sizes(handle: Model, made: _Made, given: Mapping[str, Any]) -> dict[str, li
     return sizes
 
 
-def _dimensions(made: _Made, names: Sequence[str]) -> list[tuple[str, str, int]]:
+def _dimensions(made: Made, names: Sequence[str]) -> list[tuple[str, str, int]]:
     """Open dimensions in ``dynamic_shapes``: name, input, axis."""
     dynamic = made.dynamic
     if dynamic is None:
@@ -453,7 +469,7 @@ def _resize(tensor: Any, shape: Sequence[int]) -> Any:
 
 def _check_batch(
     handle: Model,
-    made: _Made,
+    made: Made,
     names: Sequence[str],
     sizes: Mapping[str, Sequence[int]],
     batch: int,

@@ -33,6 +33,7 @@ from edgekit.work.toolchains import is_installed, toolchain_python
 
 T = TypeVar("T")
 Call = Callable[[str, Path, dict[str, Any]], dict[str, Any]]
+Says = Callable[[str], None]
 
 POLL_SECONDS = 0.2
 LOGS_KEPT = 50
@@ -104,7 +105,8 @@ class Pool:
     """Starts workers on demand and keeps them warm. A context manager: leaving stops them all.
 
     Args:
-        timeout_seconds: for one step; EDGEKIT_WORKER_TIMEOUT, or 1800, if not given.
+        timeout_seconds: for one step, or between two words of one that tells how far it is;
+            EDGEKIT_WORKER_TIMEOUT, or 1800, if not given.
         memory_bytes: resident memory of one worker; EDGEKIT_WORKER_MEMORY_MB, or four fifths of
             this computer's, if not given.
     """
@@ -141,12 +143,17 @@ class Pool:
                 if not any(worker.kind == kind for worker in self._workers):
                     self._idle.setdefault(kind, []).append(self._start(kind))
 
-    def submit(self, kind: str, work: Callable[..., T], *args: Any) -> Future[T]:
-        """Run ``work(*args, call)`` in a thread; `call` has a worker process do a function."""
+    def submit(
+        self, kind: str, work: Callable[..., T], *args: Any, says: Says = lambda _: None
+    ) -> Future[T]:
+        """Run ``work(*args, call)`` in a thread; `call` has a worker process do a function.
+
+        What that function tells of itself meanwhile goes to `says`.
+        """
         with self._lock:
             if kind not in self._executors:
                 self._executors[kind] = ThreadPoolExecutor(KINDS[kind].at_most, f"edgekit-{kind}")
-        return self._executors[kind].submit(lambda: work(*args, self._caller(kind)))
+        return self._executors[kind].submit(lambda: work(*args, self._caller(kind, says)))
 
     def stop(self) -> None:
         """Kill every worker and wait until all are gone."""
@@ -160,7 +167,7 @@ class Pool:
         for worker in workers:
             worker.close()
 
-    def _caller(self, kind: str) -> Call:
+    def _caller(self, kind: str, says: Says) -> Call:
         def call(function: str, out: Path, arguments: dict[str, Any]) -> dict[str, Any]:
             with self._lock:
                 if self._stopped.is_set():
@@ -168,7 +175,7 @@ class Pool:
                 idle = self._idle.setdefault(kind, [])
                 worker = idle.pop() if idle else self._start(kind)
             try:
-                result = worker.call(function, out, arguments)
+                result = worker.call(function, out, arguments, says)
             except BaseException:
                 if not worker.alive():
                     with self._lock:
@@ -243,7 +250,9 @@ class _Worker:
         if self.log.exists() and self.log.stat().st_size == 0:
             self.log.unlink()
 
-    def call(self, function: str, out: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+    def call(
+        self, function: str, out: Path, arguments: dict[str, Any], says: Says
+    ) -> dict[str, Any]:
         request = {"function": function, "out": str(out), "arguments": arguments}
         assert self.process.stdin is not None
         try:
@@ -251,7 +260,8 @@ class _Worker:
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self._ended(function) from None
-        answer = json.loads(self._read_line(function))
+        while "says" in (answer := json.loads(self._read_line(function))):
+            says(answer["says"])
         if "error" in answer:
             error = EdgekitError.from_json(answer["error"])
             if "unexpected" in answer:

@@ -42,6 +42,14 @@ class Source(Protocol):
         Every dimension is fixed there; the batch is 1. Inputs are in the model's forms.
         """
 
+    # Only where models can be changed; others have no such method.
+    # def opener(self, model: Model) -> str:
+    #     """``module:function`` that gives the `LiveModel` in a worker of the model's kind, called
+    #     as ``function(origin, model)``: what the user named, and it or what passes made of it.
+    #
+    #     Raises PlanError: not of this kind of file.
+    #     """
+
 
 class Exporter(Protocol):
     """Makes artifacts of one format."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class Done:
 
 Outcome = Done | EdgekitError
 # Told a step and "start", "done", "cached", "failed", "skipped" (what it needs has failed) or
-# "otherwise" (its other way is taken).
+# "otherwise" (its other way is taken), or "says …", its own words while it runs.
 Progress = Callable[[Step, str], None]
 
 _COSTS = "costs"  # in a kept result: what it and each step that it needs have cost, by key
@@ -277,7 +277,8 @@ class _Run:
                     submitted = True
                 elif all(needs):
                     del self.todo[key]
-                    self.running[self.pool.submit(step.worker, self._work, step)] = step
+                    says = partial(self._says, step)
+                    self.running[self.pool.submit(step.worker, self._work, step, says=says)] = step
                     submitted = True
 
     def _chains(self) -> dict[str, int]:
@@ -297,6 +298,9 @@ class _Run:
         for step in self.todo.values():
             reach(step, 0)
         return found
+
+    def _says(self, step: Step, words: str) -> None:
+        self.progress(step, f"says {words}")
 
     def _work(self, step: Step, call: Callable[..., dict[str, Any]]) -> Done:
         """Runs in a thread of the pool that owns one worker process, reached through `call`."""

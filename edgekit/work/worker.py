@@ -1,7 +1,8 @@
 """The inside of a worker process: ``python -m edgekit.work.worker MODULE…``.
 
-Reads one JSON request a line from stdin, calls the function, answers with one JSON line. Ends when
-stdin does. What libraries print goes to stderr, which is the log.
+Reads one JSON request a line from stdin, calls the function, answers with one JSON line, before
+which there may be lines that say how far it is. Ends when stdin does. What libraries print goes to
+stderr, which is the log.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any, BinaryIO
 
 from edgekit.core.errors import ConversionError, EdgekitError, WorkerError
 from edgekit.core.registry import resolve
+from edgekit.work import progress
 
 
 def main(preload: list[str]) -> None:
     answers = _claim_stdout()
+    progress.listen(answers)
     missing = _preload(preload)
     for line in sys.stdin.buffer:
         request = json.loads(line)

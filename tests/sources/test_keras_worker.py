@@ -253,9 +253,9 @@ def test_damaged_weights(zoo: Path, tmp_path: Path) -> None:
 def test_every_foreign_error_becomes_one_of_ours(
     raised: Exception, made: type[EdgekitError], said: str
 ) -> None:
-    from edgekit.sources.keras_worker import _translated
+    from edgekit.sources.keras_worker import translated
 
-    with pytest.raises(made, match=said) as caught, _translated("model.keras"):
+    with pytest.raises(made, match=said) as caught, translated("model.keras"):
         raise raised
 
     assert caught.value is raised or caught.value.__cause__ is raised

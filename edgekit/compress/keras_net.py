@@ -1,0 +1,257 @@
+"""Keras models, Keras 3 and tf_keras alike, as a `Net`. Runs in a worker of TensorFlow.
+
+Nothing here needs the model to be moved to another Keras: layers are asked for their kernels, and
+the training loop is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekit.compress.net import Batch, Kind, Loss, Weight
+from edgekit.core.compression import Training
+from edgekit.core.registry import resolve_own
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+
+BATCH = 64  # samples at a time in `predict`
+# Attributes that hold a kernel.
+KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel", "embeddings")
+TINY = 1e-7  # of a probability whose logarithm is taken
+
+
+class KerasNet:
+    """See `Net`."""
+
+    framework = "keras"
+
+    def __init__(self, live: Any) -> None:
+        self.live = live
+        self._batched: Any = None
+
+    @property
+    def model(self) -> Any:
+        """The Keras model itself."""
+        return self.live.module
+
+    def layers(self) -> Iterator[tuple[str, Any]]:
+        """Every layer by the user's path (``outer/inner``), each object once."""
+        seen: set[int] = set()
+
+        def walk(owner: Any, before: str) -> Iterator[tuple[str, Any]]:
+            for layer in _children(owner):
+                if id(layer) not in seen:
+                    seen.add(id(layer))
+                    path = f"{before}{layer.name}"
+                    yield path, layer
+                    yield from walk(layer, f"{path}/")
+
+        return walk(self.model, "")
+
+    def weights(self) -> dict[str, Weight]:
+        """See `Net.weights`."""
+        return {
+            f"{path}/{attribute}": Weight(
+                f"{path}/{attribute}", path, kind, tuple(variable.shape), axis
+            )
+            for path, layer, attribute, variable in self._kernels()
+            for kind, axis in [_kind(layer, attribute, len(variable.shape))]
+        }
+
+    def _kernels(self) -> Iterator[tuple[str, Any, str, Any]]:
+        for path, layer in self.layers():
+            for attribute in KERNELS:
+                variable = getattr(layer, attribute, None)
+                if hasattr(variable, "assign") and hasattr(variable, "shape"):
+                    yield path, layer, attribute, variable
+
+    def variable(self, name: str) -> Any:
+        """The variable of a weight."""
+        return next(v for path, _, attribute, v in self._kernels() if f"{path}/{attribute}" == name)
+
+    def get(self, name: str) -> Any:
+        """See `Net.get`."""
+        import numpy as np
+
+        return np.array(self.variable(name), dtype=np.float32)
+
+    def put(self, name: str, values: Any) -> None:
+        """See `Net.put`."""
+        self.variable(name).assign(values)
+
+    def predict(self, inputs: Sequence[Any]) -> list[Any]:
+        """See `Net.predict`."""
+        import numpy as np
+        import tensorflow as tf
+
+        call = tf.function(lambda *tensors: self.live.call(tensors, training=False))
+        parts = [
+            call(*(tf.constant(array[at : at + BATCH]) for array in inputs))
+            for at in range(0, len(inputs[0]), BATCH)
+        ]
+        return [
+            np.concatenate([part.numpy() for part in column]) for column in zip(*parts, strict=True)
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """See `Net.state`."""
+        import numpy as np
+
+        return {str(i): np.array(v) for i, v in enumerate(_variables(self.model))}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Net.restore`."""
+        for index, variable in enumerate(_variables(self.model)):
+            variable.assign(state[str(index)])
+
+    def learner(self, training: Training, loss: Loss) -> KerasLearner:
+        """See `Net.learner`."""
+        return KerasLearner(self, training, loss)
+
+    def seed(self, seed: int) -> None:
+        """See `Net.seed`."""
+        self.live.keras.utils.set_random_seed(seed)
+
+
+def _children(layer: Any) -> Sequence[Any]:
+    """The layers right inside a layer."""
+    found: Sequence[Any] = getattr(layer, "layers", None) or ()
+    if found:
+        return found
+    inner = layer._flatten_layers(include_self=False, recursive=False)
+    return list(inner)
+
+
+def _kind(layer: Any, attribute: str, rank: int) -> tuple[Kind, int]:
+    """What a kernel is, and the axis of its output channels; see Keras' own layers."""
+    name = type(layer).__name__
+    if attribute == "embeddings":
+        return "embedding", 0
+    if attribute == "recurrent_kernel" or hasattr(layer, "recurrent_kernel"):
+        return "recurrent", rank - 1
+    if attribute == "depthwise_kernel" or name.startswith("DepthwiseConv"):
+        return "depthwise", rank - 2
+    if name.startswith("Conv") and "Transpose" in name:
+        return "transposed", rank - 2
+    if rank > 2 and "Conv" in name:
+        return "conv", rank - 1
+    return "dense", rank - 1
+
+
+def _variables(model: Any) -> list[Any]:
+    """Trained numbers, and what batch norms and the like keep; without seeds of generators."""
+    return [*model.trainable_variables, *model.non_trainable_weights]
+
+
+class KerasLearner:
+    """See `Learner`: Adam on what is trainable."""
+
+    def __init__(self, net: KerasNet, training: Training, loss: Loss) -> None:
+        import tensorflow as tf
+
+        self._net, self._training, self._loss = net, training, loss
+        self._own = resolve_own(training.loss) if training.loss else None
+        self._trained = net.model.trainable_variables
+        self._optimizer = net.live.keras.optimizers.Adam(training.learning_rate)
+        self._optimizer.build(self._trained)
+        self._step = tf.function(self._traced, reduce_retracing=True)
+        self._value = tf.function(self._evaluated, reduce_retracing=True)
+
+    def _traced(self, inputs: Any, targets: Any, teacher: Any) -> Any:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            value = self._total(self._net.live.call(inputs, training=True), targets, teacher)
+            for penalty in self._net.model.losses:
+                value += penalty
+        gradients = tape.gradient(value, self._trained)
+        pairs = [(g, v) for g, v in zip(gradients, self._trained, strict=True) if g is not None]
+        self._optimizer.apply_gradients(pairs)
+        return value
+
+    def _evaluated(self, inputs: Any, targets: Any, teacher: Any) -> Any:
+        return self._total(self._net.live.call(inputs, training=False), targets, teacher)
+
+    def step(self, batch: Batch, rate: float) -> float:
+        """See `Learner.step`."""
+        self._optimizer.learning_rate = rate
+        return float(self._step(*_tensors(batch)))
+
+    def loss(self, batch: Batch) -> float:
+        """See `Learner.loss`."""
+        return float(self._value(*_tensors(batch)))
+
+    def state(self) -> dict[str, Any]:
+        """See `Learner.state`."""
+        import numpy as np
+
+        return {str(i): np.array(v) for i, v in enumerate(self._variables())}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Learner.restore`."""
+        for index, variable in enumerate(self._variables()):
+            variable.assign(state[str(index)])
+
+    def _variables(self) -> Sequence[Any]:
+        found = self._optimizer.variables
+        return list(found() if callable(found) else found)
+
+    def _total(self, outputs: Sequence[Any], targets: Any, teacher: Sequence[Any]) -> Any:
+        """The loss itself, and the teacher's part: the formula stands at `Distillation`."""
+        import tensorflow as tf
+
+        distill = self._training.distill
+        share = distill.weight if distill and teacher else 0.0
+        value = (1 - share) * self._task(outputs, targets) if share < 1 else 0.0
+        if not share or distill is None:
+            return value
+        mine, other = outputs[self._loss.output], teacher[self._loss.output]
+        if self._loss.kind != "classes":
+            return value + share * tf.reduce_mean(tf.square(mine - tf.cast(other, mine.dtype)))
+        heat = distill.temperature
+        student = tf.nn.log_softmax(self._scores(mine) / heat)
+        target = tf.nn.log_softmax(self._scores(tf.cast(other, mine.dtype)) / heat)
+        apart = tf.reduce_sum(tf.exp(target) * (target - student), axis=-1)
+        return value + share * heat**2 * tf.reduce_mean(apart)
+
+    def _task(self, outputs: Sequence[Any], targets: Any) -> Any:
+        import tensorflow as tf
+
+        if self._own is not None:
+            names = [spec.name for spec in self._net.live.signature.outputs]
+            given = dict(zip(names, outputs, strict=True)) if len(outputs) > 1 else outputs[0]
+            return tf.reduce_mean(self._own(given, targets))
+        output = outputs[self._loss.output]
+        if self._loss.kind == "classes":
+            found = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self._scores(output))
+            return tf.reduce_mean(found)
+        wanted = tf.reshape(tf.cast(targets, output.dtype), tf.shape(output))
+        if self._loss.kind == "numbers":
+            return tf.reduce_mean(tf.square(output - wanted))
+        if self._loss.probabilities:
+            output = tf.clip_by_value(output, TINY, 1 - TINY)
+            output = tf.math.log(output) - tf.math.log1p(-output)
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, output))
+
+    def _scores(self, output: Any) -> Any:
+        """Logits with the classes last; the logarithm of probabilities is one."""
+        import tensorflow as tf
+
+        rank, axis = len(output.shape), self._loss.axis % len(output.shape)
+        if axis != rank - 1:
+            order = [*(a for a in range(rank) if a != axis), axis]
+            output = tf.transpose(output, order)
+        return tf.math.log(tf.maximum(output, TINY)) if self._loss.probabilities else output
+
+
+def _tensors(batch: Batch) -> tuple[Any, Any, Any]:
+    import tensorflow as tf
+
+    inputs = tuple(tf.constant(array) for array in batch.inputs)
+    teacher = tuple(tf.constant(array) for array in batch.teacher)
+    return inputs, tf.constant(batch.targets), teacher

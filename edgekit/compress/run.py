@@ -1,0 +1,84 @@
+"""One pass, in a worker process of the model's framework."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+from edgekit.compress import technique
+from edgekit.compress.net import open_net, save_net
+from edgekit.compress.training import Samples, Trainer
+from edgekit.core.compression import PassSpec, Training
+from edgekit.core.dataset import DataSet
+from edgekit.core.model import Model
+
+ZIP_LEVEL = 6  # what zip does unless told otherwise
+
+
+def run(
+    out: Path,
+    *,
+    spec: dict[str, Any],
+    before: list[dict[str, Any]],
+    training: dict[str, Any],
+    opener: str,
+    origin: dict[str, Any],
+    model: dict[str, Any],
+    data: dict[str, Any] | None,
+    checkpoint: str,
+    teacher: str | None = None,
+) -> dict[str, Any]:
+    """See `edgekit.compress.pass_step`.
+
+    Raises:
+        ConversionError: training came to nothing.
+        DataError: the training data does not fit.
+        UsageError: a layer that is named is not there.
+    """
+    wanted = PassSpec.from_json(spec)
+    handle = Model.from_json(model)
+    net = open_net(opener, Model.from_json(origin), handle)
+    found = technique(wanted, wanted.name)
+    settings = Training.from_json(training)
+    if found.epochs:
+        settings = settings.model_copy(update={"epochs": found.epochs})
+    trainer = None
+    if found.trains and data is not None:
+        samples = Samples(DataSet.from_json(data), net.live, Path(teacher) if teacher else None)
+        earlier = [technique(PassSpec.from_json(each), "an earlier pass") for each in before]
+        holds = [hold for each in earlier if (hold := each.hold(net)) is not None]
+        trainer = Trainer(wanted.name, net, samples, settings, Path(checkpoint), holds)
+    notes = found.apply(net, trainer)
+    made = save_net(net, out)
+    history = trainer.history if trainer else None
+    return {
+        "model": made.to_json(),
+        "notes": notes,
+        "history": history.to_json() if history else None,
+    }
+
+
+def size(
+    out: Path, *, opener: str, origin: dict[str, Any], model: dict[str, Any]
+) -> dict[str, Any]:
+    """See `edgekit.compress.size_step`."""
+    import numpy as np
+
+    net = open_net(opener, Model.from_json(origin), Model.from_json(model))
+    packer = zlib.compressobj(ZIP_LEVEL)
+    zipped = parameters = nonzeros = stored = 0
+    for array in net.state().values():
+        parameters += array.size
+        nonzeros += int(np.count_nonzero(array))
+        stored += array.nbytes
+        zipped += len(packer.compress(np.ascontiguousarray(array).tobytes()))
+    zipped += len(packer.flush())
+    return {
+        "size": {
+            "parameters": parameters,
+            "nonzeros": nonzeros,
+            "weight_bytes": stored,
+            "zipped_bytes": zipped,
+        }
+    }

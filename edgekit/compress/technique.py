@@ -1,0 +1,67 @@
+"""What every technique is: parameters that a person wrote, checked, and what they do to a net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import Field
+
+from edgekit.core.compression import PassSpec
+from edgekit.core.noun import Noun
+
+if TYPE_CHECKING:
+    from edgekit.compress.net import Net
+    from edgekit.compress.training import Trainer
+    from edgekit.core.recipe import Recipe
+
+
+class Technique(Noun):
+    """One pass of a recipe. A new one is a class like this in a file of its own, and a line in
+    `edgekit.compress.PASSES`.
+
+    Attributes:
+        epochs: of its training, instead of the recipe's; 0 does without.
+        frameworks: that it knows.
+    """
+
+    epochs: int | None = Field(default=None, ge=0)
+
+    frameworks: ClassVar[tuple[str, ...]] = ("keras", "torch")
+    always_trains: ClassVar[bool] = False
+    never_trains: ClassVar[bool] = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether it needs training data."""
+        return not self.never_trains and self.epochs != 0
+
+    def settled(self, recipe: Recipe) -> Self:
+        """With what was left open and the recipe decides; said in its fields, to be passed on."""
+        return self
+
+    def refusal(self, before: Sequence[PassSpec], recipe: Recipe) -> str:
+        """Why it cannot follow those passes, or come before what the recipe makes; else empty."""
+        return ""
+
+    def apply(self, net: Net, trainer: Trainer | None) -> list[str]:
+        """Change `net`; sentences for the report.
+
+        Args:
+            trainer: None if it does not train.
+
+        Raises:
+            UsageError: a layer that it names is not in the net.
+        """
+        raise NotImplementedError
+
+    def hold(self, net: Net) -> Callable[[], None] | None:
+        """What puts back, after a step of a later training, what this pass made of `net`.
+
+        Layers may have other names by then: what it made is found by what it looks like.
+        """
+        return None
+
+    def gentler(self) -> Self | None:
+        """The same with less to lose, for when it was over the budget; None if there is none."""
+        return None

@@ -1,0 +1,234 @@
+"""PyTorch modules as a `Net`. Runs in a worker of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekit.compress.net import Batch, Kind, Loss, Weight
+from edgekit.core.compression import Training
+from edgekit.core.registry import resolve_own
+from edgekit.work.pool import CORES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+
+BATCH = 64  # samples at a time in `predict`
+TINY = 1e-7  # of a probability whose logarithm is taken
+
+
+class TorchNet:
+    """See `Net`."""
+
+    framework = "torch"
+
+    def __init__(self, live: Any) -> None:
+        self.live = live
+
+    @property
+    def module(self) -> Any:
+        """The ``nn.Module`` itself."""
+        return self.live.module
+
+    def weights(self) -> dict[str, Weight]:
+        """See `Net.weights`."""
+        return {
+            name: Weight(name, layer, kind, tuple(parameter.shape), axis)
+            for name, layer, kind, axis, parameter in self._kernels()
+        }
+
+    def _kernels(self) -> Iterator[tuple[str, str, Kind, int, Any]]:
+        seen: set[int] = set()
+        for layer, module in self.module.named_modules():
+            for own, parameter in module.named_parameters(recurse=False):
+                found = _kind(module, own, parameter)
+                if found and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield f"{layer}.{own}" if layer else own, layer, *found, parameter
+
+    def parameter(self, name: str) -> Any:
+        """The parameter of a weight."""
+        return self.module.get_parameter(name)
+
+    def get(self, name: str) -> Any:
+        """See `Net.get`."""
+        import torch
+
+        return self.parameter(name).detach().to("cpu", torch.float32).numpy().copy()
+
+    def put(self, name: str, values: Any) -> None:
+        """See `Net.put`."""
+        import torch
+
+        with torch.no_grad():
+            self.parameter(name).copy_(torch.from_numpy(values))
+
+    def predict(self, inputs: Sequence[Any]) -> list[Any]:
+        """See `Net.predict`."""
+        import numpy as np
+        import torch
+
+        parts = []
+        with torch.no_grad():
+            for at in range(0, len(inputs[0]), BATCH):
+                tensors = [torch.from_numpy(array[at : at + BATCH]) for array in inputs]
+                parts.append([out.numpy() for out in self.live.call(tensors, training=False)])
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def state(self) -> dict[str, Any]:
+        """See `Net.state`."""
+        return {
+            name: tensor.detach().cpu().numpy().copy()
+            for name, tensor in self.module.state_dict().items()
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Net.restore`."""
+        import torch
+
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        self.module.load_state_dict(tensors, strict=True)
+
+    def learner(self, training: Training, loss: Loss) -> TorchLearner:
+        """See `Net.learner`. Every core of this computer works on it."""
+        import torch
+
+        torch.set_num_threads(CORES)
+        return TorchLearner(self, training, loss)
+
+    def seed(self, seed: int) -> None:
+        """See `Net.seed`."""
+        import torch
+
+        torch.manual_seed(seed)
+
+
+def _kind(module: Any, name: str, parameter: Any) -> tuple[Kind, int] | None:
+    """What a parameter is, and the axis of its output channels; None for what is no kernel.
+
+    https://docs.pytorch.org/docs/stable/nn.html gives the shapes.
+    """
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+    if parameter.ndim < 2:
+        return None
+    if isinstance(module, _ConvTransposeNd):
+        return "transposed", 1
+    if isinstance(module, _ConvNd):
+        alone = module.groups == module.in_channels and module.groups > 1
+        return ("depthwise" if alone else "conv"), 0
+    if isinstance(module, nn.Embedding):
+        return "embedding", 0
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return "recurrent", 0
+    if name == "weight" or isinstance(module, nn.MultiheadAttention):
+        return "dense", 0
+    return None
+
+
+class TorchLearner:
+    """See `Learner`: Adam on what is trainable."""
+
+    def __init__(self, net: TorchNet, training: Training, loss: Loss) -> None:
+        import torch
+
+        self._net, self._training, self._loss = net, training, loss
+        self._own = resolve_own(training.loss) if training.loss else None
+        self._trained = [p for p in net.module.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.Adam(self._trained, lr=training.learning_rate)
+
+    def step(self, batch: Batch, rate: float) -> float:
+        """See `Learner.step`."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        inputs, targets, teacher = _tensors(batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        value = self._total(self._net.live.call(inputs, training=True), targets, teacher)
+        value.backward()
+        self._optimizer.step()
+        return float(value.detach())
+
+    def loss(self, batch: Batch) -> float:
+        """See `Learner.loss`."""
+        import torch
+
+        inputs, targets, teacher = _tensors(batch)
+        with torch.no_grad():
+            outputs = self._net.live.call(inputs, training=False)
+            return float(self._total(outputs, targets, teacher))
+
+    def state(self) -> dict[str, Any]:
+        """See `Learner.state`."""
+        import torch
+
+        return {
+            f"{index}/{name}": torch.as_tensor(value).cpu().numpy().copy()
+            for index, numbers in self._optimizer.state_dict()["state"].items()
+            for name, value in numbers.items()
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Learner.restore`."""
+        import torch
+
+        numbers: dict[int, dict[str, Any]] = {}
+        for key, array in state.items():
+            index, _, name = key.partition("/")
+            numbers.setdefault(int(index), {})[name] = torch.from_numpy(array.copy())
+        whole = self._optimizer.state_dict()
+        self._optimizer.load_state_dict({**whole, "state": numbers})
+
+    def _total(self, outputs: Sequence[Any], targets: Any, teacher: Sequence[Any]) -> Any:
+        """The loss itself, and the teacher's part: the formula stands at `Distillation`."""
+        from torch.nn import functional
+
+        distill = self._training.distill
+        share = distill.weight if distill and teacher else 0.0
+        value = (1 - share) * self._task(outputs, targets) if share < 1 else 0.0
+        if not share or distill is None:
+            return value
+        mine, other = outputs[self._loss.output], teacher[self._loss.output]
+        if self._loss.kind != "classes":
+            return value + share * functional.mse_loss(mine, other.to(mine.dtype))
+        heat = distill.temperature
+        student = functional.log_softmax(self._scores(mine) / heat, dim=-1)
+        target = functional.log_softmax(self._scores(other.to(mine.dtype)) / heat, dim=-1)
+        apart = (target.exp() * (target - student)).sum(dim=-1).mean()
+        return value + share * heat**2 * apart
+
+    def _task(self, outputs: Sequence[Any], targets: Any) -> Any:
+        from torch.nn import functional
+
+        if self._own is not None:
+            names = [spec.name for spec in self._net.live.signature.outputs]
+            given = dict(zip(names, outputs, strict=True)) if len(outputs) > 1 else outputs[0]
+            return self._own(given, targets).mean()
+        output = outputs[self._loss.output]
+        if self._loss.kind == "classes":
+            scores = self._scores(output)
+            return functional.cross_entropy(
+                scores.reshape(-1, scores.shape[-1]), targets.reshape(-1).long()
+            )
+        wanted = targets.reshape(output.shape).to(output.dtype)
+        if self._loss.kind == "numbers":
+            return functional.mse_loss(output, wanted)
+        if self._loss.probabilities:
+            return functional.binary_cross_entropy(output.clamp(TINY, 1 - TINY), wanted)
+        return functional.binary_cross_entropy_with_logits(output, wanted)
+
+    def _scores(self, output: Any) -> Any:
+        """Logits with the classes last; the logarithm of probabilities is one."""
+        moved = output.movedim(self._loss.axis, -1)
+        return moved.clamp_min(TINY).log() if self._loss.probabilities else moved
+
+
+def _tensors(batch: Batch) -> tuple[list[Any], Any, list[Any]]:
+    import torch
+
+    inputs = [torch.from_numpy(array) for array in batch.inputs]
+    teacher = [torch.from_numpy(array) for array in batch.teacher]
+    return inputs, torch.from_numpy(batch.targets), teacher

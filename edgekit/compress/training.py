@@ -1,0 +1,372 @@
+"""The training loop: one for every framework and every technique.
+
+Adam with a rate that falls along half a cosine, the best epoch by the loss on samples held back,
+early stopping, a limit of time, and a checkpoint after every epoch: a training that was killed goes
+on with the epoch it was in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.compress.net import Batch, Learner, Loss, Net
+from edgekit.core.compression import History, Training
+from edgekit.core.dataset import DataSet
+from edgekit.core.errors import ConversionError, DataError
+from edgekit.core.protocols import LiveModel
+from edgekit.core.tensor import Signature
+from edgekit.work.progress import tell
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+
+PROBED = 64  # samples that tell whether outputs are probabilities
+# Called with the number of a step, from 0, and of all steps, before or after that step.
+Hook = Callable[[int, int], None]
+
+
+@dataclass
+class Samples:
+    """What is trained on: a data set in the model's own types, perhaps with a teacher's answers.
+
+    Args:
+        teacher: a folder of ``<index>.npy``, the teacher's outputs for every sample.
+    """
+
+    data: DataSet
+    live: LiveModel
+    teacher: Path | None = None
+
+    def __post_init__(self) -> None:
+        import numpy as np
+
+        labels = self.data.labels()
+        if labels is None:
+            raise DataError(
+                f"{self.data.origin} has no labels to train on",
+                hint="numpy.savez('train.npz', x=…, labels=…)",
+            )
+        self.targets = labels
+        self._arrays = self.data.arrays()
+        self._order = self.data.order(self.live.signature)
+        self._teacher: list[Any] = []
+        if self.teacher is not None:
+            self._teacher = [
+                np.load(self.teacher / f"{index}.npy", mmap_mode="r", allow_pickle=False)
+                for index in range(len(self.live.signature.outputs))
+            ]
+
+    def inputs(self, indices: Any) -> tuple[Array, ...]:
+        """The samples of these indices as the model itself takes them, whatever form the artifact
+        will take them in.
+        """
+        import numpy as np
+
+        arrays = [
+            np.ascontiguousarray(self._arrays[index][indices]).astype(spec.dtype, copy=False)
+            for spec, index in zip(self.live.signature.inputs, self._order, strict=True)
+        ]
+        return tuple(self.live.take(arrays))
+
+    def batch(self, indices: Any) -> Batch:
+        """The samples of these indices."""
+        import numpy as np
+
+        targets = np.ascontiguousarray(self.targets[indices])
+        return Batch(
+            self.inputs(indices),
+            targets.astype(np.int64 if targets.dtype.kind in "iu" else np.float32),
+            tuple(np.ascontiguousarray(each[indices]) for each in self._teacher),
+        )
+
+
+def find_loss(net: Net, samples: Samples, training: Training) -> Loss:
+    """What the labels say of the outputs.
+
+    Raises:
+        DataError: they fit none of them.
+    """
+    import numpy as np
+
+    signature, targets = samples.live.signature, samples.targets
+    if training.loss:
+        return Loss("own", _first_scored(signature))
+    probe = net.predict(samples.inputs(np.arange(min(PROBED, samples.data.count))))
+    shape = targets.shape[1:]
+    if targets.dtype.kind in "iu":
+        found = _classes(probe, shape, _first_scored(signature))
+        if found is not None:
+            loss, classes = found
+            _check_range(targets, classes, samples.data.origin)
+            return loss
+    for index, output in enumerate(probe):
+        if math.prod(output.shape[1:]) == math.prod(shape):
+            return Loss("numbers", index)
+    sizes = ", ".join(f"{s.name} {s.sizes}" for s in signature.outputs)
+    raise DataError(
+        f"the labels of {samples.data.origin} are {targets.dtype} "
+        f"{'×'.join(map(str, shape)) or 'numbers'}; they fit none of the outputs ({sizes})",
+        hint="class ids go with scores of classes, numbers with an output of their shape; for "
+        'anything else name a loss: [training] loss = "package.module:function"',
+    )
+
+
+def _first_scored(signature: Signature) -> int:
+    scored = signature.score_output()
+    names = [spec.name for spec in signature.outputs]
+    return names.index(scored.name) if scored else 0
+
+
+def _classes(probe: Sequence[Any], shape: tuple[int, ...], first: int) -> tuple[Loss, int] | None:
+    """The loss of class ids of `shape` against the outputs, and how many classes there are."""
+    order = [first, *(i for i in range(len(probe)) if i != first)]
+    for index in order:
+        output = probe[index]
+        inner = output.shape[1:]
+        if inner == (1,) and not shape:
+            inside = bool((output >= 0).all() and (output <= 1).all())
+            return Loss("yes-no", index, probabilities=inside), 2
+        for axis in (len(inner) - 1, 0):
+            if len(inner) == len(shape) + 1 and (*inner[:axis], *inner[axis + 1 :]) == shape:
+                sums = output.sum(axis=axis + 1)
+                sure = bool((output >= 0).all() and (abs(sums - 1) < 1e-3).all())
+                return Loss("classes", index, axis + 1, sure), inner[axis]
+    return None
+
+
+def _check_range(targets: Any, classes: int, origin: str) -> None:
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"{origin} has labels from {low} to {high}; the model has {classes} classes, "
+            f"0 to {classes - 1}"
+        )
+
+
+@dataclass
+class Trainer:
+    """All that a technique needs to train its net.
+
+    Attributes:
+        name: of the pass, for messages.
+        checkpoint: a folder of this very training; what lies there is gone on with.
+        holds: what earlier passes want kept (zeros, clusters): called after every step.
+    """
+
+    name: str
+    net: Net
+    samples: Samples
+    training: Training
+    checkpoint: Path
+    holds: list[Callable[[], None]] = field(default_factory=list)
+    history: History | None = None
+
+    def run(
+        self,
+        *,
+        before: Hook | None = None,
+        after: Hook | None = None,
+        settled: float = 0.0,
+        net: Net | None = None,
+    ) -> History:
+        """Train.
+
+        Args:
+            before, after: called around every step, with its number and how many there are.
+            settled: the share of the steps after which the net is what it shall be (as sparse as
+                it shall be, say); epochs before that are never the best one.
+            net: what is trained, where that is not the trainer's own (one with fake quantizers in
+                it).
+
+        Raises:
+            ConversionError: the loss is no number any more; the last good checkpoint is kept.
+            DataError: there are too few samples, or labels that do not fit.
+        """
+        started = time.monotonic()
+        trained = net or self.net
+        loop = _Loop(self, trained, before, after, settled, started)
+        self.history = loop.run()
+        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        return self.history
+
+
+class _Loop:
+    def __init__(
+        self,
+        trainer: Trainer,
+        net: Net,
+        before: Hook | None,
+        after: Hook | None,
+        settled: float,
+        started: float,
+    ) -> None:
+        import numpy as np
+
+        self.trainer, self.net, self.settings = trainer, net, trainer.training
+        self.before, self.after, self.started = before, after, started
+        samples, settings = trainer.samples, trainer.training
+        count = samples.data.count
+        shuffled = np.random.default_rng(settings.seed).permutation(count)
+        held = max(1, round(count * settings.validation))
+        self.validation, self.train = np.sort(shuffled[:held]), np.sort(shuffled[held:])
+        if not len(self.train):
+            raise DataError(
+                f"{samples.data.origin} has {count} samples: too few to train on and to hold some "
+                "back",
+                hint="give more with --train",
+            )
+        self.batch = min(settings.batch, len(self.train))
+        self.per_epoch = len(self.train) // self.batch
+        self.steps = self.per_epoch * settings.epochs
+        self.first_settled = min(math.ceil(settled * settings.epochs), settings.epochs - 1)
+        self.loss = find_loss(net, samples, settings)
+        self.learner: Learner = net.learner(settings, self.loss)
+        self.losses: list[float] = []
+        self.best, self.best_state = 0, net.state()
+
+    def run(self) -> History:
+        epoch = self._resume()
+        stopped = ""
+        while epoch < self.settings.epochs and not stopped:
+            self._epoch(epoch)
+            epoch += 1
+            self._judge(epoch)
+            stopped = self._enough(epoch)
+            self._keep(epoch)
+        self.net.restore(self.best_state)
+        for hold in self.trainer.holds:
+            hold()
+        return History(
+            epochs=epoch,
+            best=self.best,
+            steps=epoch * self.per_epoch,
+            loss=tuple(self.losses),
+            stopped=stopped,
+            seconds=time.monotonic() - self.started,
+        )
+
+    def _epoch(self, epoch: int) -> None:
+        import numpy as np
+
+        seed = self.settings.seed + epoch
+        order = np.random.default_rng((seed, 1)).permutation(self.train)
+        self.net.seed(seed)
+        total = 0.0
+        for index in range(self.per_epoch):
+            step = epoch * self.per_epoch + index
+            if self.before:
+                self.before(step, self.steps)
+            batch = self.trainer.samples.batch(order[index * self.batch : (index + 1) * self.batch])
+            value = self.learner.step(batch, self._rate(step))
+            if not math.isfinite(value):
+                raise self._lost(step, epoch)
+            if self.after:
+                self.after(step, self.steps)
+            for hold in self.trainer.holds:
+                hold()
+            total += value
+            if index % 20 == 0:
+                self._say(epoch, index, total / (index + 1))
+
+    def _rate(self, step: int) -> float:
+        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+    def _say(self, epoch: int, index: int, loss: float) -> None:
+        left = ""
+        if self.losses:
+            left = f", held back {self.losses[-1]:.4g}"
+        tell(
+            f"epoch {epoch + 1} of {self.settings.epochs}, step {index + 1} of {self.per_epoch}, "
+            f"loss {loss:.4g}{left}"
+        )
+
+    def _judge(self, epoch: int) -> None:
+        """The loss on what was held back; whether this is the best epoch so far."""
+        total = 0.0
+        for at in range(0, len(self.validation), self.batch):
+            indices = self.validation[at : at + self.batch]
+            total += self.learner.loss(self.trainer.samples.batch(indices)) * len(indices)
+        value = total / len(self.validation)
+        if not math.isfinite(value):
+            raise self._lost(epoch * self.per_epoch, epoch - 1)
+        best = self.losses[self.best - 1] if self.best else math.inf
+        self.losses.append(value)
+        if epoch > self.first_settled and (value < best or not self.best):
+            self.best, self.best_state = epoch, self.net.state()
+
+    def _enough(self, epoch: int) -> str:
+        patience, minutes = self.settings.patience, self.settings.minutes
+        if patience and self.best and epoch - self.best >= patience:
+            return f"no better for {patience} epochs"
+        if minutes and time.monotonic() - self.started > 60 * minutes:
+            if not self.best:  # what it shall be, it is only at the end
+                raise ConversionError(
+                    f"{self.trainer.name}: {minutes:g} minutes were over after epoch {epoch} of "
+                    f"{self.settings.epochs}, before the model was what it shall be",
+                    hint="give it more minutes or fewer epochs in [training]",
+                )
+            return f"{minutes:g} minutes were over"
+        return ""
+
+    def _lost(self, step: int, epoch: int) -> ConversionError:
+        kept = (
+            f"; the last good checkpoint is kept in {str(self.trainer.checkpoint)!r}"
+            if self.trainer.checkpoint.exists()
+            else ""
+        )
+        return ConversionError(
+            f"{self.trainer.name}: the loss was no number any more at step {step + 1}, epoch "
+            f"{epoch + 1}{kept}",
+            hint="lower learning_rate in [training], and look for NaN or huge values in the data",
+        )
+
+    # --------------------------------------------------------------------- checkpoints
+
+    def _keep(self, epoch: int) -> None:
+        """All that going on needs, under one name that is renamed into its place."""
+        import numpy as np
+
+        folder = self.trainer.checkpoint
+        folder.mkdir(parents=True, exist_ok=True)
+        half = folder / "half.npz"
+        arrays = {
+            **{f"net/{name}": array for name, array in self.net.state().items()},
+            **{f"best/{name}": array for name, array in self.best_state.items()},
+            **{f"learner/{name}": array for name, array in self.learner.state().items()},
+        }
+        said = {"epoch": epoch, "best": self.best, "losses": self.losses}
+        text = np.frombuffer(json.dumps(said).encode(), dtype=np.uint8)
+        np.savez(half, allow_pickle=False, loop=text, **arrays)
+        os.replace(half, folder / "checkpoint.npz")
+
+    def _resume(self) -> int:
+        """How many epochs are done already."""
+        import numpy as np
+
+        path = self.trainer.checkpoint / "checkpoint.npz"
+        if not path.exists():
+            return 0
+        with np.load(path, allow_pickle=False) as kept:
+            groups: dict[str, dict[str, Any]] = {"net": {}, "best": {}, "learner": {}}
+            for key in kept.files:
+                group, _, name = key.partition("/")
+                if name:
+                    groups[group][name] = kept[key]
+            said = json.loads(kept["loop"].tobytes())
+        self.net.restore(groups["net"])
+        self.learner.restore(groups["learner"])
+        self.best_state = groups["best"]
+        self.best, self.losses = said["best"], said["losses"]
+        tell(f"goes on after epoch {said['epoch']}")
+        return int(said["epoch"])

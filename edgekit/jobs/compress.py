@@ -1,0 +1,221 @@
+"""Passes, one after the other, each behind the accuracy gate: source model → compressed model.
+
+After every pass the model is run on the evaluation data and scored against the source model. Over
+the budget, the pass is tried again, gentler, up to `RETRIES` times, each time from the model before
+it; then the recipe stops and says which pass broke it. How much gentler is the technique's own rule
+(`Technique.gentler`), told in its documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edgekit.compress import pass_step, settled, size_step, spec_of, technique
+from edgekit.core.compression import ModelSize, PassReport, PassSpec
+from edgekit.core.dataset import DataSet
+from edgekit.core.errors import EdgekitError, RejectedError
+from edgekit.core.model import Model
+from edgekit.core.recipe import Recipe
+from edgekit.core.verdict import Score
+from edgekit.inspection import INSPECTORS
+from edgekit.verify import reference_step, score_step
+from edgekit.work.cache import Cache
+from edgekit.work.pool import Pool
+from edgekit.work.steps import Done, Progress, Step, run_steps
+
+RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the passes start from.
+
+    Attributes:
+        opener: the source's own way to a model that can be changed.
+        origin: what the user named.
+        model: it, saved.
+        training: with labels; None where no pass trains.
+        evaluation: what models are scored on.
+    """
+
+    opener: str
+    origin: Model
+    model: Model
+    training: DataSet | None
+    evaluation: DataSet
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A model after its recipe's passes, and what each has bought."""
+
+    model: Model
+    reports: tuple[PassReport, ...] = ()
+
+
+@dataclass
+class _Line:
+    """One recipe on its way through its passes."""
+
+    recipe: Recipe
+    wanted: tuple[PassSpec, ...]
+    model: Model
+    size: ModelSize
+    done: list[PassReport] = field(default_factory=list)
+    trying: PassSpec | None = None
+    attempts: int = 0
+    refused: list[str] = field(default_factory=list)  # what was over the budget, in words
+    failure: EdgekitError | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.failure is not None or len(self.done) == len(self.wanted)
+
+    @property
+    def now(self) -> PassSpec:
+        """The pass that is to be run."""
+        return self.trying or self.wanted[len(self.done)]
+
+
+def compress(
+    recipes: Sequence[Recipe], start: Start, pool: Pool, cache: Cache, progress: Progress
+) -> dict[str, Compressed | EdgekitError]:
+    """What became of each recipe's model, by the recipe's name; one that fails takes no other down.
+
+    Recipes that begin with the same passes share them.
+    """
+    if not recipes:
+        return {}
+    size = _sizes([start.model], start, pool, cache, progress)[0]
+    lines = [_Line(recipe, settled(recipe), start.model, size) for recipe in recipes]
+    while waiting := [line for line in lines if not line.finished]:
+        _round(waiting, start, pool, cache, progress)
+    return {
+        line.recipe.name: line.failure or Compressed(line.model, tuple(line.done)) for line in lines
+    }
+
+
+def _round(
+    lines: Sequence[_Line], start: Start, pool: Pool, cache: Cache, progress: Progress
+) -> None:
+    """Run the next pass of every line, score what came of it, and decide."""
+
+    def all_of(steps: Sequence[Step]) -> list[Done | EdgekitError]:
+        found = run_steps(steps, pool=pool, cache=cache, progress=progress)
+        return [found[step] for step in steps]
+
+    outcomes = all_of([_step(line, start) for line in lines])
+    made: list[tuple[_Line, Done, Model]] = []
+    for line, outcome in zip(lines, outcomes, strict=True):
+        if isinstance(outcome, EdgekitError):
+            line.failure = outcome
+            continue
+        model = Model.from_json(outcome.result["model"])
+        model = model.model_copy(update={"path": str(outcome.folder / model.path)})
+        made.append((line, outcome, model))
+    sizes = _sizes([model for _, _, model in made], start, pool, cache, progress)
+    scored = all_of([_score(line.recipe, model, start) for line, _, model in made])
+    for (line, done, model), size, outcome in zip(made, sizes, scored, strict=True):
+        if isinstance(outcome, EdgekitError):
+            line.failure = outcome
+            continue
+        found = outcome.result["score"]
+        _decide(line, done, model, size, Score.from_json(found) if found else None)
+
+
+def _step(line: _Line, start: Start) -> Step:
+    spec, training = line.now, line.recipe.training
+    trains = technique(spec, line.recipe.name).trains
+    teacher = None
+    if trains and training.distill is not None and start.training is not None:
+        teacher = reference_step(start.model, start.training)
+    return pass_step(
+        spec,
+        line.recipe,
+        opener=start.opener,
+        origin=start.origin,
+        model=line.model,
+        before=[report.spec for report in line.done],
+        data=start.training if trains else None,
+        teacher=teacher,
+    )
+
+
+def _score(recipe: Recipe, model: Model, start: Start) -> Step:
+    step: Step = score_step(
+        reference_step(model, start.evaluation),
+        reference_step(start.model, start.evaluation),
+        start.evaluation,
+        recipe.budget,
+    )
+    return step
+
+
+def _sizes(
+    models: Sequence[Model], start: Start, pool: Pool, cache: Cache, progress: Progress
+) -> list[ModelSize]:
+    """Of each model; multiply-adds are those that `edgekit inspect` counts."""
+    steps = [
+        (size_step(model, opener=start.opener, origin=start.origin), _inspection(model))
+        for model in models
+    ]
+    outcomes = run_steps(
+        [step for pair in steps for step in pair], pool=pool, cache=cache, progress=progress
+    )
+    found = []
+    for weights, inspected in steps:
+        said, seen = outcomes[weights], outcomes[inspected]
+        for outcome in (said, seen):
+            if isinstance(outcome, EdgekitError):
+                raise outcome
+        assert isinstance(said, Done)
+        assert isinstance(seen, Done)
+        nodes = seen.result["description"]["coverage"]["nodes"]
+        macs = sum(node["macs"] for node in nodes)
+        found.append(ModelSize.from_json({**said.result["size"], "macs": macs}))
+    return found
+
+
+def _inspection(model: Model) -> Step:
+    step: Step
+    if model.framework == "keras":
+        step = INSPECTORS["keras"]().step_of(model)
+    else:
+        step = INSPECTORS["pt2"]().step(model.path, trust_code=model.trusted)
+    return step
+
+
+def _decide(line: _Line, done: Done, model: Model, size: ModelSize, score: Score | None) -> None:
+    """Take what the pass made, or try it again gentler, or give the recipe up."""
+    spec, budget = line.now, line.recipe.budget
+    line.attempts += 1
+    if score is None or score.within(budget.max_drop):
+        line.done.append(
+            PassReport(
+                spec=spec,
+                asked=line.wanted[len(line.done)],
+                refused=tuple(line.refused),
+                before=line.size,
+                after=size,
+                score=score,
+                history=done.result["history"],
+                notes=tuple(done.result["notes"]),
+                seconds=done.made_seconds,
+            )
+        )
+        line.model, line.size = model, size
+        line.trying, line.attempts, line.refused = None, 0, []
+        return
+    line.refused.append(f"{spec.text}: {score.words}")
+    milder = technique(spec, line.recipe.name).gentler()
+    if milder is None or line.attempts > RETRIES:
+        place = len(line.done) + 1
+        line.failure = RejectedError(
+            f"{line.recipe.name}: pass {place} of {len(line.wanted)}, {spec.name}, is over the "
+            f"budget: {'; '.join(line.refused)}",
+            hint="ask less of it, train longer ([training] epochs), leave out the layers that "
+            "cost most (edgekit sensitivity MODEL), or allow more ([budget] max_drop)",
+        )
+        return
+    line.trying = spec_of(spec.name, milder)
