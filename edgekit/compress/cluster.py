@@ -143,15 +143,15 @@ class Book:
     Attributes:
         codes: of each weight, as (channels, inputs): the number of its cluster. Clusters of
             different channels have different numbers where they are apart.
-        zero: number of the cluster whose value stays 0; -1 if there is none.
-        largest: where the channel's largest weight is, as (channels, inputs) of booleans; its size
-            is the unit of a scaled book.
+        fixed: values that stay, by their clusters' numbers: 0, and in a scaled book 1 and -1, the
+            channels' largest.
+        count: of clusters.
     """
 
     weight: Weight
     scaled: bool
     codes: Any
-    zero: Any
+    fixed: dict[int, float]
     count: int
 
     @classmethod
@@ -164,13 +164,11 @@ class Book:
         units = flat / _largest(flat) if scaled else flat
         sparse = bool((flat == 0).mean() > WORTH)
         parts = list(units) if how.scope == "channel" else [units.ravel()]
-        codes, count, zero = [], 0, []
-        for part in parts:
-            own, number, at = _clustered(part, how, sparse, scaled, np.random.default_rng(seed))
-            codes.append(own + count)
-            zero += [at + count] if at >= 0 else []
-            count += number
-        return cls(weight, scaled, np.stack(codes).reshape(flat.shape), zero, count)
+        keep = [*([0.0] if sparse else []), *([-1.0, 1.0] if scaled else [])]
+        known = [
+            _clustered(part, how, sparse, scaled, np.random.default_rng(seed)) for part in parts
+        ]
+        return cls._joined(weight, scaled, flat.shape, known, keep)
 
     @classmethod
     def of(cls, values: Any, weight: Weight, how: Cluster) -> Book | None:
@@ -181,15 +179,35 @@ class Book:
         scaled = how.scope == "scaled"
         units = np.rint(flat / _largest(flat) * STEPS) if scaled else flat
         parts = list(units) if how.scope == "channel" else [units.ravel()]
-        codes, count, zero = [], 0, []
+        known = []
         for part in parts:
-            known, own = np.unique(part, return_inverse=True)
-            if len(known) > how.clusters:
+            values, codes = np.unique(part, return_inverse=True)
+            if len(values) > how.clusters:
                 return None
+            known.append((codes, values / STEPS if scaled else values))
+        return cls._joined(
+            weight, scaled, flat.shape, known, [0.0, *((-1.0, 1.0) if scaled else ())]
+        )
+
+    @classmethod
+    def _joined(
+        cls,
+        weight: Weight,
+        scaled: bool,
+        shape: Sequence[int],
+        parts: Sequence[tuple[Any, Any]],
+        keep: Sequence[float],
+    ) -> Book:
+        """One book of the codes and values of each part: of the kernel, or of each channel."""
+        import numpy as np
+
+        fixed: dict[int, float] = {}
+        codes, count = [], 0
+        for own, values in parts:
             codes.append(own + count)
-            zero += list(np.flatnonzero(known == 0) + count)
-            count += len(known)
-        return cls(weight, scaled, np.stack(codes).reshape(flat.shape), zero, count)
+            fixed |= {count + i: float(v) for i, v in enumerate(values) if float(v) in keep}
+            count += len(values)
+        return cls(weight, scaled, np.stack(codes).reshape(shape), fixed, count)
 
     def project(self, net: Net) -> None:
         """Set every weight to its cluster's value: the mean of the cluster's weights."""
@@ -200,12 +218,10 @@ class Book:
         codes = self.codes.ravel()
         sums = np.bincount(codes, (flat / unit).ravel(), minlength=self.count)
         values = sums / np.maximum(1, np.bincount(codes, minlength=self.count))
-        values[self.zero] = 0
         if self.scaled:
             values = np.clip(np.rint(values * STEPS), -STEPS, STEPS) / STEPS
+        values[list(self.fixed)] = list(self.fixed.values())
         made = values[self.codes] * unit
-        if self.scaled:  # the largest of each channel stays its unit
-            made = np.where(np.abs(flat) == unit, np.sign(flat) * unit, made)
         net.put(
             self.weight.name, unrows(made.astype(np.float32), self.weight.shape, self.weight.axis)
         )
@@ -219,10 +235,8 @@ def _largest(flat: Any) -> Any:
     return np.where(found > 0, found, 1).astype(flat.dtype)
 
 
-def _clustered(
-    part: Any, how: Cluster, sparse: bool, scaled: bool, draw: Any
-) -> tuple[Any, int, int]:
-    """The cluster of each number, how many there are, and which of them is the zero; -1: none."""
+def _clustered(part: Any, how: Cluster, sparse: bool, scaled: bool, draw: Any) -> tuple[Any, Any]:
+    """The cluster of each number, and the values of the clusters."""
     import numpy as np
 
     fixed = [0.0] if sparse else []
@@ -235,12 +249,12 @@ def _clustered(
         centres = np.unique(np.rint(centres * STEPS)) / STEPS
     values = np.unique(np.concatenate([centres, fixed]))
     codes = np.searchsorted((values[1:] + values[:-1]) / 2, part)
-    zero = int(np.searchsorted(values, 0.0)) if sparse else -1
     if sparse:  # what is zero stays, and nothing else becomes it
+        zero = int(np.searchsorted(values, 0.0))
         around = np.where(part > 0, zero + 1, zero - 1)
         codes = np.where((part != 0) & (codes == zero), np.clip(around, 0, len(values) - 1), codes)
         codes = np.where(part == 0, zero, codes)
-    return codes, len(values), zero
+    return codes, values
 
 
 def _first(numbers: Any, count: int, init: str, draw: Any) -> Any:

@@ -194,8 +194,10 @@ class Prune(Technique):
         """See `Technique.gentler`: two thirds of the zeros; below a tenth it is not worth it."""
         if self.pattern == "2:4" or self.sparsity * GENTLER < 0.1:
             return None
-        layers = {name: share * GENTLER for name, share in self.layers.items()}
-        return self.model_copy(update={"sparsity": self.sparsity * GENTLER, "layers": layers})
+        milder: dict[str, Any] = {"sparsity": round(self.sparsity * GENTLER, 4)}
+        if self.layers:
+            milder["layers"] = {n: round(share * GENTLER, 4) for n, share in self.layers.items()}
+        return self.model_copy(update=milder)
 
 
 def _block(pattern: str) -> tuple[int, int] | None:

@@ -207,7 +207,11 @@ def _decide(line: _Line, done: Done, model: Model, size: ModelSize, score: Score
         line.model, line.size = model, size
         line.trying, line.attempts, line.refused = None, 0, []
         return
-    line.refused.append(f"{spec.text}: {score.words}")
+    line.refused.append(
+        f"{spec.text} loses {score.amount(score.drop)} of {score.title} "
+        f"({score.said(score.value)}, source {score.said(score.source_value)}), "
+        f"{score.amount(budget.max_drop)} are allowed"
+    )
     milder = technique(spec, line.recipe.name).gentler()
     if milder is None or line.attempts > RETRIES:
         place = len(line.done) + 1
