@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from edgekit import __version__
 from edgekit.core.artifact import Artifact, File
@@ -463,7 +464,11 @@ def _coverage(
 
 
 def _failed(recipe: Recipe, plan: Plan, error: EdgekitError) -> Variant:
-    verdict = Verdict(status="failed", reasons=(_reason(error),))
+    # Passes that are over the budget have left nothing to export.
+    status: Literal["rejected", "failed"] = (
+        "rejected" if isinstance(error, RejectedError) else "failed"
+    )
+    verdict = Verdict(status=status, reasons=(_reason(error),))
     return Variant(recipe=recipe, named=bool(plan.wish.variants), artifact=None, verdict=verdict)
 
 

@@ -8,6 +8,7 @@
                     size_of_float32 (1.0 is equal), top1, top5, source_top1 (shares), drop_points,
                     snr_db (the worst output's), compared (false: there is nothing to compare, and
                     a null snr_db does not mean equal), parity[], divergence, loads[], recipe,
+                    passes[] (each: spec, asked, refused, before, after, score, history, notes),
                     way, tools, stand_in (if not empty: what was compared in place of the artifact,
                     which cannot run here; top1, snr_db and parity are of that)
     measurements[]  id, variant, artifact_sha256, created, device, device_name, emulated, settings,
@@ -102,6 +103,7 @@ def _variant(variant: Variant, base: int | None) -> dict[str, Any]:
         "parity": [parity.to_json() for parity in verdict.parity],
         "divergence": verdict.divergence.to_json() if verdict.divergence else None,
         "loads": [load.to_json() for load in verdict.loads],
+        "passes": [report.to_json() for report in variant.passes],
         "recipe": variant.recipe.to_json(),
         "way": artifact.way if artifact else None,
         "notes": list(artifact.notes) if artifact else [],

@@ -20,6 +20,7 @@ from edgekit.core.result import Result, latest
 from edgekit.core.tensor import Quantization, Signature
 from edgekit.reports import plot
 from edgekit.reports.coverage import coverage_rows
+from edgekit.reports.passes import passed
 from edgekit.reports.view import (
     VariantRow,
     headline,
@@ -95,6 +96,7 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
     return environment.get_template(TEMPLATE).render(
         build=build,
         rows=rows,
+        passed=passed(build),
         covered=coverage_rows(build),
         lines=headline(build, results),
         runtimes=list(dict.fromkeys(name for row in rows for name, _, _ in row.loads)),

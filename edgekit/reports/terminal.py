@@ -10,6 +10,7 @@ from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
 from edgekit.reports.coverage import NOTHING, CoverageRow, coverage_rows
+from edgekit.reports.passes import Passed, passed
 from edgekit.reports.view import OF_STAND_IN, VariantRow, headline, in_plan_order, variant_rows
 from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, duration, interval, plain
 
@@ -47,6 +48,9 @@ def print_report(
     console.print(_verdicts(rows))
     console.print()
     _explain(console, rows)
+    for each in passed(build):
+        console.print()
+        _passes(console, each)
     if covered := coverage_rows(build):
         console.print()
         _where(console, covered)
@@ -122,6 +126,33 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
         if said:
             found.setdefault(said, []).append(name)
     return list(found.items())
+
+
+def _passes(console: Console, found: Passed) -> None:
+    """What each pass bought, from the source on."""
+    from rich.text import Text
+
+    console.print(plain(f"{found.variant}: what its passes bought"), style="bold")
+    table = _table()
+    table.add_column("Model", overflow="fold")
+    for head in ("Weights", "Not zero", "MACs", "Zipped"):
+        table.add_column(head, justify="right", no_wrap=True)
+    if found.metric:
+        for head in (found.metric[:1].upper() + found.metric[1:], "Change"):
+            table.add_column(head, justify="right", no_wrap=True)
+    for row in found.rows:
+        cells = [row.name, row.parameters, row.nonzero, row.macs, row.zipped]
+        cells += [row.value, row.change] if found.metric else []
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+        if row.range:
+            table.add_row(
+                *(Text(cell, style="dim") for cell in ["", "", "", "", "", "", row.range])
+            )
+    console.print(table)
+    console.print()
+    console.print("weights zipped: as float32 and deflated; below a change: its 95 % interval")
+    for note in found.notes:
+        console.print(plain(note))
 
 
 def _where(console: Console, rows: Sequence[CoverageRow]) -> None:
