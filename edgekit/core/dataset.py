@@ -1,4 +1,4 @@
-"""A set of samples on disk: one `.npy` file an input, and the labels where there are some."""
+"""A set of samples on disk: one `.npy` file an input, and labels or targets if there are some."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 SAMPLES_FILE = "samples.txt"  # one digest a sample
+TARGETS_FILE = "targets.npy"
 
 
 class ArrayFacts(Noun):
@@ -34,8 +35,8 @@ class DataSet(Noun):
     in the type that a signature asks for.
 
     Attributes:
-        folder: holds ``<index>.npy`` for each input, in order, ``labels.npy`` if `labelled`, and
-            ``samples.txt``, one digest a sample.
+        folder: holds ``<index>.npy`` for each input, in order, ``labels.npy`` if `labelled`,
+            ``targets.npy`` if there is a `target`, and ``samples.txt``, one digest a sample.
         inputs: the names of the inputs; the name of a single nameless array is "".
         count: number of samples.
         digest: SHA-256 over the arrays' names, types, shapes and bytes.
@@ -44,6 +45,8 @@ class DataSet(Noun):
         classes: names of the classes where the origin has some (the folders of images).
         facts: one entry an input.
         label_range: the smallest and the largest label.
+        target: what is known of the targets that are no class labels (masks, values, sequences),
+            with one sample's shape.
         preprocessing: what was done to every sample.
         notes: in words, what was done to the data beyond that.
     """
@@ -58,6 +61,7 @@ class DataSet(Noun):
     classes: tuple[str, ...] = ()
     facts: tuple[ArrayFacts, ...] = ()
     label_range: tuple[int, int] | None = None
+    target: ArrayFacts | None = None
     preprocessing: Preprocessing = Preprocessing()
     notes: tuple[str, ...] = ()
 
@@ -78,6 +82,19 @@ class DataSet(Noun):
             return None
         labels: NDArray[np.generic] = np.load(Path(self.folder) / "labels.npy", allow_pickle=False)
         return labels
+
+    def targets(self) -> NDArray[np.generic] | None:
+        """What the answers are held against, samples along the first axis: targets, memory-mapped,
+        or class labels, or None.
+        """
+        import numpy as np
+
+        if self.target is None:
+            return self.labels()
+        found: NDArray[np.generic] = np.load(
+            Path(self.folder) / TARGETS_FILE, mmap_mode="r", allow_pickle=False
+        )
+        return found
 
     def sample_digests(self) -> list[str]:
         """One digest a sample, over the bytes of all its inputs."""

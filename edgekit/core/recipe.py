@@ -46,10 +46,14 @@ class Budget(Noun):
     With labels, `max_drop` decides; without, `min_snr_db` does, measured before a final softmax.
 
     Attributes:
-        max_drop: percentage points of top-1 accuracy.
+        metric: what is measured with labels, a name in `edgekit.verify.metrics.METRICS` or
+            ``package.module:function``.
+        max_drop: of that: percentage points where it is a share, else percent of the source's
+            value.
         min_snr_db: signal-to-noise ratio of every output, 10·log10(Σ signal² / Σ error²), in dB.
     """
 
+    metric: str = Field(default="top1", min_length=1)
     max_drop: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     min_snr_db: float = Field(default=10.0, allow_inf_nan=False)
 

@@ -34,6 +34,60 @@ class Accuracy(Noun):
     top5: float | None = None
 
 
+class Score(Noun):
+    """A metric of an artifact, or of a changed model, against its source's on the same samples.
+
+    Attributes:
+        metric: as `edgekit.core.recipe.Budget` names it.
+        title: the same for people ("top-1", "RMSE").
+        value, source_value: of shares from 0 to 1, of errors in their own unit.
+        drop: what is lost, negative where something is gained: percentage ``points`` of a share,
+            or ``percent`` of the source's value; `unit` tells.
+        low, high: the 95 % interval of the drop, from a paired bootstrap over the samples.
+    """
+
+    metric: str
+    title: str
+    value: float
+    source_value: float
+    drop: float
+    low: float
+    high: float
+    samples: int
+    larger_is_better: bool
+    unit: Literal["points", "percent"]
+
+    def within(self, max_drop: float) -> bool:
+        """Whether no more than `max_drop` is lost, as far as these samples tell.
+
+        A drop whose interval includes 0 is smaller than the noise, and none.
+        """
+        return self.kept(max_drop) or self.low <= 0
+
+    def kept(self, max_drop: float) -> bool:
+        """Whether the drop itself, noise or not, is no more than `max_drop`."""
+        # Not `drop <= max_drop`: 1 of 100 samples is 1.0000000000000009 points in floating point.
+        return self.drop <= max_drop * (1 + 1e-9)
+
+    def blind(self, max_drop: float) -> str:
+        """A note in words where the samples are too few to see drops of the size of `max_drop`."""
+        half = (self.high - self.low) / 2
+        if half <= max_drop:
+            return ""
+        return (
+            f"the evaluation set is too small to see drops below {self.amount(half)}: "
+            "give more samples"
+        )
+
+    def said(self, value: float) -> str:
+        """A value of the metric in words."""
+        return f"{100 * value:.2f} %" if self.unit == "points" else f"{value:.4g}"
+
+    def amount(self, drop: float) -> str:
+        """A drop in words, with its unit."""
+        return f"{drop:.2f} {'points' if self.unit == 'points' else '%'}"
+
+
 class Divergence(Noun):
     """The first layer, in the order of execution, whose signal-to-noise is below the threshold."""
 
@@ -67,6 +121,8 @@ class Verdict(Noun):
     `unloadable`: the board's runtime refuses it.
     `failed`: it could not be made or checked at all.
 
+    `score` holds the budget's metric and the interval of its drop, where there are targets.
+
     `stand_in` says in words what was run for an artifact that cannot run on this computer; such a
     verdict says nothing of the accelerator's own arithmetic.
     """
@@ -78,6 +134,7 @@ class Verdict(Noun):
     parity: tuple[OutputParity, ...] = ()
     accuracy: Accuracy | None = None
     source_accuracy: Accuracy | None = None
+    score: Score | None = None
     divergence: Divergence | None = None
     loads: tuple[LoadCheck, ...] = ()
     stand_in: str = ""

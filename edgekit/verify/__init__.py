@@ -5,6 +5,7 @@ takes it.
     figures     the artifact's outputs against them                   its format's runtime here
     layers      a TFLite's inner tensors against a float model's      LiteRT
     verdict     the decision, by the recipe's budget                  from the three above
+    score       a changed model's outputs against its source's        no framework
     load        the artifact in the board's own runtime               an environment of its own
     check set   inputs and outputs for the comparison on the board    its format's runtime here
 
@@ -23,8 +24,9 @@ from edgekit.core.files import sha256_file
 from edgekit.core.locate import shipped
 from edgekit.core.model import Model
 from edgekit.core.profile import Runtime
-from edgekit.core.recipe import Recipe
+from edgekit.core.recipe import Budget, Recipe
 from edgekit.verify.folders import said
+from edgekit.verify.metrics import metric_identity
 from edgekit.work.environments import ready_python
 from edgekit.work.steps import Step
 
@@ -35,6 +37,7 @@ __all__ = [
     "environment_step",
     "load_step",
     "reference_step",
+    "score_step",
 ]
 
 RUNNER = "edgekit_bench.py"
@@ -141,6 +144,33 @@ def compare_step(
         worker="plain",
         arguments=told,
         needs=needs,
+    )
+
+
+def score_step(candidate: Step, reference: Step, data: DataSet, budget: Budget) -> Step:
+    """The budget's metric of a changed model against its source's, with the interval of the drop.
+
+    Its result holds ``score``, a `Score` as JSON; `Score.within` holds it against a budget.
+
+    Args:
+        candidate, reference: from `reference_step`, of the changed model and of its source, on the
+            same `data`.
+        data: with labels, or targets that fit the metric.
+        budget: says the metric; another `max_drop` is the same step.
+
+    Raises:
+        UsageError: there is no such metric.
+
+    The step raises DataError if the targets do not fit the metric and the outputs.
+    """
+    return Step(
+        title=f"{budget.metric} on {data.count} samples",
+        function="edgekit.verify.score:run",
+        worker="plain",
+        arguments={"data": data.to_json(), "metric": budget.metric},
+        identity={"data": data.digest, **metric_identity(budget.metric)},
+        needs={"candidate": candidate, "reference": reference},
+        tools=("numpy",),
     )
 
 

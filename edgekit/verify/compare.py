@@ -14,6 +14,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError
 from edgekit.verify.folders import chunks, cut, load_arrays, said, signature
 from edgekit.verify.graph import Softmax
+from edgekit.verify.metrics import TOP, decided, ranks
 from edgekit.verify.port import Port
 from edgekit.verify.sessions import Session, open_artifact
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 SMALLER = "give a narrower range or one size with --dim, or take another format"
 SNR_FLOOR_DB = -200.0  # where there is no signal at all, only error
-TOP = 5
 # Of log p for a float32 p: half a unit in the last place (2⁻²⁴ of p), from the exponential, from
 # the sum and from the division, each.
 RESOLUTION = 2.0**-22
@@ -346,30 +346,6 @@ def centred_logits(probabilities: Reals, logits: Reals) -> tuple[Reals, Reals]:
     expected = expected - expected.mean(axis=-1, keepdims=True)
     given = given - given.mean(axis=-1, keepdims=True)
     return expected, np.where(np.abs(expected - given) < RESOLUTION, expected, given)
-
-
-def decided(scores: Reals, threshold: float) -> NDArray[np.int64]:
-    """The class each row of (samples, scores) says: the first of the largest; a single score is a
-    yes (1) above the threshold. A row with NaN says -1.
-    """
-    import numpy as np
-
-    if scores.shape[1] == 1:
-        answers = (scores[:, 0] > threshold).astype(np.int64)
-    else:
-        answers = scores.argmax(axis=1)
-    return np.where(np.isnan(scores).any(axis=1), -1, answers)
-
-
-def ranks(scores: Reals, labels: Array) -> NDArray[np.int64]:
-    """For each row, how many classes come before the labelled one; of equals the first does."""
-    import numpy as np
-
-    numbers = np.asarray(labels, dtype=np.int64)[:, None]
-    own = np.take_along_axis(scores, numbers, axis=1)
-    before = np.arange(scores.shape[1])[None, :] < numbers
-    counts: NDArray[np.int64] = ((scores > own) | ((scores == own) & before)).sum(axis=1)
-    return counts
 
 
 def _share_of_commonest(labels: Array) -> float:

@@ -21,9 +21,8 @@ from edgekit.verify.compare import (
     Sums,
     Variation,
     centred_logits,
-    decided,
-    ranks,
 )
+from edgekit.verify.metrics import decided, ranks
 from edgekit.verify.session_litert import LiteRTSession
 from tests.tiny_tflite import dense_model
 from tests.verify.conftest import Bench
