@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 RESAMPLES = 2000
 SEED = 0
 LEVEL = 0.95
-CHUNK = 1 << 19  # weights at a time: few enough for the processor's cache
+CHUNK = 1 << 17  # weights at a time: few enough for the processor's cache
 TOP = 5
 IGNORED = 255  # in label maps, where the model has no such class
 NO_TARGETS = "give targets under labels in the .npz, or as (inputs, targets) from a function"
