@@ -1,4 +1,5 @@
-"""Padding with −∞ in front of a maximum pooling, as litert-torch writes it.
+"""Padding with −∞ in front of a maximum pooling, as litert-torch writes it, or with the least number
+that float32 has, as onnx2tf does.
 
 No window of a pooling lies in the padding alone, so the padding never wins, and any number that is
 not above the image's least one does as well. A tensor that holds −∞ has no range and no scale: for
@@ -7,7 +8,6 @@ quantized files the padding takes the calibrated least number of the image inste
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +46,7 @@ def _pads(tree: Any, graph: Any) -> Iterator[Pad]:
         data = tree.buffers[number.buffer].data
         if data is None or flatbuffer.dtype(number) != "float32":
             continue
-        if math.isinf(value := float(np.frombuffer(bytes(data), np.float32)[0])) and value < 0:
+        if np.frombuffer(bytes(data), np.float32)[0] <= np.finfo(np.float32).min:
             padded = graph.tensors[int(operator.outputs[0])]
             yield Pad(flatbuffer.text(image.name), flatbuffer.text(padded.name), number.buffer)
 

@@ -33,8 +33,12 @@ def pooled(path: Path, number: float = -math.inf) -> Path:
     return graph.save(path, {"image": image}, {"found": graph.conv(most, "last", 2, 1)})
 
 
-def test_only_padding_that_cannot_win_is_found(tmp_path: Path) -> None:
-    (pad,) = tflite_pads.pads(flatbuffer.read(pooled(tmp_path / "m.tflite")))
+LEAST = float(np.finfo(np.float32).min)  # what onnx2tf writes
+
+
+@pytest.mark.parametrize("number", [-math.inf, LEAST])
+def test_only_padding_that_cannot_win_is_found(tmp_path: Path, number: float) -> None:
+    (pad,) = tflite_pads.pads(flatbuffer.read(pooled(tmp_path / "m.tflite", number)))
     assert (pad.image, pad.padded) == ("first", "padded")
     assert tflite_pads.pads(flatbuffer.read(pooled(tmp_path / "zero.tflite", 0.0))) == []
 
@@ -48,12 +52,16 @@ def test_a_padded_image_has_the_range_of_the_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["min-max", "mse"])
-def test_the_integer_file_answers_like_the_float_one(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "number"), [("min-max", -math.inf), ("mse", -math.inf), ("min-max", LEAST)]
+)
+def test_the_integer_file_answers_like_the_float_one(
+    tmp_path: Path, method: str, number: float
+) -> None:
     folders = {name: tmp_path / name for name in ("float", "ranges", "out")}
     for folder in folders.values():
         folder.mkdir()
-    source = pooled(folders["float"] / "model.tflite")
+    source = pooled(folders["float"] / "model.tflite", number)
     data = samples(tmp_path / "data", image=IMAGE[1:])
     calibrate(folders["ranges"], samples=data.to_json(), float=str(folders["float"]), method=method)
     ranges = json.loads((folders["ranges"] / "ranges.json").read_text())
