@@ -22,6 +22,10 @@ COMMANDS = {
     "report": ("edgekit.cli.report:command", "Show a build and its measurements."),
     "bundle": ("edgekit.cli.bundle:command", "Make the folder that goes into the product."),
     "verify": ("edgekit.cli.verify:command", "Check that a bundle is what its manifest says."),
+    "recipes": (
+        "edgekit.cli.recipes:command",
+        "List the recipes that come with edgekit, or print one.",
+    ),
     "sensitivity": (
         "edgekit.cli.sensitivity:command",
         "Measure what quantizing each layer alone costs.",

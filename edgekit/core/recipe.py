@@ -26,6 +26,7 @@ from pydantic import Field, model_validator
 
 from edgekit.core.compression import PassSpec, Training
 from edgekit.core.errors import UnknownNameError, UsageError
+from edgekit.core.locate import shipped
 from edgekit.core.noun import Noun
 from edgekit.core.quantize import Quantize
 
@@ -206,16 +207,37 @@ BUILTIN: dict[str, Recipe] = {
 EXAMPLES = (*BUILTIN, "pte-float32", "pte-dynamic", "pte-int8", "onnx-float32", "onnx-int8")
 
 
+def shipped_recipes() -> dict[str, str]:
+    """What each recipe that comes with edgekit is for, by name: the first line of its file."""
+    found = {}
+    for path in sorted(shipped("recipes").glob("*.toml")):
+        found[path.stem] = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    return found
+
+
+def shipped_recipe(name: str) -> Path:
+    """The file of a recipe that comes with edgekit. Raises UnknownNameError."""
+    if name not in shipped_recipes():
+        raise UnknownNameError("recipe", name, shipped_recipes())
+    return shipped("recipes") / f"{name}.toml"
+
+
 def load_recipe(reference: str) -> Recipe:
-    """The recipe of a variant's name, or the recipe in the file that `reference` is the path of.
+    """The recipe of a variant's name, one that comes with edgekit, or the recipe in the file that
+    `reference` is the path of.
 
     Raises:
         UnknownNameError: no variant has that name.
         UsageError: the file is missing or not a valid recipe, or takes a variant's name.
     """
     if not reference.endswith(".toml"):
-        return named_recipe(reference)
-    path = Path(reference)
+        try:
+            return named_recipe(reference)
+        except UnknownNameError:
+            known = shipped_recipes()
+            if reference not in known:
+                raise UnknownNameError("variant", reference, (*EXAMPLES, *known)) from None
+    path = Path(reference) if reference.endswith(".toml") else shipped_recipe(reference)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:

@@ -1,5 +1,5 @@
-"""Padding with −∞ in front of a maximum pooling, as litert-torch writes it, or with the least number
-that float32 has, as onnx2tf does.
+"""Padding with −∞ in front of a maximum pooling, as litert-torch writes it, or with the least
+number that float32 has, as onnx2tf does.
 
 No window of a pooling lies in the padding alone, so the padding never wins, and any number that is
 not above the image's least one does as well. A tensor that holds −∞ has no range and no scale: for
