@@ -8,11 +8,12 @@ SET is `digits` (scikit-learn's handwritten digits, 10 classes, enlarged from 8Ã
 (count, 28, 28, 1) or (count, 1, 28, 28); labels are int64.
 
 What limits the accuracy on `glyphs`: each image is a letter or shape of its own size, angle, place
-and stroke, on a background that brightens to one side, of a contrast between a fifth and three fifths
-of the range, behind noise of a tenth of it; over some lies a bar of another gray, a piece of
+and stroke, on a background that brightens to one side, of a contrast between a fifth and three
+fifths of the range, behind noise of a tenth of it; over some lies a bar of another gray, a piece of
 another letter beside them, or both. Classes are alike (B 8 3 S 5, E F, P R, K X and a cross), so
 for some samples what tells them apart is covered or drowned, and no network can know. The rest is
-8000 training samples. So a compressed network has something to lose, which it has not on digits.
+that 8,000 training samples are few. So a compressed network has something to lose, which it has not
+on digits.
 """
 
 from __future__ import annotations
