@@ -56,7 +56,7 @@ def resnet(kit: Any, image: Any, classes: int, width: int = 16) -> Any:
 
 
 def resnet_wide(kit: Any, image: Any, classes: int) -> Any:
-    return resnet(kit, image, classes, 32)
+    return resnet(kit, image, classes, 40)
 
 
 MODELS = {"lenet": lenet, "ds_cnn": ds_cnn, "resnet": resnet, "resnet_wide": resnet_wide}

@@ -86,8 +86,8 @@ def resnet(classes: int, width: int = 16) -> nn.Module:
 
 
 def resnet_wide(classes: int) -> nn.Module:
-    """ResNet-8 with twice the channels: large enough for its latency to be worth a target."""
-    return resnet(classes, 32)
+    """ResNet-8 that begins with 40 channels: over a millisecond, so worth a target of speed."""
+    return resnet(classes, 40)
 
 
 MODELS: dict[str, Callable[[int], nn.Module]] = {

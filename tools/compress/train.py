@@ -38,7 +38,7 @@ SUFFIX = {"keras": ".keras", "torch": ".safetensors"}
 
 SEED = 0
 BATCH = 64
-EPOCHS = {"lenet": 8, "ds_cnn": 8, "resnet": 6, "resnet_wide": 5}
+EPOCHS = {"lenet": 8, "ds_cnn": 8, "resnet": 6, "resnet_wide": 4}
 TIMES = {"digits": 4, "glyphs": 1}  # more epochs where there are fewer samples
 RATE = {"lenet": 1e-3, "ds_cnn": 4e-3, "resnet": 4e-3, "resnet_wide": 4e-3}  # of Adam, at its peak
 WARM = 0.2  # of the steps, in which the rate grows; then it falls to zero along a cosine
