@@ -99,7 +99,8 @@ def in_keras(folder: Path, model: str, name: str, out: Path) -> dict[str, Any]:
     net.save(out)
     x, labels = arrays(folder, name, "nhwc", "test")
     right = int((net.predict(x, verbose=0).argmax(1) == labels).sum())
-    return {"right": right, "samples": len(x), "parameters": net.count_params()}
+    parameters = sum(int(np.prod(each.shape)) for each in net.trainable_weights)
+    return {"right": right, "samples": len(x), "parameters": parameters}
 
 
 def in_torch(folder: Path, model: str, name: str, out: Path) -> dict[str, Any]:
