@@ -1,0 +1,240 @@
+"""Compresses the benchmark's models with edgekit, and puts the results beside TF-MOT's by hand.
+
+    python tools/compress/bench.py [FOLDER] [--only PATTERN] [--check] [--markdown FILE]
+
+PATTERN is matched with names like prune/keras/lenet/glyphs. FOLDER (build/compress) holds what
+train.py and by_hand.py leave there; they are run first where they were not. Each recipe is one
+`edgekit convert`; what came of it is FOLDER/edgekit/RECIPE-MODEL-SET-FRAMEWORK.json, and what is
+there is not made again. --check (CI) takes one model of digits.
+
+Every artifact is judged by measure.py, the same for all. Speed is a ratio: the compressed file and
+the one it is compared with run in alternating blocks in one process, one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools.compress import data, measure, train  # noqa: E402 - found through the line above
+
+PRUNE = '[[passes]]\npass = "prune"\nsparsity = 0.8\n'
+CLUSTER = '[[passes]]\npass = "cluster"\nclusters = 16\n'
+QAT = '[[passes]]\npass = "qat"\n'
+SHRINK = '[[passes]]\npass = "shrink"\nremove = 0.5\n'
+LOW_RANK = '[[passes]]\npass = "low-rank"\nenergy = 0.9\n'
+DISTILL = "[training.distill]\ntemperature = 4\nweight = 0.7\n"
+# Each: the kind of numbers, its passes, whether the whole model teaches.
+RECIPES: dict[str, tuple[str, str, bool]] = {
+    "float32": ("none", "", False),
+    "int8": ("int8", "", False),
+    "prune": ("int8", PRUNE, False),
+    "cluster": ("int8", CLUSTER, False),
+    "qat": ("int8", QAT, False),
+    "low-rank": ("none", LOW_RANK, False),
+    "shrink-float": ("none", SHRINK, True),
+    "shrink-distilled": ("int8", SHRINK, True),
+    "pcqat": ("int8", PRUNE + CLUSTER + QAT, True),
+}
+KEYS = tuple(
+    f"{recipe}/{framework}/{model}/{name}"
+    for name in reversed(data.SETS)
+    for model in train.MODELS
+    for framework in train.FRAMEWORKS
+    for recipe in RECIPES
+)
+CHECKED = ("int8/keras/lenet/digits", "pcqat/keras/lenet/digits")
+# What a recipe's time is divided by.
+FASTER_THAN = {"shrink-float": "float32", "shrink-distilled": "int8", "low-rank": "float32"}
+LAYOUT = {"keras": "nhwc", "torch": "nchw"}
+BLOCKS = 40  # of each file, in turns
+BLOCK_SECONDS = 0.02
+
+
+def toml(recipe: str, model: str, name: str) -> str:
+    """The recipe file: as many epochs a pass as half of the float training's."""
+    numbers, passes, taught = RECIPES[recipe]
+    epochs = max(3, train.EPOCHS[model] * train.TIMES[name] // 2)
+    return (
+        f'schema = 1\nname = "{recipe}-bench"\nquantization = "{numbers}"\n{passes}'
+        f"[training]\nepochs = {epochs}\nbatch = {train.BATCH}\n"
+        + (DISTILL if taught else "")
+        + "[budget]\nmax_drop = 100\n"  # the figures are wanted, whatever they are
+    )
+
+
+def make(folder: Path, key: str) -> dict[str, Any]:
+    """What came of one recipe; the artifact is FOLDER/edgekit/RECIPE-MODEL-SET-FRAMEWORK.tflite."""
+    import edgekit
+    from edgekit.core.errors import EdgekitError
+
+    recipe, framework, model, name = key.split("/")
+    out = folder / "edgekit"
+    out.mkdir(exist_ok=True)
+    stem = f"{recipe}-{model}-{name}-{framework}"
+    (out / f"{stem}.toml").write_text(toml(recipe, model, name))
+    files = {
+        split: str(data.path(folder / "data", name, LAYOUT[framework], split))
+        for split in data.SPLITS
+    }
+    source = train.place(folder, framework, model, name)
+    torch = framework == "torch"
+    started = time.perf_counter()
+    try:
+        build = edgekit.convert(
+            f"torch:tools.compress.torch_models:{model}_{name}" if torch else source,
+            weights=source if torch else None,
+            board="host",
+            variants=[str(out / f"{stem}.toml")],
+            train=files["train"] if RECIPES[recipe][1] else None,
+            calibration=files["calibration"],
+            evaluate=files["test"],
+            output=out / f"{stem}.build",
+            replace=True,
+        )
+    except EdgekitError as exc:
+        return {"reason": str(exc)}
+    seconds = time.perf_counter() - started
+    variant = build.variants[0]
+    artifact = build.folder / variant.artifact.files[0].path
+    kept = out / f"{stem}.tflite"
+    kept.write_bytes(artifact.read_bytes())
+    found = measure.measure(kept, Path(files["test"]))
+    found |= {
+        "seconds": round(seconds, 1),
+        "passes": [report.to_json() for report in variant.passes],
+    }
+    base = FASTER_THAN.get(recipe)
+    if base:
+        other = out / f"{base}-{model}-{name}-{framework}.tflite"
+        found["time"] = ratio(kept, other)
+        found["base_ms"] = found["time"].pop("base_ms")
+    return found
+
+
+def ratio(ours: Path, base: Path) -> dict[str, float]:
+    """Our time by theirs: the median over pairs of blocks, with its quartiles."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    nets = [Interpreter(model_path=str(path), num_threads=1) for path in (ours, base)]
+    for net in nets:
+        net.allocate_tensors()
+    draw = np.random.default_rng(0)
+    for net in nets:
+        (given,) = net.get_input_details()
+        net.set_tensor(given["index"], draw.random(given["shape"], dtype=np.float32))
+
+    def block(net: Any) -> float:
+        count, started, used = 0, time.perf_counter(), time.thread_time()
+        while time.perf_counter() - started < BLOCK_SECONDS:
+            net.invoke()
+            count += 1
+        return (time.thread_time() - used) / count
+
+    for net in nets:
+        block(net)
+    pairs = [
+        [block(net) for net in (nets if turn % 2 else nets[::-1])][:: 1 if turn % 2 else -1]
+        for turn in range(BLOCKS)
+    ]
+    ratios = np.array([mine / theirs for mine, theirs in pairs])
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    base_ms = 1000 * float(np.median([theirs for _, theirs in pairs]))
+    return {"ratio": float(middle), "low": float(low), "high": float(high), "base_ms": base_ms}
+
+
+def table(folder: Path, keys: list[str]) -> str:
+    """Markdown: a row a recipe, TF-MOT's by hand beside those that it has."""
+    lines = [
+        "| data | model | recipe | accuracy | against float32 | zipped | of float32 | not zero "
+        "| time | TF-MOT by hand: accuracy | zipped |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for key in keys:
+        recipe, framework, model, name = key.split("/")
+        mine = _read(folder / "edgekit" / f"{recipe}-{model}-{name}-{framework}.json")
+        base = _read(folder / "edgekit" / f"float32-{model}-{name}-{framework}.json")
+        if mine is None or base is None:
+            continue
+        first = f"| {name} | {framework}/{model} | {recipe} "
+        if "reason" in mine:
+            lines.append(f"{first}| {mine['reason'].splitlines()[0]} | | | | | | | |")
+            continue
+        lost = 100 * (base["right"] - mine["right"]) / mine["samples"]
+        hand = None
+        if framework == "keras":
+            hand = _read(folder / "by_hand" / f"{recipe}-{model}-{name}.json")
+        said = "" if hand is None else _accuracy(hand)
+        size = "" if hand is None else f"{hand['zipped'] / 1000:.1f} kB"
+        timed = (
+            f"×{mine['time']['ratio']:.2f} of {mine['base_ms']:.2f} ms" if "time" in mine else ""
+        )
+        lines.append(
+            f"{first}| {_accuracy(mine)} | {-lost:+.2f} | {mine['zipped'] / 1000:.1f} kB "
+            f"| 1/{base['zipped'] / mine['zipped']:.1f} "
+            f"| {100 * mine['nonzeros'] / max(1, mine['weights']):.0f} % "
+            f"| {timed} | {said} | {size} |"
+        )
+    return "\n".join(lines)
+
+
+def _accuracy(found: dict[str, Any]) -> str:
+    return f"{100 * found['right'] / found['samples']:.2f} %"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "compress")
+    parser.add_argument("--only", action="append", metavar="PATTERN")
+    parser.add_argument("--check", action="store_true", help="a small part, for CI")
+    parser.add_argument("--by-hand", action="store_true", help="TF-MOT's as well")
+    parser.add_argument("--markdown", type=Path, help="write the table there, too")
+    asked = parser.parse_args()
+    folder = asked.folder.resolve()
+    keys = [k for k in KEYS if not asked.only or any(fnmatch.fnmatch(k, p) for p in asked.only)]
+    keys = list(CHECKED) if asked.check else keys
+    for key in dict.fromkeys(key.partition("/")[2] for key in keys):
+        _run("train.py", folder, key)
+    for key in keys:
+        recipe, framework, model, name = key.split("/")
+        kept = folder / "edgekit" / f"{recipe}-{model}-{name}-{framework}.json"
+        if not kept.exists():
+            found = make(folder, key)
+            kept.parent.mkdir(exist_ok=True)
+            kept.write_text(json.dumps(found, indent=1) + "\n")
+        found = json.loads(kept.read_text())
+        said = found.get("reason") or f"{_accuracy(found)}, {found['zipped'] / 1000:.1f} kB zipped"
+        print(f"{key}: {said}", flush=True)
+        if asked.by_hand and framework == "keras":
+            _run("by_hand.py", folder, f"{recipe}/{model}/{name}")
+    text = table(folder, keys)
+    print(text)
+    if asked.markdown:
+        asked.markdown.write_text(text + "\n", encoding="utf-8")
+
+
+def _run(script: str, folder: Path, pattern: str) -> None:
+    """Another script of this folder, for one model; what is there it leaves."""
+    command = [sys.executable, str(HERE / script), str(folder), "--only", pattern]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode and "there are" not in done.stderr:  # it knows no such recipe
+        sys.exit(f"{script} {pattern}: {done.stderr[-2000:]}")
+
+
+if __name__ == "__main__":
+    main()
