@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekit.compress.net import Batch, Kind, Loss, Weight
 from edgekit.core.compression import Training
+from edgekit.core.dataset import ArrayFacts, DataSet
 from edgekit.core.tensor import Signature, TensorSpec
 
 
@@ -122,3 +124,30 @@ class ArrayLearner:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.speed = state["speed"]
+
+
+def data_set(folder: Path, inputs: Any, targets: Any = None) -> DataSet:
+    """A set on disk of one nameless input; whole numbers as targets are labels."""
+    folder.mkdir(parents=True)
+    np.save(folder / "0.npy", inputs)
+    more: dict[str, Any] = {}
+    if targets is not None and targets.dtype.kind in "iu":
+        np.save(folder / "labels.npy", targets)
+        more["labelled"] = True
+    elif targets is not None:
+        np.save(folder / "targets.npy", targets)
+        more["target"] = ArrayFacts(
+            dtype=str(targets.dtype),
+            shape=targets.shape[1:],
+            minimum=float(targets.min()),
+            maximum=float(targets.max()),
+        )
+    return DataSet(
+        folder=str(folder),
+        inputs=("",),
+        count=len(inputs),
+        digest="0" * 64,
+        origin="train.npz",
+        choice="all",
+        **more,
+    )
