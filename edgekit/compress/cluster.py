@@ -241,7 +241,6 @@ class Book:
             self.weight.name, unrows(made.astype(np.float32), self.weight.shape, self.weight.axis)
         )
 
-
     def _unit(self, flat: Any) -> Any:
         """What 1 is in each channel, as (channels, 1): the mean of its largest weights.
 

@@ -151,10 +151,10 @@ def test_what_passes_before_made_is_held_after_every_step(trainer: Make) -> None
 # ------------------------------------------------------------------------------ going on
 
 
-def killed(folder: Path, die: str) -> Any:
-    """Prune a net of arrays in a process of its own, which dies at the words `die`."""
+def killed(folder: Path, die: str, kind: str = "arrays") -> Any:
+    """Prune a net in a process of its own, which dies at the words `die`."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.compress.killed", "arrays", str(folder), die],
+        [sys.executable, "-m", "tests.compress.killed", kind, str(folder), die],
         capture_output=True,
         text=True,
         check=False,
