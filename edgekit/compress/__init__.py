@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from edgekit.compress.checkpoints import checkpoint_folder
 from edgekit.compress.technique import Technique
 from edgekit.core.compression import PassSpec
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
-from edgekit.core.locate import cache_dir
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe
 from edgekit.core.registry import Registry
@@ -133,9 +133,8 @@ def pass_step(
         needs={"teacher": teacher} if teacher else {},
         tools=TOOLS[origin.framework],
     )
-    # Under the step's own key, so that it is only gone on with by the very same training.
-    checkpoint = cache_dir() / "training" / step.key
-    return replace(step, arguments={**step.arguments, "checkpoint": str(checkpoint)})
+    checkpoint = str(checkpoint_folder(step.key))
+    return replace(step, arguments={**step.arguments, "checkpoint": checkpoint})
 
 
 def size_step(model: Model, *, opener: str, origin: Model) -> Step:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgekit import __version__
+from edgekit.compress.checkpoints import forget_old_checkpoints
 from edgekit.core.artifact import Artifact, File
 from edgekit.core.build import BUILD_FILE, Build, CheckSet, DataNote, Variant, save_build
 from edgekit.core.dataset import DataSet
@@ -141,6 +142,7 @@ def convert(
     )
     _write(build, made, output)
     cache.trim()
+    forget_old_checkpoints()
     return build
 
 
