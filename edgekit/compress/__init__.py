@@ -20,7 +20,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe
-from edgekit.core.registry import Registry
+from edgekit.core.registry import Registry, code_beside, find_module, refuse_file
 from edgekit.work.steps import Step
 
 __all__ = ["PASSES", "check_passes", "pass_step", "settled", "size_step", "spec_of", "technique"]
@@ -66,9 +66,12 @@ def check_passes(recipe: Recipe, framework: str) -> None:
     """What can be known of a recipe's passes before any work.
 
     Raises:
-        UsageError: a name or a parameter is not right as written.
+        UsageError: a name or a parameter is not right as written, or there is no such loss.
         PlanError: a pass is not for that framework, or cannot follow the one before it.
     """
+    if recipe.passes and recipe.training.loss:
+        refuse_file(recipe.training.loss)
+        find_module(recipe.training.loss)
     for index, spec in enumerate(recipe.passes):
         where = f"{recipe.name}: pass {index + 1}, {spec.name}"
         found = technique(spec, where)
@@ -129,6 +132,7 @@ def pass_step(
             "origin": _named(origin),
             "model": model.identity(),
             "data": data.digest if data else "",
+            "loss": code_beside(training.loss) if training.loss else [],
         },
         needs={"teacher": teacher} if teacher else {},
         tools=TOOLS[origin.framework],

@@ -284,7 +284,7 @@ def _trained_on(training: DataSet, evaluation: DataSet) -> list[str]:
         DataError: one has none.
     """
     for option, data in (("--train", training), ("--evaluate", evaluation)):
-        if not data.labelled:
+        if not data.labelled and data.target is None:
             raise DataError(
                 f"{option} {data.origin} has no labels; passes train by them and are judged by "
                 "them",

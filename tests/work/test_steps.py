@@ -241,6 +241,7 @@ def test_the_longest_chain_starts_first(cache: Cache, monkeypatch: pytest.Monkey
     assert started[:2] == [alone[1], head]
     assert started.index(alone[0]) == 2
 
+
 def told(wanted: Step, cache: Cache, **limits: float) -> tuple[Done | EdgekitError, list[str]]:
     """What became of the step, and what was said of it."""
     events: list[str] = []
