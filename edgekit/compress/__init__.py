@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from edgekit.compress.checkpoints import checkpoint_folder
 from edgekit.compress.technique import Technique
 from edgekit.core.compression import PassSpec
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
-from edgekit.core.locate import cache_dir
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe
-from edgekit.core.registry import Registry
+from edgekit.core.registry import Registry, code_beside, find_module, refuse_file
 from edgekit.work.steps import Step
 
 __all__ = ["PASSES", "check_passes", "pass_step", "settled", "size_step", "spec_of", "technique"]
@@ -66,9 +66,12 @@ def check_passes(recipe: Recipe, framework: str) -> None:
     """What can be known of a recipe's passes before any work.
 
     Raises:
-        UsageError: a name or a parameter is not right as written.
+        UsageError: a name or a parameter is not right as written, or there is no such loss.
         PlanError: a pass is not for that framework, or cannot follow the one before it.
     """
+    if recipe.passes and recipe.training.loss:
+        refuse_file(recipe.training.loss)
+        find_module(recipe.training.loss)
     for index, spec in enumerate(recipe.passes):
         where = f"{recipe.name}: pass {index + 1}, {spec.name}"
         found = technique(spec, where)
@@ -129,13 +132,13 @@ def pass_step(
             "origin": _named(origin),
             "model": model.identity(),
             "data": data.digest if data else "",
+            "loss": code_beside(training.loss) if training.loss else [],
         },
         needs={"teacher": teacher} if teacher else {},
         tools=TOOLS[origin.framework],
     )
-    # Under the step's own key, so that it is only gone on with by the very same training.
-    checkpoint = cache_dir() / "training" / step.key
-    return replace(step, arguments={**step.arguments, "checkpoint": str(checkpoint)})
+    checkpoint = str(checkpoint_folder(step.key))
+    return replace(step, arguments={**step.arguments, "checkpoint": checkpoint})
 
 
 def size_step(model: Model, *, opener: str, origin: Model) -> Step:

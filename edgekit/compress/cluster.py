@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from edgekit.core.recipe import Recipe
 
 STEPS = 127  # of INT8 weights in each direction
+ROUNDING = 1e-3  # of a step: what float32 may be off
 ROUNDS = 50  # of Lloyd's, at most
 SAMPLED = 200_000  # weights that k-means++ looks at
 SPARED = ("depthwise", "embedding")
@@ -48,12 +49,13 @@ class Cluster(Technique):
     """See above.
 
     Attributes:
-        clusters: different values, 0 among them where a kernel has zeros.
+        clusters: different values, 0 among them where a kernel has zeros, and -1 and 1 where they
+            are in units of the largest.
         exclude: layers that are left as they are, by patterns of the user's names; depthwise
             kernels and embeddings are only clustered where `include` means them.
     """
 
-    clusters: int = Field(default=16, ge=2, le=256)
+    clusters: int = Field(default=16, ge=3, le=256)
     init: Literal["k-means++", "linear", "density"] = "k-means++"
     scope: Literal["layer", "channel", "scaled"] | None = None
     include: tuple[str, ...] = ()
@@ -143,8 +145,8 @@ class Book:
     Attributes:
         codes: of each weight, as (channels, inputs): the number of its cluster. Clusters of
             different channels have different numbers where they are apart.
-        fixed: values that stay, by their clusters' numbers: 0, and in a scaled book 1 and -1, the
-            channels' largest.
+        fixed: values that stay, by their clusters' numbers: 0, and in a scaled book 1 and -1, which
+            are what the other values of a channel are measured in.
         count: of clusters.
     """
 
@@ -162,7 +164,8 @@ class Book:
         flat = rows(values, weight.axis)
         scaled = how.scope == "scaled"
         units = flat / _largest(flat) if scaled else flat
-        sparse = bool((flat == 0).mean() > WORTH)
+        zeros = flat == 0
+        sparse = bool(zeros.mean() > WORTH or zeros.all(axis=1).any())
         parts = list(units) if how.scope == "channel" else [units.ravel()]
         keep = [*([0.0] if sparse else []), *([-1.0, 1.0] if scaled else [])]
         known = [
@@ -172,19 +175,28 @@ class Book:
 
     @classmethod
     def of(cls, values: Any, weight: Weight, how: Cluster) -> Book | None:
-        """The clusters that are there already: equal values are one. None if it has none."""
+        """The clusters that are there already: equal values are one.
+
+        None if it has none: too many values, none that two weights share, or in a scaled book
+        values that are no whole steps.
+        """
         import numpy as np
 
         flat = rows(values, weight.axis)
         scaled = how.scope == "scaled"
-        units = np.rint(flat / _largest(flat) * STEPS) if scaled else flat
+        units = flat
+        if scaled:
+            steps = flat / _largest(flat) * STEPS
+            units = np.rint(steps)
+            if np.abs(steps - units).max() > ROUNDING:
+                return None
         parts = list(units) if how.scope == "channel" else [units.ravel()]
         known = []
         for part in parts:
-            values, codes = np.unique(part, return_inverse=True)
-            if len(values) > how.clusters:
+            found, codes = np.unique(part, return_inverse=True)
+            if len(found) > how.clusters or len(found) == part.size:
                 return None
-            known.append((codes, values / STEPS if scaled else values))
+            known.append((codes, found / STEPS if scaled else found))
         return cls._joined(
             weight, scaled, flat.shape, known, [0.0, *((-1.0, 1.0) if scaled else ())]
         )
@@ -214,17 +226,35 @@ class Book:
         import numpy as np
 
         flat = rows(net.get(self.weight.name), self.weight.axis).astype(np.float64)
-        unit = _largest(flat) if self.scaled else 1.0
+        unit = self._unit(flat) if self.scaled else 1.0
         codes = self.codes.ravel()
         sums = np.bincount(codes, (flat / unit).ravel(), minlength=self.count)
         values = sums / np.maximum(1, np.bincount(codes, minlength=self.count))
         if self.scaled:
-            values = np.clip(np.rint(values * STEPS), -STEPS, STEPS) / STEPS
+            steps = np.clip(np.rint(values * STEPS), -STEPS, STEPS)
+            if 0.0 in self.fixed.values():  # nothing else becomes zero
+                steps = np.where(steps == 0, np.where(values < 0, -1, 1), steps)
+            values = steps / STEPS
         values[list(self.fixed)] = list(self.fixed.values())
         made = values[self.codes] * unit
         net.put(
             self.weight.name, unrows(made.astype(np.float32), self.weight.shape, self.weight.axis)
         )
+
+    def _unit(self, flat: Any) -> Any:
+        """What 1 is in each channel, as (channels, 1): the mean of its largest weights.
+
+        Not the largest of all as they are after a step of training: it would grow with every step,
+        as the largest of many that move at random does.
+        """
+        import numpy as np
+
+        signs = np.zeros(flat.shape)
+        for code, value in self.fixed.items():
+            signs[self.codes == code] = value
+        count = np.abs(signs).sum(axis=1, keepdims=True)
+        means = (flat * signs).sum(axis=1, keepdims=True) / np.maximum(1, count)
+        return np.where(means > 0, means, _largest(flat))
 
 
 def _largest(flat: Any) -> Any:
@@ -243,16 +273,20 @@ def _clustered(part: Any, how: Cluster, sparse: bool, scaled: bool, draw: Any) -
     if scaled:
         fixed += [-1.0, 1.0]
     free = np.asarray(part[part != 0] if sparse else part, dtype=np.float64)
-    number = max(1, how.clusters - len(fixed))
-    centres = _lloyd(free, _first(free, number, how.init, draw)) if free.size else np.zeros(0)
+    number = how.clusters - len(fixed)
+    centres = np.zeros(0)
+    if free.size and number:
+        centres = _lloyd(free, _first(free, number, how.init, draw))
     if scaled:
         centres = np.unique(np.rint(centres * STEPS)) / STEPS
     values = np.unique(np.concatenate([centres, fixed]))
     codes = np.searchsorted((values[1:] + values[:-1]) / 2, part)
     if sparse:  # what is zero stays, and nothing else becomes it
         zero = int(np.searchsorted(values, 0.0))
-        around = np.where(part > 0, zero + 1, zero - 1)
-        codes = np.where((part != 0) & (codes == zero), np.clip(around, 0, len(values) - 1), codes)
+        above = zero + 1 if zero + 1 < len(values) else zero - 1
+        below = zero - 1 if zero else zero + 1
+        near = (part != 0) & (codes == zero)
+        codes = np.where(near, np.where(part > 0, above, below), codes)
         codes = np.where(part == 0, zero, codes)
     return codes, values
 

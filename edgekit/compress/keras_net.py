@@ -40,14 +40,24 @@ class KerasNet:
         return self.live.module
 
     def layers(self) -> Iterator[tuple[str, Any]]:
-        """Every layer by the user's path (``outer/inner``), each object once."""
+        """Every layer by the user's path (``outer/inner``), each object once.
+
+        Of layers of one name inside another, as only own classes have them, the second is called
+        ``name_1``, as Keras would.
+        """
         seen: set[int] = set()
+        taken: set[str] = set()
 
         def walk(owner: Any, before: str) -> Iterator[tuple[str, Any]]:
             for layer in _children(owner):
                 if id(layer) not in seen:
                     seen.add(id(layer))
-                    path = f"{before}{layer.name}"
+                    named = path = f"{before}{layer.name}"
+                    number = 0
+                    while path in taken:
+                        number += 1
+                        path = f"{named}_{number}"
+                    taken.add(path)
                     yield path, layer
                     yield from walk(layer, f"{path}/")
 
@@ -60,14 +70,14 @@ class KerasNet:
                 f"{path}/{attribute}", path, kind, tuple(variable.shape), axis
             )
             for path, layer, attribute, variable in self._kernels()
-            for kind, axis in [_kind(layer, attribute, len(variable.shape))]
+            for kind, axis in [_kind(layer, attribute, tuple(variable.shape))]
         }
 
     def _kernels(self) -> Iterator[tuple[str, Any, str, Any]]:
         for path, layer in self.layers():
             for attribute in KERNELS:
                 variable = getattr(layer, attribute, None)
-                if hasattr(variable, "assign") and hasattr(variable, "shape"):
+                if hasattr(variable, "assign") and len(getattr(variable, "shape", ())) > 1:
                     yield path, layer, attribute, variable
 
     def variable(self, name: str) -> Any:
@@ -78,7 +88,7 @@ class KerasNet:
         """See `Net.get`."""
         import numpy as np
 
-        return np.array(self.variable(name), dtype=np.float32)
+        return np.array(self.variable(name).numpy(), dtype=np.float32)
 
     def put(self, name: str, values: Any) -> None:
         """See `Net.put`."""
@@ -100,9 +110,7 @@ class KerasNet:
 
     def state(self) -> dict[str, Any]:
         """See `Net.state`."""
-        import numpy as np
-
-        return {str(i): np.array(v) for i, v in enumerate(_variables(self.model))}
+        return {str(i): v.numpy() for i, v in enumerate(_variables(self.model))}
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `Net.restore`."""
@@ -114,8 +122,16 @@ class KerasNet:
         return KerasLearner(self, training, loss)
 
     def seed(self, seed: int) -> None:
-        """See `Net.seed`."""
+        """See `Net.seed`. What draws otherwise than by Keras' own layers is not set."""
+        import numpy as np
+
         self.live.keras.utils.set_random_seed(seed)
+        draw = np.random.default_rng(seed)
+        for layer in [self.model, *(layer for _, layer in self.layers())]:
+            for generator in getattr(layer, "_seed_generators", ()):  # Keras 3
+                generator.state.assign([int(draw.integers(1 << 31)), 0])
+            if hasattr(layer, "_random_generator"):
+                _reset(layer._random_generator, int(draw.integers(1 << 31)))
 
 
 def _children(layer: Any) -> Sequence[Any]:
@@ -127,20 +143,38 @@ def _children(layer: Any) -> Sequence[Any]:
     return list(inner)
 
 
-def _kind(layer: Any, attribute: str, rank: int) -> tuple[Kind, int]:
+def _reset(generator: Any, seed: int) -> None:
+    """Let a layer of tf_keras draw from a generator of its own, from `seed` on.
+
+    It draws by TensorFlow's operators with a state, otherwise, which nothing sets once the training
+    step is traced.
+    """
+    import tensorflow as tf
+
+    if generator._rng_type != generator.RNG_STATEFUL or not generator._built:
+        generator._rng_type = generator.RNG_STATEFUL
+        generator._generator = tf.random.Generator.from_seed(seed)
+        generator._built = True
+    else:
+        generator._generator.reset_from_seed(seed)
+
+
+def _kind(layer: Any, attribute: str, shape: tuple[int, ...]) -> tuple[Kind, int]:
     """What a kernel is, and the axis of its output channels; see Keras' own layers."""
-    name = type(layer).__name__
+    names = " ".join(cls.__name__ for cls in type(layer).__mro__)  # a user's may be made of one
+    last = len(shape) - 1
     if attribute == "embeddings":
         return "embedding", 0
     if attribute == "recurrent_kernel" or hasattr(layer, "recurrent_kernel"):
-        return "recurrent", rank - 1
-    if attribute == "depthwise_kernel" or name.startswith("DepthwiseConv"):
-        return "depthwise", rank - 2
-    if name.startswith("Conv") and "Transpose" in name:
-        return "transposed", rank - 2
-    if rank > 2 and "Conv" in name:
-        return "conv", rank - 1
-    return "dense", rank - 1
+        return "recurrent", last
+    if attribute == "depthwise_kernel" or "DepthwiseConv" in names:
+        return "depthwise", last - 1
+    if last < 2 or "Conv" not in names:
+        return "dense", last
+    if "Transpose" in names:
+        return "transposed", last - 1
+    alone = getattr(layer, "groups", 1) > 1 and shape[-2] == 1
+    return ("depthwise" if alone else "conv"), last
 
 
 def _variables(model: Any) -> list[Any]:
@@ -188,9 +222,7 @@ class KerasLearner:
 
     def state(self) -> dict[str, Any]:
         """See `Learner.state`."""
-        import numpy as np
-
-        return {str(i): np.array(v) for i, v in enumerate(self._variables())}
+        return {str(i): v.numpy() for i, v in enumerate(self._variables())}
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `Learner.restore`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit.core.compression import Training
-from edgekit.core.errors import UsageError
+from edgekit.core.errors import ModelError, UsageError
 from edgekit.core.model import Model
 from edgekit.core.protocols import LiveModel
 from edgekit.core.quantize import names_near
@@ -34,6 +34,7 @@ class Weight:
         layer: the user's name of the layer.
         shape: as the framework has it.
         axis: of the output channels; integers get a scale each along it.
+        inner: axis of the input's channels where that is not the last of the others.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Weight:
     kind: Kind
     shape: tuple[int, ...]
     axis: int
+    inner: int | None = None
 
 
 class Learner(Protocol):
@@ -140,6 +142,19 @@ def open_net(opener: str, origin: Model, model: Model) -> Net:
     live: LiveModel = resolve(opener)(origin, model)
     net: Net = resolve(NETS[origin.framework])(live)
     return net
+
+
+def check_finite(net: Net) -> None:
+    """Raise ModelError if a kernel holds numbers that are none."""
+    import numpy as np
+
+    for name in net.weights():
+        bad = int(np.count_nonzero(~np.isfinite(net.get(name))))
+        if bad:
+            raise ModelError(
+                f"{name} has {bad} weights that are NaN or infinite",
+                hint="train the model again, with a lower learning rate",
+            )
 
 
 def save_net(net: Net, out: Path) -> Model:

@@ -17,25 +17,29 @@ rises, so a weight that was zero may come back; afterwards zeros stay.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from edgekit.compress.net import Weight, matching, rows, unrows
 from edgekit.compress.technique import Technique
+from edgekit.core.compression import PassSpec
 from edgekit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from edgekit.compress.net import Net
     from edgekit.compress.training import Trainer
+    from edgekit.core.recipe import Recipe
 
 UPDATES = 100  # times that thresholds are found anew while sparsity rises
 # Kernels of few weights that much depends on, and tables that are looked up.
 SPARED = ("depthwise", "embedding")
 GENTLER = 2 / 3  # of the share of zeros: see `Prune.gentler`
 WORTH = 0.02  # share of zeros above which they are no chance
+TWO_OF_FOUR = 0.5  # the share of zeros then
 
 
 class Prune(Technique):
@@ -43,7 +47,7 @@ class Prune(Technique):
 
     Attributes:
         sparsity: share of the weights that become zero, 0 to 1.
-        initial: that share at the first step.
+        initial: that share at the first step, at most `sparsity`.
         ramp: share of the training over which it rises.
         power: of the polynomial.
         layers: shares for single layers, by patterns of the user's names; depthwise kernels and
@@ -76,6 +80,15 @@ class Prune(Technique):
                 raise ValueError(f"{name} = {share}: a share is from 0 to below 1")
         return layers
 
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.initial > self.sparsity:
+            raise ValueError(f"initial = {self.initial} is above sparsity = {self.sparsity}")
+        asked = {self.sparsity, *self.layers.values()}
+        if self.pattern == "2:4" and asked != {TWO_OF_FOUR}:
+            raise ValueError('pattern = "2:4" makes half of the weights zero; leave shares out')
+        return self
+
     def apply(self, net: Net, trainer: Trainer | None) -> list[str]:
         """See `Technique.apply`."""
         wanted = self.shares(net.weights())
@@ -97,10 +110,10 @@ class Prune(Technique):
         else:
 
             def before(step: int, steps: int) -> None:
-                ramp = max(1, round(self.ramp * steps))
+                ramp = min(round(self.ramp * steps), steps - 1)  # the last step has it all
                 every = max(1, ramp // UPDATES)
-                if step <= ramp and (step % every == 0 or step == ramp or not masks):
-                    update(min(1.0, step / ramp))
+                if step <= ramp and (step % every == 0 or step == ramp):
+                    update(step / ramp if ramp else 1.0)
                     project()
                 elif not masks:  # training goes on after it was interrupted: zeros are there
                     masks.update({name: net.get(name) != 0 for name in kernels})
@@ -110,9 +123,9 @@ class Prune(Technique):
 
     def _part(self, progress: float) -> float:
         """Of the final share, at that part of the ramp."""
-        if self.schedule == "constant" or self.sparsity == 0:
+        if self.schedule == "constant":
             return 1.0
-        first = min(1.0, self.initial / self.sparsity)
+        first = self.initial / self.sparsity if self.sparsity else 0.0
         return float(1 - (1 - first) * (1 - progress) ** self.power)
 
     def shares(self, weights: Mapping[str, Weight]) -> dict[str, float]:
@@ -129,7 +142,7 @@ class Prune(Technique):
             found |= {w.name: share for w in matching(weights.values(), [pattern], "layers")}
         found = {name: share for name, share in found.items() if name not in spared}
         if self.pattern == "2:4":
-            found = dict.fromkeys(found, 0.5)
+            found = dict.fromkeys(found, TWO_OF_FOUR)
         if not found:
             raise UsageError(
                 "prune: no layer is left to prune; depthwise kernels and embeddings are only "
@@ -149,25 +162,26 @@ class Prune(Technique):
         import numpy as np
 
         scores = {
-            name: _scores(rows(net.get(name), weight.axis), self.pattern)
+            name: _scores(_flat(net.get(name), weight), self.pattern)
             for name, weight in kernels.items()
         }
         if self.scope == "global" and self.pattern != "2:4":
             share = np.average(list(shares.values()), weights=[s.size for s in scores.values()])
-            threshold = _threshold(np.concatenate([s.ravel() for s in scores.values()]), share)
-            kept = {name: score > threshold for name, score in scores.items()}
+            large = _larger(np.concatenate([s.ravel() for s in scores.values()]), share)
+            ends = np.cumsum([s.size for s in scores.values()])
+            parts = np.split(large, ends[:-1])
+            kept = {n: part.reshape(scores[n].shape) for n, part in zip(scores, parts, strict=True)}
         elif self.pattern == "2:4":
             kept = {name: _two_of_four(score) for name, score in scores.items()}
         else:
             kept = {
-                name: score > _threshold(score.ravel(), shares[name])
+                name: _larger(score.ravel(), shares[name]).reshape(score.shape)
                 for name, score in scores.items()
             }
-        found = {}
-        for name, weight in kernels.items():
-            whole = _spread(kept[name], rows(net.get(name), weight.axis).shape, self.pattern)
-            found[name] = unrows(whole, weight.shape, weight.axis)
-        return found
+        return {
+            name: _unflat(_spread(kept[name], weight, self.pattern), weight)
+            for name, weight in kernels.items()
+        }
 
     def _notes(self, net: Net, kernels: Mapping[str, Weight]) -> list[str]:
         arrays = [net.get(name) for name in kernels]
@@ -190,14 +204,49 @@ class Prune(Technique):
 
         return project
 
+    def refusal(self, before: Sequence[PassSpec], recipe: Recipe) -> str:
+        """See `Technique.refusal`."""
+        if any(each.name == "cluster" for each in before):
+            return "comes before cluster, whose values every weight has to keep"
+        return ""
+
     def gentler(self) -> Self | None:
         """See `Technique.gentler`: two thirds of the zeros; below a tenth it is not worth it."""
         if self.pattern == "2:4" or self.sparsity * GENTLER < 0.1:
             return None
-        milder: dict[str, Any] = {"sparsity": round(self.sparsity * GENTLER, 4)}
+        share = round(self.sparsity * GENTLER, 4)
+        milder: dict[str, Any] = {"sparsity": share}
+        if self.initial > share:
+            milder["initial"] = share
         if self.layers:
             milder["layers"] = {n: round(share * GENTLER, 4) for n, share in self.layers.items()}
         return self.model_copy(update=milder)
+
+
+def _flat(values: Any, weight: Weight) -> Any:
+    """(channels, inputs): the channels of the input are last, where runtimes have them."""
+    import numpy as np
+
+    if weight.inner is None:
+        return rows(values, weight.axis)
+    return rows(np.moveaxis(values, weight.inner, -1), _moved(weight))
+
+
+def _unflat(flat: Any, weight: Weight) -> Any:
+    """An array of the weight's shape from what `_flat` gave."""
+    import numpy as np
+
+    if weight.inner is None:
+        return unrows(flat, weight.shape, weight.axis)
+    shape = [size for axis, size in enumerate(weight.shape) if axis != weight.inner]
+    moved = unrows(flat, [*shape, weight.shape[weight.inner]], _moved(weight))
+    return np.ascontiguousarray(np.moveaxis(moved, -1, weight.inner))
+
+
+def _moved(weight: Weight) -> int:
+    """The axis of the output channels once the input's are last."""
+    assert weight.inner is not None
+    return weight.axis - (weight.inner < weight.axis)
 
 
 def _block(pattern: str) -> tuple[int, int] | None:
@@ -230,24 +279,30 @@ def _block_sums(flat: Any, size: tuple[int, int]) -> Any:
     return flat.reshape(flat.shape[0] // high, high, flat.shape[1] // wide, wide).sum(axis=(1, 3))
 
 
-def _spread(kept: Any, shape: Sequence[int], pattern: str) -> Any:
+def _spread(kept: Any, weight: Weight, pattern: str) -> Any:
     """What holds for blocks, for every weight of (channels, inputs)."""
     import numpy as np
 
     size = _block(pattern)
     if size is None:
         return kept
-    return np.kron(kept, np.ones(size, dtype=bool))[: shape[0], : shape[1]]
+    high = weight.shape[weight.axis]
+    wide = math.prod(weight.shape) // high
+    return np.kron(kept, np.ones(size, dtype=bool))[:high, :wide]
 
 
-def _threshold(scores: Any, share: float) -> float:
-    """What that share of the scores is not above."""
+def _larger(scores: Any, share: float) -> Any:
+    """False for that share of the scores, the smallest; of equal ones the first go."""
     import numpy as np
 
     count = round(share * scores.size)
     if count == 0:
-        return -1.0
-    return float(np.partition(scores, count - 1)[count - 1])
+        return np.ones(scores.size, dtype=bool)
+    limit = np.partition(scores, count - 1)[count - 1]
+    kept = scores > limit
+    below = int((scores < limit).sum())
+    kept[np.flatnonzero(scores == limit)[count - below :]] = True
+    return kept
 
 
 def _two_of_four(magnitudes: Any) -> Any:

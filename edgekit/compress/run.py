@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.compress import technique
-from edgekit.compress.net import open_net, save_net
+from edgekit.compress.net import check_finite, open_net, save_net
 from edgekit.compress.training import Samples, Trainer
 from edgekit.core.compression import PassSpec, Training
 from edgekit.core.dataset import DataSet
@@ -34,11 +34,13 @@ def run(
     Raises:
         ConversionError: training came to nothing.
         DataError: the training data does not fit.
+        ModelError: a weight is no number.
         UsageError: a layer that is named is not there.
     """
     wanted = PassSpec.from_json(spec)
     handle = Model.from_json(model)
     net = open_net(opener, Model.from_json(origin), handle)
+    check_finite(net)
     found = technique(wanted, wanted.name)
     settings = Training.from_json(training)
     if found.epochs:

@@ -36,7 +36,7 @@ class TorchNet:
     def weights(self) -> dict[str, Weight]:
         """See `Net.weights`."""
         return {
-            name: Weight(name, layer, kind, tuple(parameter.shape), axis)
+            name: Weight(name, layer, kind, tuple(parameter.shape), axis, _inner(kind, parameter))
             for name, layer, kind, axis, parameter in self._kernels()
         }
 
@@ -128,6 +128,13 @@ def _kind(module: Any, name: str, parameter: Any) -> tuple[Kind, int] | None:
     if name == "weight" or isinstance(module, nn.MultiheadAttention):
         return "dense", 0
     return None
+
+
+def _inner(kind: Kind, parameter: Any) -> int | None:
+    """The axis of the input's channels where a kernel has places after it."""
+    if parameter.ndim < 3:
+        return None
+    return {"conv": 1, "transposed": 0}.get(kind)
 
 
 class TorchLearner:

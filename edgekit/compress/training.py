@@ -12,6 +12,8 @@ import math
 import os
 import shutil
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
+CHECKPOINT = "checkpoint.npz"
 PROBED = 64  # samples that tell whether outputs are probabilities
 # Called with the number of a step, from 0, and of all steps, before or after that step.
 Hook = Callable[[int, int], None]
@@ -51,7 +54,7 @@ class Samples:
     def __post_init__(self) -> None:
         import numpy as np
 
-        labels = self.data.labels()
+        labels = self.data.targets()
         if labels is None:
             raise DataError(
                 f"{self.data.origin} has no labels to train on",
@@ -237,7 +240,7 @@ class _Loop:
 
     def run(self) -> History:
         epoch = self._resume()
-        stopped = ""
+        stopped = self._enough(epoch) if epoch else ""
         while epoch < self.settings.epochs and not stopped:
             self._epoch(epoch)
             epoch += 1
@@ -299,7 +302,7 @@ class _Loop:
             total += self.learner.loss(self.trainer.samples.batch(indices)) * len(indices)
         value = total / len(self.validation)
         if not math.isfinite(value):
-            raise self._lost(epoch * self.per_epoch, epoch - 1)
+            raise self._lost(epoch * self.per_epoch - 1, epoch - 1)
         best = self.losses[self.best - 1] if self.best else math.inf
         self.losses.append(value)
         if epoch > self.first_settled and (value < best or not self.best):
@@ -345,28 +348,49 @@ class _Loop:
             **{f"best/{name}": array for name, array in self.best_state.items()},
             **{f"learner/{name}": array for name, array in self.learner.state().items()},
         }
-        said = {"epoch": epoch, "best": self.best, "losses": self.losses}
+        said = {
+            "epoch": epoch,
+            "best": self.best,
+            "losses": self.losses,
+            "seconds": time.monotonic() - self.started,
+        }
         text = np.frombuffer(json.dumps(said).encode(), dtype=np.uint8)
         np.savez(half, allow_pickle=False, loop=text, **arrays)
-        os.replace(half, folder / "checkpoint.npz")
+        os.replace(half, folder / CHECKPOINT)
 
     def _resume(self) -> int:
         """How many epochs are done already."""
-        import numpy as np
-
-        path = self.trainer.checkpoint / "checkpoint.npz"
+        path = self.trainer.checkpoint / CHECKPOINT
         if not path.exists():
             return 0
-        with np.load(path, allow_pickle=False) as kept:
-            groups: dict[str, dict[str, Any]] = {"net": {}, "best": {}, "learner": {}}
-            for key in kept.files:
-                group, _, name = key.partition("/")
-                if name:
-                    groups[group][name] = kept[key]
-            said = json.loads(kept["loop"].tobytes())
+        groups, said = _read(path)
         self.net.restore(groups["net"])
         self.learner.restore(groups["learner"])
         self.best_state = groups["best"]
         self.best, self.losses = said["best"], said["losses"]
+        self.started -= said["seconds"]
         tell(f"goes on after epoch {said['epoch']}")
         return int(said["epoch"])
+
+
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The arrays of a checkpoint by group and name, and what the loop said.
+
+    Raises:
+        ConversionError: it is damaged.
+    """
+    import numpy as np
+
+    groups: dict[str, dict[str, Any]] = {"net": {}, "best": {}, "learner": {}}
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            for key in kept.files:
+                group, _, name = key.partition("/")
+                if name:
+                    groups[group][name] = kept[key]
+            return groups, json.loads(kept["loop"].tobytes())
+    except (OSError, ValueError, LookupError, zipfile.BadZipFile, zlib.error) as exc:
+        raise ConversionError(
+            f"the checkpoint {str(path)!r} of an earlier try is damaged: {exc}",
+            hint=f"remove the folder {str(path.parent)!r}; training then starts anew",
+        ) from exc

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import UnknownNameError, UsageError
+from edgekit.core.files import sha256_file
 
 
 def refuse_file(reference: str) -> None:
@@ -100,6 +101,18 @@ def find_module(function: str) -> ModuleSpec:
         path = None if locations is None else list(locations)
     assert spec is not None
     return spec
+
+
+def code_beside(function: str) -> list[list[str]]:
+    """Name and SHA-256 of the ``.py`` files in the folder of ``package.module:function``: what a
+    result of that function depends on, as far as one can tell without running it.
+
+    Raises:
+        UsageError: there is no such module.
+    """
+    origin = find_module(function).origin
+    beside = sorted(Path(origin).parent.glob("*.py")) if origin else []
+    return [[path.name, sha256_file(path)] for path in beside]
 
 
 class Registry:

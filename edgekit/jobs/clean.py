@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+from edgekit.compress.checkpoints import checkpoints_usage, trim_checkpoints
 from edgekit.core.eviction import StoreUsage
 from edgekit.devices import open_device
 from edgekit.work import environments as managed
@@ -11,20 +12,29 @@ from edgekit.work.cache import Cache
 
 
 def usage_here() -> StoreUsage:
-    """What cached steps and runtimes' environments take; toolchains are not cached work."""
-    steps = Cache().usage()
+    """What cached steps, killed trainings and runtimes' environments take; toolchains are not
+    cached work.
+    """
+    steps, trainings = Cache().usage(), checkpoints_usage()
     runtimes = [each for each in managed.environments() if not each.is_toolchain]
     return StoreUsage(
-        entries=steps.entries + len(runtimes),
-        size_bytes=steps.size_bytes + sum(each.size_bytes for each in runtimes),
+        entries=steps.entries + trainings.entries + len(runtimes),
+        size_bytes=steps.size_bytes
+        + trainings.size_bytes
+        + sum(each.size_bytes for each in runtimes),
     )
 
 
 def clean_here(keep_bytes: int, *, environments: bool) -> StoreUsage:
-    """Remove steps used longest ago until at most `keep_bytes` are left; what was removed."""
+    """Remove what was used longest ago until at most `keep_bytes` are left; what was removed.
+
+    Steps go before what killed trainings have left, of which there is little that costs much.
+    """
     cache = Cache()
-    removed = cache.trim(limit_bytes=keep_bytes)
-    entries, size = removed.entries, removed.size_bytes
+    trainings = trim_checkpoints(keep_bytes)
+    steps = cache.trim(limit_bytes=max(0, keep_bytes - checkpoints_usage().size_bytes))
+    entries = trainings.entries + steps.entries
+    size = trainings.size_bytes + steps.size_bytes
     if keep_bytes == 0:
         shutil.rmtree(cache.root / "logs", ignore_errors=True)
     if environments:

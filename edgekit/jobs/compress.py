@@ -88,6 +88,8 @@ def compress(
     if not recipes:
         return {}
     size = _sizes([start.model], start, pool, cache, progress)[0]
+    if isinstance(size, EdgekitError):
+        return {recipe.name: size for recipe in recipes}
     lines = [_Line(recipe, settled(recipe), start.model, size) for recipe in recipes]
     while waiting := [line for line in lines if not line.finished]:
         _round(waiting, start, pool, cache, progress)
@@ -119,6 +121,9 @@ def _round(
     for (line, done, model), size, outcome in zip(made, sizes, scored, strict=True):
         if isinstance(outcome, EdgekitError):
             line.failure = outcome
+            continue
+        if isinstance(size, EdgekitError):
+            line.failure = size
             continue
         found = outcome.result["score"]
         _decide(line, done, model, size, Score.from_json(found) if found else None)
@@ -154,8 +159,8 @@ def _score(recipe: Recipe, model: Model, start: Start) -> Step:
 
 def _sizes(
     models: Sequence[Model], start: Start, pool: Pool, cache: Cache, progress: Progress
-) -> list[ModelSize]:
-    """Of each model; multiply-adds are those that `edgekit inspect` counts."""
+) -> list[ModelSize | EdgekitError]:
+    """Of each model, or why there is none; multiply-adds are those that `edgekit inspect` counts."""
     steps = [
         (size_step(model, opener=start.opener, origin=start.origin), _inspection(model))
         for model in models
@@ -163,14 +168,15 @@ def _sizes(
     outcomes = run_steps(
         [step for pair in steps for step in pair], pool=pool, cache=cache, progress=progress
     )
-    found = []
+    found: list[ModelSize | EdgekitError] = []
     for weights, inspected in steps:
         said, seen = outcomes[weights], outcomes[inspected]
-        for outcome in (said, seen):
-            if isinstance(outcome, EdgekitError):
-                raise outcome
-        assert isinstance(said, Done)
-        assert isinstance(seen, Done)
+        if isinstance(said, EdgekitError):
+            found.append(said)
+            continue
+        if isinstance(seen, EdgekitError):
+            found.append(seen)
+            continue
         nodes = seen.result["description"]["coverage"]["nodes"]
         macs = sum(node["macs"] for node in nodes)
         found.append(ModelSize.from_json({**said.result["size"], "macs": macs}))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit import __version__
+from edgekit.compress.checkpoints import forget_old_checkpoints
 from edgekit.core.artifact import Artifact, File
 from edgekit.core.build import BUILD_FILE, Build, CheckSet, DataNote, Variant, save_build
 from edgekit.core.dataset import DataSet
@@ -142,6 +143,7 @@ def convert(
     )
     _write(build, made, output)
     cache.trim()
+    forget_old_checkpoints()
     return build
 
 
@@ -283,7 +285,7 @@ def _trained_on(training: DataSet, evaluation: DataSet) -> list[str]:
         DataError: one has none.
     """
     for option, data in (("--train", training), ("--evaluate", evaluation)):
-        if not data.labelled:
+        if not data.labelled and data.target is None:
             raise DataError(
                 f"{option} {data.origin} has no labels; passes train by them and are judged by "
                 "them",

@@ -241,7 +241,7 @@ def _check_passes(recipes: Sequence[Recipe], wish: Wish, source: Source, model: 
         if wish.training is not None:
             raise UsageError(
                 "--train is for recipes with [[passes]]; none of these has any",
-                hint="name such a recipe with --variant FILE.toml; edgekit recipes lists some",
+                hint="name such a recipe with --variant FILE.toml",
             )
         return ""
     opener = getattr(source, "opener", None)

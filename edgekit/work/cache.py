@@ -108,6 +108,11 @@ class Cache:
         self._in_use.add(key)
         return Entry(key, folder, result), True
 
+    def is_being_made(self, key: str) -> bool:
+        """Whether a process is at the step of that key now."""
+        lock = self._folder(key).with_suffix(".lock")
+        return lock.exists() and not _is_free(lock)
+
     def usage(self) -> StoreUsage:
         return usage_of(self._entries())
 

@@ -29,3 +29,17 @@ def test_the_progress_shows_names_of_files(capsys: pytest.CaptureFixture[str]) -
         progress(Step(title=f"{TITLE}: read", function="a:b", worker="plain"), "failed")
 
     assert capsys.readouterr().err == "  FAILED   \\x1b]0;owned\\x07\\x1b[2J\\r\\x9b31m: read\n"
+
+
+def test_the_progress_shows_what_a_step_says_while_it_runs() -> None:
+    train = Step(title="small: prune", function="a:b", worker="plain")
+    with StepProgress(summary=False) as progress:
+        progress(train, "start")
+        progress(train, "says epoch 2 of 4, step 1 of 9, loss 0.1")
+        assert progress._now() == "small: prune 0 s (epoch 2 of 4, step 1 of 9, loss 0.1)"
+        progress(train, "says epoch 2 of 4, step 9 of 9, loss 0.09")
+        assert progress._now().endswith("(epoch 2 of 4, step 9 of 9, loss 0.09)")
+        progress(train, "done")
+        assert progress._now() == ""
+        progress(train, "start")  # another try: what was said before is over
+        assert progress._now() == "small: prune 0 s"

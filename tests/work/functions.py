@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import ConversionError, ModelError
+from edgekit.work.progress import tell
 
 
 def write(out: Path, text: str) -> dict[str, Any]:
@@ -77,3 +78,13 @@ def convert(out: Path, log: str, message: str = "no such operator") -> dict[str,
 def convert_late(out: Path, log: str, first: str, second: str) -> dict[str, Any]:
     time.sleep(0.5)
     return convert(out, log)
+
+
+def report(out: Path, words: int, pause: float = 0.0, then_hang: bool = False) -> dict[str, Any]:
+    """Says how far it is, again and again."""
+    for number in range(words):
+        time.sleep(pause)
+        tell(f"word {number + 1} of {words}, “{'ä' * number}”\nin two lines")
+    if then_hang:
+        time.sleep(600)
+    return {"said": words}

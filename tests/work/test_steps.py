@@ -240,3 +240,43 @@ def test_the_longest_chain_starts_first(cache: Cache, monkeypatch: pytest.Monkey
         )
     assert started[:2] == [alone[1], head]
     assert started.index(alone[0]) == 2
+
+
+def told(wanted: Step, cache: Cache, **limits: float) -> tuple[Done | EdgekitError, list[str]]:
+    """What became of the step, and what was said of it."""
+    events: list[str] = []
+    with Pool(**limits) as pool:  # type: ignore[arg-type]
+        outcomes = run_steps(
+            [wanted], pool=pool, cache=cache, progress=lambda _, event: events.append(event)
+        )
+    return outcomes[wanted], events
+
+
+def test_a_step_says_how_far_it_is(cache: Cache) -> None:
+    outcome, events = told(step("report", words=3), cache)
+    assert isinstance(outcome, Done)
+    assert outcome.result == {"said": 3}
+    words = [f"says word {n + 1} of 3, “{'ä' * n}”\nin two lines" for n in range(3)]
+    assert events == ["start", *words, "done"]
+    assert told(step("report", words=3), cache)[1] == ["cached"]  # nothing is done, nothing said
+
+
+@pytest.mark.slow
+def test_the_limit_of_time_is_between_two_words(cache: Cache) -> None:
+    """One that says something in time is not stopped, however long it takes in all."""
+    outcome, events = told(step("report", words=7, pause=0.8), cache, timeout_seconds=5)
+    assert isinstance(outcome, Done)
+    assert len(events) == 9
+    outcome, events = told(step("report", words=2, then_hang=True), cache, timeout_seconds=5)
+    assert isinstance(outcome, WorkerError)
+    assert "report took longer than 5 s" in outcome.message
+    assert [event.partition(",")[0] for event in events] == [
+        "start", "says word 1 of 2", "says word 2 of 2", "failed",
+    ]  # fmt: skip
+
+
+def test_words_go_nowhere_outside_a_worker(capfd: pytest.CaptureFixture[str]) -> None:
+    from edgekit.work.progress import tell
+
+    tell("nobody listens")
+    assert capfd.readouterr().out == ""
