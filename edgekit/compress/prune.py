@@ -36,6 +36,7 @@ UPDATES = 100  # times that thresholds are found anew while sparsity rises
 SPARED = ("depthwise", "embedding")
 GENTLER = 2 / 3  # of the share of zeros: see `Prune.gentler`
 WORTH = 0.02  # share of zeros above which they are no chance
+TRIED = (0.5, 0.7, 0.8, 0.9, 0.95)  # shares that layers are tried at
 
 
 class Prune(Technique):
@@ -189,6 +190,16 @@ class Prune(Technique):
                 net.put(name, net.get(name) * mask)
 
         return project
+
+    def strengths(self) -> tuple[tuple[str, Self], ...]:
+        """See `Technique.strengths`."""
+        if self.pattern == "2:4":
+            return (("2:4", self),)
+        plain = {"layers": {}, "exclude": (), "scope": "layer"}
+        return tuple(
+            (f"{100 * share:g} %", self.model_copy(update={**plain, "sparsity": share}))
+            for share in TRIED
+        )
 
     def gentler(self) -> Self | None:
         """See `Technique.gentler`: two thirds of the zeros; below a tenth it is not worth it."""
