@@ -102,6 +102,7 @@ def pass_step(
     before: Sequence[PassSpec],
     data: DataSet | None,
     teacher: Step | None,
+    sensitivity: Step | None = None,
 ) -> Step:
     """One pass over `model`. The step's result holds
 
@@ -115,6 +116,7 @@ def pass_step(
         before: the passes that made `model`, whose zeros and clusters stay.
         data: with labels, to train on.
         teacher: the step of the teacher's outputs for `data`, for distillation.
+        sensitivity: what layers cost, for a technique that selects by it.
     """
     training = recipe.training
     said: dict[str, Any] = {
@@ -140,7 +142,11 @@ def pass_step(
             "model": model.identity(),
             "data": data.digest if data else "",
         },
-        needs={"teacher": teacher} if teacher else {},
+        needs={
+            name: need
+            for name, need in (("teacher", teacher), ("sensitivity", sensitivity))
+            if need is not None
+        },
         tools=TOOLS[origin.framework],
     )
     # Under the step's own key, so that it is only gone on with by the very same training.

@@ -203,10 +203,12 @@ class _Bench:
         import numpy as np
 
         found = []
-        for wanted, answer, softmax in zip(self.wanted, given, self.softmaxes, strict=True):
-            if wanted.dtype.kind != "f":
+        reference: Any
+        for reference, value, softmax in zip(self.wanted, given, self.softmaxes, strict=True):
+            if reference.dtype.kind != "f":
                 continue
-            reference, value = (_logits(a) if softmax else a for a in (wanted, answer))
+            if softmax:
+                reference, value = _logits(reference), _logits(value)
             noise = float(np.square(reference - value, dtype=np.float64).sum())
             signal = float(np.square(reference, dtype=np.float64).sum())
             if noise > 0:
@@ -220,7 +222,7 @@ class _Bench:
             return None
         scores = answers[index]
         if scores.shape[1] == 1:
-            wanted = self.wanted[index]
+            wanted: Any = self.wanted[index]
             inside = bool((wanted >= 0).all() and (wanted <= 1).all())
             best = scores[:, 0] > (0.5 if inside else 0)
         else:

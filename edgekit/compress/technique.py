@@ -77,11 +77,14 @@ class Technique(Noun):
         """Whether it finds out from what the strengths cost what each layer gets: `selected`."""
         return False
 
-    def selected(self, found: TechniqueSensitivity) -> Self:
-        """With what each layer gets in its fields.
+    def selected(self, found: TechniqueSensitivity) -> tuple[Self, str]:
+        """With what each layer gets in its fields, and a sentence of it for the report.
 
         Args:
             found: measured with this technique's own `strengths`.
+
+        Raises:
+            EdgekitError: nothing can be chosen that is as asked.
         """
         raise NotImplementedError
 

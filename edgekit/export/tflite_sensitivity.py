@@ -30,6 +30,7 @@ from edgekit.export.tflite_quantize import (
     refuse_quantized,
 )
 
+
 def measure(
     out: Path,
     *,

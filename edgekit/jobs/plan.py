@@ -275,6 +275,12 @@ def _check_passes(recipes: Sequence[Recipe], wish: Wish, source: Source, model: 
                 f"{recipe.name}: {trained[0]} trains, and there is nothing to train on",
                 hint="give samples with labels with --train DATA, or write epochs = 0 in the pass",
             )
+        selecting = [s.name for s in recipe.passes if technique(s, recipe.name).selects]
+        if selecting and wish.training is None:
+            raise PlanError(
+                f"{recipe.name}: {selecting[0]} finds out on training samples what each layer gets",
+                hint="give samples with labels with --train DATA, or say it yourself",
+            )
         if wish.evaluation is None:
             raise PlanError(
                 f"{recipe.name}: what its passes cost is told by samples that they were not "

@@ -23,9 +23,11 @@ color:#1a1a1a;background:#fff}
 table{border-collapse:collapse;width:100%}th,td{padding:.2rem .6rem;text-align:right}
 th:first-child,td:first-child{text-align:left}tr+tr td{border-top:1px solid #ddd}
 h2{font-size:1.05rem;margin:1.2rem 0 .3rem}td{white-space:nowrap}
+table.grouped{margin-top:1.2rem}.grouped tr+tr td{border-top:0}
+.grouped tbody{border-top:1px solid #ddd}.grouped td:nth-child(3){text-align:left}
 text{font-size:13px;fill:currentColor}.bar{fill:#2a78b8}
 @media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}.bar{fill:#6fb1e8}
-tr+tr td{border-color:#3a3a3a}}
+tr+tr td,.grouped tbody{border-color:#3a3a3a}}
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from edgekit.core.files import readable_bytes
@@ -107,9 +107,8 @@ def section(found: TechniqueSensitivity) -> str:
     title = html.escape(plain(f"{found.model}: {found.technique}, layer by layer"))
     head = "".join(f"<th>{html.escape(plain(name))}</th>" for name in headers(found))
     lines = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        f"<tbody>{''.join(map(_row, rows(found, layer)))}</tbody>"
         for layer in (*found.layers, found.whole)
-        for row in rows(found, layer)
     )
     maps = heat_map(found, "Signal-to-noise of the outputs", _snr, _cost_in_db)
     if found.accuracy is not None:
@@ -120,7 +119,12 @@ def section(found: TechniqueSensitivity) -> str:
             lambda trial: max(0.0, lost_points(found, trial) or 0.0) / WORST_POINTS,
         )
     said = "".join(f"<p>{html.escape(line)}.</p>" for line in facts(found))
-    return f"<h1>{title}</h1>{maps}<table><tr>{head}</tr>{lines}</table>{said}"
+    table = f'<table class="grouped"><thead><tr>{head}</tr></thead>{lines}</table>'
+    return f"<h1>{title}</h1>{maps}{table}{said}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _cost_in_db(trial: Trial) -> float:
