@@ -12,11 +12,10 @@ from edgekit.compress.net import open_net, save_net
 from edgekit.compress.training import Samples, Trainer
 from edgekit.core.compression import PassSpec, Training
 from edgekit.core.dataset import DataSet
+from edgekit.core.files import ZIP_LEVEL
 from edgekit.core.model import Model
 from edgekit.core.sensitivity import TechniqueSensitivity
 from edgekit.work.cache import RESULT_FILE
-
-ZIP_LEVEL = 6  # what zip does unless told otherwise
 
 
 def run(

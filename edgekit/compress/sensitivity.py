@@ -19,11 +19,11 @@ from typing import Any, cast
 
 from edgekit.compress import technique as made_of
 from edgekit.compress.net import Net, Weight, open_net, taken
-from edgekit.compress.run import ZIP_LEVEL
 from edgekit.compress.technique import Technique
 from edgekit.core.compression import PassSpec
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, EdgekitError, UsageError
+from edgekit.core.files import ZIP_LEVEL
 from edgekit.core.model import Model
 from edgekit.core.sensitivity import LayerTrials, TechniqueSensitivity, Trial
 from edgekit.core.tensor import Signature

@@ -45,6 +45,21 @@ class TFLiteExporter:
 
 
 def _for_cpu(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
+    dense = _dense(model, recipe, calibration)
+    if not recipe.quantize.sparse:
+        return dense
+    return Step(
+        title=f"{recipe.name}: make weights sparse",
+        function="edgekit.export.tflite_sparse:encode",
+        worker="litert",
+        arguments={"name": recipe.name},
+        identity={},
+        needs={"dense": dense},
+        tools=("ai-edge-litert",),
+    )
+
+
+def _dense(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
     if recipe.quantization == "original":
         return _original(model)
     made = float_step(model)
