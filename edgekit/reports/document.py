@@ -8,8 +8,9 @@
                     zipped_bytes (after deflate, as in an app's download), size_of_float32 (1.0 is
                     equal), top1, top5, source_top1 (shares), drop_points, snr_db (the worst
                     output's), compared (false: there is nothing to compare, and a null snr_db does
-                    not mean equal), parity[], divergence, loads[], recipe, way, tools, stand_in (if not empty: what was compared in place of the artifact,
-                    which cannot run here; top1, snr_db and parity are of that)
+                    not mean equal), parity[], divergence, loads[], recipe, way, tools, stand_in (if
+                    not empty: what was compared in place of the artifact, which cannot run here;
+                    top1, snr_db and parity are of that)
     measurements[]  id, variant, artifact_sha256, created, device, device_name, emulated, settings,
                     hello, environment_before, environment_after, check, summary (times in ns, each
                     with value, low and high of its 95 % interval), and launches[] (raw samples in

@@ -14,9 +14,10 @@ from edgekit.compress.prune import TRIED, Prune, least_costly
 from edgekit.compress.technique import Technique
 from edgekit.core.compression import PassSpec
 from edgekit.core.errors import ConversionError, PlanError, UnknownNameError, UsageError
+from edgekit.core.files import zipped_bytes
 from edgekit.core.sensitivity import LayerTrials, TechniqueSensitivity, Trial
 from edgekit.jobs.compress import Compressed, Start, compress
-from edgekit.jobs.convert import open_inputs
+from edgekit.jobs.convert import convert, open_inputs
 from edgekit.jobs.plan import Wish, make_plan
 from edgekit.jobs.sensitivity import technique_sensitivity
 from edgekit.reports.sensitivity import write_sensitivity
@@ -110,6 +111,37 @@ def test_chosen_shares_lose_less_than_one_share_for_all(tmp_path: Path, model: s
     assert second.score.drop < first.score.drop / 2
     assert "share of zeros of each layer, the costliest first" in second.notes[0]
     assert second.notes[0].index("fragile") < second.notes[0].index("last")
+
+
+@pytest.mark.slow
+def test_a_pruned_artifact_can_be_kept_as_its_nonzeros(tmp_path: Path) -> None:
+    for name, table in (("dense", ""), ("sparse", "[quantize]\nsparse = true\n")):
+        text = RECIPE.format(name=name) + 'layers = "auto"\n' + table
+        (tmp_path / f"{name}.toml").write_text(text.replace("0.7", "0.85"))
+    for seed, name in enumerate(("train", "test")):
+        write_data(tmp_path / f"{name}.npz", seed)
+    plan = make_plan(
+        Wish(
+            model=NETS[0],
+            profile="host",
+            variants=(str(tmp_path / "dense.toml"), str(tmp_path / "sparse.toml")),
+            training=str(tmp_path / "train.npz"),
+            evaluation=str(tmp_path / "test.npz"),
+        )
+    )
+    build = convert(plan, tmp_path / "build")
+    dense, sparse = (variant.artifact for variant in build.variants)
+    assert dense is not None
+    assert sparse is not None
+    assert [v.verdict.loads[0].ok for v in build.variants] == [True, True]
+    assert [v.verdict.accuracy for v in build.variants][:1] * 2 == [
+        v.verdict.accuracy for v in build.variants
+    ]
+    assert sparse.size_bytes < dense.size_bytes / 2
+    for artifact in (dense, sparse):
+        (file,) = artifact.files
+        assert artifact.zipped_bytes == zipped_bytes(tmp_path / "build" / file.path)
+    assert any("weight tensors are kept as their nonzeros" in note for note in sparse.notes)
 
 
 def test_greedy_shares_are_the_best_there_are() -> None:
