@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         profile,
         report,
         sensitivity,
+        technique_sensitivity,
         verify_bundle,
     )
 
@@ -28,6 +29,7 @@ __all__ = [
     "profile",
     "report",
     "sensitivity",
+    "technique_sensitivity",
     "verify_bundle",
 ]
 

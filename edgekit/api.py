@@ -25,7 +25,7 @@ from edgekit.core.preprocess_text import read_preprocessing
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
 from edgekit.core.result import Result
-from edgekit.core.sensitivity import Sensitivity
+from edgekit.core.sensitivity import MOST_SAMPLES, Sensitivity, TechniqueSensitivity
 from edgekit.work.steps import Progress
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "profile",
     "report",
     "sensitivity",
+    "technique_sensitivity",
     "verify_bundle",
 ]
 
@@ -277,6 +278,47 @@ def sensitivity(
                 shapes=dict(shapes or {}), weights=str(weights or ""), trusted=trust_code
             ),
         )
+    )
+
+
+def technique_sensitivity(
+    model: str | Path,
+    techniques: Sequence[str] = ("prune",),
+    *,
+    calibration: str | Path | None = None,
+    evaluate: str | Path | None = None,
+    samples: int = MOST_SAMPLES,
+    preprocessing: Preprocessing | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    weights: str | Path | None = None,
+    trust_code: bool = False,
+) -> list[TechniqueSensitivity]:
+    """What pruning, clustering, … each layer alone costs; see ``edgekit sensitivity --help``.
+
+    Args:
+        techniques: names of passes of a recipe.
+        samples: that outputs are compared on, at most.
+
+    Raises:
+        UnknownNameError: there is no such technique, or it has nothing to measure.
+        PlanError: the model cannot be changed.
+    """
+    from edgekit.jobs.plan import Wish
+    from edgekit.jobs.sensitivity import technique_sensitivity as job
+
+    return job(
+        Wish(
+            model=str(model),
+            profile="host",
+            calibration=None if calibration is None else str(calibration),
+            evaluation=None if evaluate is None else str(evaluate),
+            preprocessing=preprocessing or Preprocessing(),
+            options=ModelOptions(
+                shapes=dict(shapes or {}), weights=str(weights or ""), trusted=trust_code
+            ),
+        ),
+        techniques,
+        most=samples,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit.core.artifact import Artifact, File
 from edgekit.core.build import Build, CheckSet, DataNote, Variant, save_build
-from edgekit.core.files import sha256_file
+from edgekit.core.files import sha256_file, zipped_bytes
 from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck
 from edgekit.core.model import Model
 from edgekit.core.preprocessing import Cast, Normalize, Preprocessing, Resize
@@ -190,6 +190,7 @@ def artifact(folder: Path, file_name: str, variant: str, size: int) -> Artifact:
         parent="ab" * 32,
         way="TensorFlow's converter" if variant == "float32" else "ai-edge-quantizer",
         tools={"tensorflow": "2.21.0", "ai-edge-quantizer": "0.10.0"},
+        zipped_bytes=zipped_bytes(path),
     )
 
 

@@ -23,7 +23,17 @@ from edgekit.core.recipe import Recipe
 from edgekit.core.registry import Registry, code_beside, find_module, refuse_file
 from edgekit.work.steps import Step
 
-__all__ = ["PASSES", "check_passes", "pass_step", "settled", "size_step", "spec_of", "technique"]
+__all__ = [
+    "PASSES",
+    "check_passes",
+    "measurable",
+    "pass_step",
+    "sensitivity_step",
+    "settled",
+    "size_step",
+    "spec_of",
+    "technique",
+]
 
 PASSES = Registry(
     "pass",
@@ -95,6 +105,7 @@ def pass_step(
     before: Sequence[PassSpec],
     data: DataSet | None,
     teacher: Step | None,
+    sensitivity: Step | None = None,
 ) -> Step:
     """One pass over `model`. The step's result holds
 
@@ -108,6 +119,7 @@ def pass_step(
         before: the passes that made `model`, whose zeros and clusters stay.
         data: with labels, to train on.
         teacher: the step of the teacher's outputs for `data`, for distillation.
+        sensitivity: what layers cost, for a technique that selects by it.
     """
     training = recipe.training
     said: dict[str, Any] = {
@@ -134,11 +146,62 @@ def pass_step(
             "data": data.digest if data else "",
             "loss": code_beside(training.loss) if training.loss else [],
         },
-        needs={"teacher": teacher} if teacher else {},
+        needs={
+            name: need
+            for name, need in (("teacher", teacher), ("sensitivity", sensitivity))
+            if need is not None
+        },
         tools=TOOLS[origin.framework],
     )
     checkpoint = str(checkpoint_folder(step.key))
     return replace(step, arguments={**step.arguments, "checkpoint": checkpoint})
+
+
+def measurable() -> tuple[str, ...]:
+    """The techniques whose cost a layer can be told without training."""
+    return tuple(name for name in PASSES if PASSES[name]().strengths())
+
+
+def sensitivity_step(
+    found: Technique,
+    name: str,
+    *,
+    opener: str,
+    origin: Model,
+    model: Model,
+    data: DataSet,
+    most: int,
+) -> Step:
+    """What each layer costs under the technique called `name` at each of its strengths. The step's
+    result holds ``sensitivity``, a `TechniqueSensitivity` as JSON.
+
+    Args:
+        opener, origin, model: see `pass_step`.
+        data: what outputs are compared on; its labels, if any, give the accuracy.
+        most: samples, spread evenly over `data`.
+    """
+    strengths = [[label, spec_of(name, each).to_json()] for label, each in found.strengths()]
+    said: dict[str, Any] = {"name": model.name, "strengths": strengths, "most": most}
+    return Step(
+        title=f"{model.name}: {name} layer by layer",
+        function="edgekit.compress.sensitivity:measure",
+        worker=model.worker,
+        arguments={
+            **said,
+            "opener": opener,
+            "origin": origin.to_json(),
+            "model": model.to_json(),
+            "samples": data.to_json(),
+        },
+        identity={
+            **said,
+            "opener": opener,
+            "origin": _named(origin),
+            "model": model.identity(),
+            "samples": data.digest,
+        },
+        tools=TOOLS[origin.framework],
+    )
 
 
 def size_step(model: Model, *, opener: str, origin: Model) -> Step:

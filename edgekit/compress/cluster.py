@@ -42,6 +42,7 @@ ROUNDING = 1e-3  # of a step: what float32 may be off
 ROUNDS = 50  # of Lloyd's, at most
 SAMPLED = 200_000  # weights that k-means++ looks at
 SPARED = ("depthwise", "embedding")
+TRIED = (64, 32, 16, 8)  # numbers of values that layers are tried at
 WORTH = 0.02  # share of zeros above which 0 is one of the values
 
 
@@ -124,6 +125,14 @@ class Cluster(Technique):
                 book.project(net)
 
         return project
+
+    def strengths(self) -> tuple[tuple[str, Self], ...]:
+        """See `Technique.strengths`."""
+        plain = {"include": (), "exclude": ()}
+        return tuple(
+            (f"{count} values", self.model_copy(update={**plain, "clusters": count}))
+            for count in TRIED
+        )
 
     def gentler(self) -> Self | None:
         """See `Technique.gentler`: twice as many values, up to 256."""

@@ -6,7 +6,7 @@ the training loop is ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.net import Batch, Kind, Loss, Weight
@@ -96,17 +96,24 @@ class KerasNet:
 
     def predict(self, inputs: Sequence[Any]) -> list[Any]:
         """See `Net.predict`."""
+        return self.predictor()(inputs)
+
+    def predictor(self) -> Callable[[Sequence[Any]], list[Any]]:
+        """See `Net.predictor`. It is traced once for each size of a batch."""
         import numpy as np
         import tensorflow as tf
 
         call = tf.function(lambda *tensors: self.live.call(tensors, training=False))
-        parts = [
-            call(*(tf.constant(array[at : at + BATCH]) for array in inputs))
-            for at in range(0, len(inputs[0]), BATCH)
-        ]
-        return [
-            np.concatenate([part.numpy() for part in column]) for column in zip(*parts, strict=True)
-        ]
+
+        def predict(inputs: Sequence[Any]) -> list[Any]:
+            parts = [
+                call(*(tf.constant(array[at : at + BATCH]) for array in inputs))
+                for at in range(0, len(inputs[0]), BATCH)
+            ]
+            columns = zip(*parts, strict=True)
+            return [np.concatenate([part.numpy() for part in column]) for column in columns]
+
+        return predict
 
     def state(self) -> dict[str, Any]:
         """See `Net.state`."""

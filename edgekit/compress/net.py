@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit.core.compression import Training
+from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ModelError, UsageError
 from edgekit.core.model import Model
 from edgekit.core.protocols import LiveModel
@@ -94,6 +95,9 @@ class Net(Protocol):
     def predict(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs in the signature's order, nothing trained."""
 
+    def predictor(self) -> Callable[[Sequence[Array]], list[Array]]:
+        """The same for many calls: the net's numbers may change between them, its form may not."""
+
     def state(self) -> dict[str, Array]:
         """Every number that a training may change, batch norms' averages too."""
 
@@ -160,6 +164,20 @@ def check_finite(net: Net) -> None:
 def save_net(net: Net, out: Path) -> Model:
     """Write it into `out`; the handle's path is relative to that."""
     return net.live.save(out)
+
+
+def taken(data: DataSet, live: LiveModel, indices: Any) -> tuple[Array, ...]:
+    """The samples of these indices as the model itself takes them, whatever form the artifact will
+    take them in.
+    """
+    import numpy as np
+
+    arrays, order = data.arrays(), data.order(live.signature)
+    own = [
+        np.ascontiguousarray(arrays[index][indices]).astype(spec.dtype, copy=False)
+        for spec, index in zip(live.signature.inputs, order, strict=True)
+    ]
+    return tuple(live.take(own))
 
 
 def matching(weights: Iterable[Weight], patterns: Sequence[str], what: str) -> list[Weight]:

@@ -7,16 +7,28 @@
     scope = "layer"               # or "global": one threshold for all layers
     pattern = "unstructured"      # or "2:4", or blocks such as "4x1" (outputs × inputs)
     exclude = ["logits"]          # layers that stay as they are; * and ? are understood
-    [passes.layers]               # other shares for some
+    [passes.layers]               # other shares for some; or layers = "auto", see below
     "features.*" = 0.5
 
 Sparsity rises as s(t) = s − (s − s₀)·(1 − t)³, where t goes from 0 to 1 over the first `ramp` of
 the steps: Zhu and Gupta, https://arxiv.org/abs/1710.01878. The threshold is found anew while it
 rises, so a weight that was zero may come back; afterwards zeros stay.
+
+``layers = "auto"`` gives each layer its own share, so that `sparsity` is their mean over all
+weights that are pruned and as little as possible is lost. Each layer alone is pruned at the shares
+`TRIED` and the model run on at most 128 of the training samples, nothing trained (`edgekit
+sensitivity --technique prune` shows the same). A layer's cost at a share is the power of the error
+that this makes in the outputs, as a part of the signal's: 10^(−SNR/10). Errors of several layers
+add up as if independent, so the sum of the costs is made small: each layer's cost is drawn as
+straight lines along the lower convex hull of (0, 0) and what was measured, and shares are raised
+greedily where the next weights cost least each, until the mean is reached. With costs of this form
+greedy is optimal.
 """
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -27,12 +39,13 @@ from pydantic import Field, field_validator, model_validator
 from edgekit.compress.net import Weight, matching, rows, unrows
 from edgekit.compress.technique import Technique
 from edgekit.core.compression import PassSpec
-from edgekit.core.errors import UsageError
+from edgekit.core.errors import ConversionError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.compress.net import Net
     from edgekit.compress.training import Trainer
     from edgekit.core.recipe import Recipe
+    from edgekit.core.sensitivity import TechniqueSensitivity, Trial
 
 UPDATES = 100  # times that thresholds are found anew while sparsity rises
 # Kernels of few weights that much depends on, and tables that are looked up.
@@ -40,6 +53,9 @@ SPARED = ("depthwise", "embedding")
 GENTLER = 2 / 3  # of the share of zeros: see `Prune.gentler`
 WORTH = 0.02  # share of zeros above which they are no chance
 TWO_OF_FOUR = 0.5  # the share of zeros then
+MOST_TOLD = 20  # layers in one sentence
+AUTO = "auto"
+TRIED = (0.5, 0.7, 0.8, 0.9, 0.95)  # shares that layers are tried at
 
 
 class Prune(Technique):
@@ -51,7 +67,7 @@ class Prune(Technique):
         ramp: share of the training over which it rises.
         power: of the polynomial.
         layers: shares for single layers, by patterns of the user's names; depthwise kernels and
-            embeddings are only pruned where a pattern means them.
+            embeddings are only pruned where a pattern means them. "auto" finds them.
         exclude: layers that are not pruned, by such patterns.
     """
 
@@ -62,7 +78,7 @@ class Prune(Technique):
     power: float = Field(default=3.0, gt=0, allow_inf_nan=False)
     scope: Literal["layer", "global"] = "layer"
     pattern: str = "unstructured"
-    layers: dict[str, float] = Field(default_factory=dict)
+    layers: dict[str, float] | Literal["auto"] = Field(default_factory=dict)
     exclude: tuple[str, ...] = ()
 
     @field_validator("pattern")
@@ -74,8 +90,8 @@ class Prune(Technique):
 
     @field_validator("layers")
     @classmethod
-    def _shares(cls, layers: dict[str, float]) -> dict[str, float]:
-        for name, share in layers.items():
+    def _shares(cls, layers: dict[str, float] | str) -> dict[str, float] | str:
+        for name, share in layers.items() if isinstance(layers, dict) else ():
             if not 0 <= share < 1:
                 raise ValueError(f"{name} = {share}: a share is from 0 to below 1")
         return layers
@@ -84,10 +100,54 @@ class Prune(Technique):
     def _fitting(self) -> Self:
         if self.initial > self.sparsity:
             raise ValueError(f"initial = {self.initial} is above sparsity = {self.sparsity}")
-        asked = {self.sparsity, *self.layers.values()}
-        if self.pattern == "2:4" and asked != {TWO_OF_FOUR}:
+        shares = self.layers.values() if isinstance(self.layers, dict) else ()
+        if self.pattern == "2:4" and {self.sparsity, *shares} != {TWO_OF_FOUR}:
             raise ValueError('pattern = "2:4" makes half of the weights zero; leave shares out')
         return self
+
+    @model_validator(mode="after")
+    def _can_find(self) -> Self:
+        if self.layers != AUTO:
+            return self
+        if self.scope == "global" or self.pattern == "2:4":
+            what = 'scope = "global"' if self.scope == "global" else 'pattern = "2:4"'
+            raise ValueError(f'layers = "auto" and {what} both decide how much each layer loses')
+        if self.sparsity > TRIED[-1]:
+            raise ValueError(
+                f'layers = "auto" goes up to sparsity = {TRIED[-1]}, the most that is tried'
+            )
+        return self
+
+    @property
+    def selects(self) -> bool:
+        """See `Technique.selects`."""
+        return self.layers == AUTO
+
+    def selected(self, found: TechniqueSensitivity) -> tuple[Self, str]:
+        """See `Technique.selected`: the formulas stand above."""
+        kept = [
+            layer
+            for layer in found.layers
+            if not any(
+                fnmatch.fnmatchcase(layer.layer, pattern) or pattern in layer.kernels
+                for pattern in self.exclude
+            )
+        ]
+        if not kept:
+            raise UsageError("prune: no layer is left to prune", hint="exclude fewer")
+        shares = least_costly(
+            [layer.weights for layer in kept],
+            [[_cost(trial) for trial in layer.trials] for layer in kept],
+            self.sparsity,
+        )
+        pairs = list(zip(kept, shares, strict=True))
+        chosen = {name: share for layer, share in pairs for name in layer.kernels}
+        told = [f"{each.layer} {100 * share:.0f} %" for each, share in pairs[:MOST_TOLD]]
+        more = f", and {len(pairs) - MOST_TOLD} more" if len(pairs) > MOST_TOLD else ""
+        return self.model_copy(update={"layers": chosen}), (
+            f"share of zeros of each layer, the costliest first, found on {found.samples} training "
+            f"samples: {', '.join(told)}{more}"
+        )
 
     def apply(self, net: Net, trainer: Trainer | None) -> list[str]:
         """See `Technique.apply`."""
@@ -138,7 +198,8 @@ class Prune(Technique):
         found = {
             name: self.sparsity for name, weight in weights.items() if weight.kind not in SPARED
         }
-        for pattern, share in self.layers.items():
+        own = self.layers if isinstance(self.layers, dict) else {}
+        for pattern, share in own.items():
             found |= {w.name: share for w in matching(weights.values(), [pattern], "layers")}
         found = {name: share for name, share in found.items() if name not in spared}
         if self.pattern == "2:4":
@@ -210,6 +271,16 @@ class Prune(Technique):
             return "comes before cluster, whose values every weight has to keep"
         return ""
 
+    def strengths(self) -> tuple[tuple[str, Self], ...]:
+        """See `Technique.strengths`."""
+        if self.pattern == "2:4":
+            return (("2:4", self),)
+        plain = {"layers": {}, "exclude": (), "scope": "layer"}
+        return tuple(
+            (f"{100 * share:g} %", self.model_copy(update={**plain, "sparsity": share}))
+            for share in TRIED
+        )
+
     def gentler(self) -> Self | None:
         """See `Technique.gentler`: two thirds of the zeros; below a tenth it is not worth it."""
         if self.pattern == "2:4" or self.sparsity * GENTLER < 0.1:
@@ -218,7 +289,7 @@ class Prune(Technique):
         milder: dict[str, Any] = {"sparsity": share}
         if self.initial > share:
             milder["initial"] = share
-        if self.layers:
+        if isinstance(self.layers, dict) and self.layers:
             milder["layers"] = {n: round(share * GENTLER, 4) for n, share in self.layers.items()}
         return self.model_copy(update=milder)
 
@@ -247,6 +318,61 @@ def _moved(weight: Weight) -> int:
     """The axis of the output channels once the input's are last."""
     assert weight.inner is not None
     return weight.axis - (weight.inner < weight.axis)
+
+
+def _cost(trial: Trial) -> float:
+    """The error's power as a part of the signal's; without end where it could not be tried."""
+    if trial.failed:
+        return math.inf
+    return 0.0 if trial.snr_db is None else 10 ** (-trial.snr_db / 10)
+
+
+def least_costly(
+    weights: Sequence[int], costs: Sequence[Sequence[float]], sparsity: float
+) -> list[float]:
+    """The share of zeros of each layer, with `sparsity` as their mean over all weights and the
+    least sum of costs; see above.
+
+    Args:
+        weights: in each layer.
+        costs: of each layer at each of the shares `TRIED`.
+
+    Raises:
+        ConversionError: so many cannot be zero without layers that could not be tried.
+    """
+    shares = [0.0] * len(weights)
+    steps = [
+        ((cost - before_cost) / (size * (share - before)), index, share)
+        for index, (size, measured) in enumerate(zip(weights, costs, strict=True))
+        for (before, before_cost), (share, cost) in itertools.pairwise(_hull(measured))
+    ]
+    left = sparsity * sum(weights)
+    for _, index, share in sorted(steps):
+        if left <= 0:
+            break
+        taken = min(left / weights[index], share - shares[index])
+        shares[index] += taken
+        left -= taken * weights[index]
+    if left > 1e-6 * sum(weights):
+        raise ConversionError(
+            f"prune: layers that cannot be tried at every share leave no mean of {sparsity:g}",
+            hint="edgekit sensitivity MODEL --technique prune shows which; exclude them",
+        )
+    return [round(share, 4) for share in shares]
+
+
+def _hull(costs: Sequence[float]) -> list[tuple[float, float]]:
+    """The lower convex hull of (0, 0) and the costs at `TRIED`, from left to right."""
+    found: list[tuple[float, float]] = [(0.0, 0.0)]
+    for x, y in zip(TRIED, costs, strict=True):
+        if not math.isfinite(y):
+            break
+        while len(found) > 1 and (found[-1][1] - found[-2][1]) * (x - found[-1][0]) >= (
+            y - found[-1][1]
+        ) * (found[-1][0] - found[-2][0]):
+            found.pop()
+        found.append((x, y))
+    return found
 
 
 def _block(pattern: str) -> tuple[int, int] | None:

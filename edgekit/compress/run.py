@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from edgekit.compress.net import check_finite, open_net, save_net
 from edgekit.compress.training import Samples, Trainer
 from edgekit.core.compression import PassSpec, Training
 from edgekit.core.dataset import DataSet
+from edgekit.core.files import ZIP_LEVEL
 from edgekit.core.model import Model
-
-ZIP_LEVEL = 6  # what zip does unless told otherwise
+from edgekit.core.sensitivity import TechniqueSensitivity
+from edgekit.work.cache import RESULT_FILE
 
 
 def run(
@@ -28,6 +30,7 @@ def run(
     data: dict[str, Any] | None,
     checkpoint: str,
     teacher: str | None = None,
+    sensitivity: str | None = None,
 ) -> dict[str, Any]:
     """See `edgekit.compress.pass_step`.
 
@@ -51,7 +54,12 @@ def run(
         earlier = [technique(PassSpec.from_json(each), "an earlier pass") for each in before]
         holds = [hold for each in earlier if (hold := each.hold(net)) is not None]
         trainer = Trainer(wanted.name, net, samples, settings, Path(checkpoint), holds)
-    notes = found.apply(net, trainer)
+    notes = []
+    if sensitivity is not None:
+        kept = json.loads((Path(sensitivity) / RESULT_FILE).read_text(encoding="utf-8"))
+        found, said = found.selected(TechniqueSensitivity.from_json(kept["sensitivity"]))
+        notes.append(said)
+    notes += found.apply(net, trainer)
     made = save_net(net, out)
     history = trainer.history if trainer else None
     return {

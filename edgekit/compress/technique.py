@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgekit.compress.net import Net
     from edgekit.compress.training import Trainer
     from edgekit.core.recipe import Recipe
+    from edgekit.core.sensitivity import TechniqueSensitivity
 
 
 class Technique(Noun):
@@ -61,6 +62,31 @@ class Technique(Noun):
         Layers may have other names by then: what it made is found by what it looks like.
         """
         return None
+
+    def strengths(self) -> tuple[tuple[str, Self], ...]:
+        """It at several strengths, the mildest first, each with a short name ("80 %").
+
+        What a layer costs is told by them: `edgekit.compress.sensitivity` applies each to a net
+        that shows one layer alone, without a trainer. A UsageError says that the layer is none for
+        it. Empty if nothing can be told without training.
+        """
+        return ()
+
+    @property
+    def selects(self) -> bool:
+        """Whether it finds out from what the strengths cost what each layer gets: `selected`."""
+        return False
+
+    def selected(self, found: TechniqueSensitivity) -> tuple[Self, str]:
+        """With what each layer gets in its fields, and a sentence of it for the report.
+
+        Args:
+            found: measured with this technique's own `strengths`.
+
+        Raises:
+            EdgekitError: nothing can be chosen that is as asked.
+        """
+        raise NotImplementedError
 
     def gentler(self) -> Self | None:
         """The same with less to lose, for when it was over the budget; None if there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.net import Batch, Kind, Loss, Weight
@@ -77,6 +77,10 @@ class TorchNet:
                 tensors = [torch.from_numpy(array[at : at + BATCH]) for array in inputs]
                 parts.append([out.numpy() for out in self.live.call(tensors, training=False)])
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def predictor(self) -> Callable[[Sequence[Any]], list[Any]]:
+        """See `Net.predictor`."""
+        return self.predict
 
     def state(self) -> dict[str, Any]:
         """See `Net.state`."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.compress.net import Batch, Learner, Loss, Net
+from edgekit.compress.net import Batch, Learner, Loss, Net, taken
 from edgekit.core.compression import History, Training
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError
@@ -61,8 +61,6 @@ class Samples:
                 hint="numpy.savez('train.npz', x=…, labels=…)",
             )
         self.targets = labels
-        self._arrays = self.data.arrays()
-        self._order = self.data.order(self.live.signature)
         self._teacher: list[Any] = []
         if self.teacher is not None:
             self._teacher = [
@@ -71,16 +69,8 @@ class Samples:
             ]
 
     def inputs(self, indices: Any) -> tuple[Array, ...]:
-        """The samples of these indices as the model itself takes them, whatever form the artifact
-        will take them in.
-        """
-        import numpy as np
-
-        arrays = [
-            np.ascontiguousarray(self._arrays[index][indices]).astype(spec.dtype, copy=False)
-            for spec, index in zip(self.live.signature.inputs, self._order, strict=True)
-        ]
-        return tuple(self.live.take(arrays))
+        """See `taken`."""
+        return taken(self.data, self.live, indices)
 
     def batch(self, indices: Any) -> Batch:
         """The samples of these indices."""

@@ -26,6 +26,8 @@ class Artifact(Noun):
         way: in words, which converter made it.
         parent: SHA-256 of the artifact it was made from; the source model's digest otherwise.
         tools: package name to version, for what had a hand in it.
+        zipped_bytes: of all files after deflate, as in an app's download; None where it is not
+            known, in builds of versions that did not weigh it.
         notes: what a person should know of how it was made or is used: ways that were tried before,
             a command to run on the device.
     """
@@ -39,6 +41,7 @@ class Artifact(Noun):
     parent: str
     way: str
     tools: dict[str, str]
+    zipped_bytes: int | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -8,17 +8,30 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit.core.errors import OutputError
 
+ZIP_LEVEL = 6  # what zip does unless told otherwise
+
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex; constant memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def zipped_bytes(path: Path) -> int:
+    """A file's size after deflate at level 6, as in a zip or an app's download; constant memory."""
+    packer = zlib.compressobj(ZIP_LEVEL, wbits=-zlib.MAX_WBITS)
+    size = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            size += len(packer.compress(chunk))
+    return size + len(packer.flush())
 
 
 def sha256_path(path: Path) -> str:

@@ -45,6 +45,8 @@ class Quantize(Noun):
         in_float: layers that stay in float, as patterns (``*``, ``?``) of the user's own names, or
             operators as ``op:NAME``; or ``auto``, which leaves the costliest in float until the
             artifact is within its budget. Written ``float``.
+        sparse: whether weights are kept as their nonzeros, where that is smaller; for models that
+            were pruned. It is the last thing done to the file.
     """
 
     weights: Spread = "per-channel"
@@ -53,6 +55,7 @@ class Quantize(Noun):
     percentile: float = Field(default=USUAL_PERCENTILE, gt=50, le=100, allow_inf_nan=False)
     layers: dict[str, LayerNumbers] = Field(default_factory=dict)
     in_float: tuple[str, ...] | Literal["auto"] = Field(default=(), alias="float")
+    sparse: bool = False
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -79,6 +82,7 @@ class Choices(Noun):
         spares: whether layers and operators may stay in float.
         mixes: what numbers single layers may be in.
         selects: whether it can be found out which.
+        sparse: whether weights may be kept as their nonzeros.
     """
 
     weights: dict[int, tuple[Spread, ...]] = Field(default_factory=dict)
@@ -86,6 +90,7 @@ class Choices(Noun):
     spares: bool = False
     mixes: tuple[LayerNumbers, ...] = ()
     selects: bool = False
+    sparse: bool = False
 
 
 EVERY_RANGE: tuple[RangeMethod, ...] = get_args(RangeMethod)
@@ -123,6 +128,8 @@ def refusal(asked: Quantize, usual_bits: int, known: Choices) -> str:
         return "cannot find out which layers to leave in float; int8 and int16x8 in TFLite can"
     if asked.in_float and not known.spares:
         return "cannot leave chosen layers in float"
+    if asked.sparse and not known.sparse:
+        return "does not load sparse weights; float32, int8 and int16x8 in TFLite for the CPU do"
     return ""
 
 

@@ -1,8 +1,12 @@
-"""What quantizing one layer alone costs and gives."""
+"""What a change of one layer alone costs and gives: quantization, or a technique of a recipe's
+[[passes]] at several strengths.
+"""
 
 from __future__ import annotations
 
 from edgekit.core.noun import Noun
+
+MOST_SAMPLES = 128  # spread over the set: a mean over these is steady, and every layer needs a run
 
 
 class LayerCost(Noun):
@@ -58,3 +62,73 @@ def by_cost(layers: list[LayerCost]) -> list[LayerCost]:
             0.0 if each.snr_db is None else each.snr_db,
         ),
     )
+
+
+EQUAL_DB = 120.0  # what equal outputs count as where signal-to-noise ratios are added up
+
+
+class Trial(Noun):
+    """A technique at one strength, applied to one layer alone, nothing trained.
+
+    Attributes:
+        strength: a short name of it ("80 %").
+        snr_db: of the model's outputs against the source's, the worst output; None if equal.
+        accuracy: share of samples (0 to 1) whose label is the best answer; None without labels.
+        removed: numbers that are gone or zero now, as a share of the layer's weights.
+        saved_bytes: how much smaller the model's weights are when they are zipped.
+        failed: why it could not be done; nothing else is known then.
+    """
+
+    strength: str
+    snr_db: float | None = None
+    accuracy: float | None = None
+    removed: float = 0.0
+    saved_bytes: int = 0
+    failed: str = ""
+
+
+class LayerTrials(Noun):
+    """One layer at every strength.
+
+    Attributes:
+        layer: the user's name.
+        kernels: the names of its weights.
+        weights: numbers in them.
+    """
+
+    layer: str
+    kernels: tuple[str, ...]
+    weights: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def mean_db(self) -> float:
+        """Over the strengths; what failed counts as harmless, as there is nothing to lose."""
+        values = [EQUAL_DB if each.snr_db is None else each.snr_db for each in self.trials]
+        return sum(values) / len(values)
+
+
+class TechniqueSensitivity(Noun):
+    """All layers of a model under one technique, the costliest first.
+
+    Attributes:
+        technique: its name in a recipe.
+        strengths: their names, the mildest first; every layer's trials are in this order.
+        samples: how many samples were run.
+        accuracy, zipped_bytes: of the source.
+        whole: the same with all layers at once.
+        left_out: layers that it does not touch unless they are named, and `because`.
+        measured: in words, what the numbers are.
+    """
+
+    model: str
+    technique: str
+    strengths: tuple[str, ...]
+    samples: int
+    accuracy: float | None = None
+    zipped_bytes: int
+    whole: LayerTrials
+    layers: tuple[LayerTrials, ...]
+    left_out: tuple[str, ...] = ()
+    because: str = ""
+    measured: str

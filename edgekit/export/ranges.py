@@ -55,8 +55,11 @@ def range_arguments(recipe: Recipe, *, levels: int) -> dict[str, Any]:
 
 def quantizer_arguments(recipe: Recipe) -> dict[str, Any]:
     """``{"quantize": …}`` with what is not of ranges, for the step that quantizes; empty for the
-    usual way, so that variants which differ in nothing else share the step."""
-    told = recipe.quantize.model_copy(update={"ranges": None, "percentile": USUAL_PERCENTILE})
+    usual way, so that variants which differ in nothing else share the step. Weights are made sparse
+    after it."""
+    told = recipe.quantize.model_copy(
+        update={"ranges": None, "percentile": USUAL_PERCENTILE, "sparse": False}
+    )
     return {} if told == Quantize() else {"quantize": told.to_json()}
 
 

@@ -18,6 +18,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
 from edgekit.core.model import Model
 from edgekit.core.recipe import USUAL_DELEGATE, Recipe
+from edgekit.core.sensitivity import MOST_SAMPLES
 from edgekit.export import nms
 from edgekit.export.ranges import quantizer_arguments, range_arguments
 from edgekit.work.steps import Step
@@ -44,6 +45,21 @@ class TFLiteExporter:
 
 
 def _for_cpu(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
+    dense = _dense(model, recipe, calibration)
+    if not recipe.quantize.sparse:
+        return dense
+    return Step(
+        title=f"{recipe.name}: make weights sparse",
+        function="edgekit.export.tflite_sparse:encode",
+        worker="litert",
+        arguments={"name": recipe.name},
+        identity={},
+        needs={"dense": dense},
+        tools=("ai-edge-litert",),
+    )
+
+
+def _dense(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
     if recipe.quantization == "original":
         return _original(model)
     made = float_step(model)
@@ -95,9 +111,15 @@ def _selected(
 
 
 def sensitivity_step(
-    model: Model, recipe: Recipe, calibration: DataSet | None, evaluation: DataSet
+    model: Model,
+    recipe: Recipe,
+    calibration: DataSet | None,
+    evaluation: DataSet,
+    *,
+    most: int = MOST_SAMPLES,
 ) -> Step:
-    """What each layer costs when it alone is quantized as `recipe` says.
+    """What each layer costs when it alone is quantized as `recipe` says, over at most so many
+    samples.
 
     Raises:
         PlanError: there is no way from this framework.
@@ -113,7 +135,7 @@ def sensitivity_step(
         "name": recipe.variant,
         **quantizer_arguments(recipe),
     }
-    said = {"recipe": asked, "name": model.name}
+    said = {"recipe": asked, "name": model.name, "most": most}
     return Step(
         title=f"{recipe.name}: quantize layer by layer",
         function="edgekit.export.tflite_sensitivity:measure",

@@ -16,7 +16,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, EdgekitError
 from edgekit.core.layers import Labelled
 from edgekit.core.recipe import Budget, Recipe
-from edgekit.core.sensitivity import LayerCost, Sensitivity, by_cost
+from edgekit.core.sensitivity import MOST_SAMPLES, LayerCost, Sensitivity, by_cost
 from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer
 from edgekit.export.delegates.tflite_nodes import nodes
@@ -30,8 +30,6 @@ from edgekit.export.tflite_quantize import (
     refuse_quantized,
 )
 
-MOST_SAMPLES = 128  # spread over the set: a mean over these is steady, and every layer needs a run
-
 
 def measure(
     out: Path,
@@ -41,11 +39,13 @@ def measure(
     samples: dict[str, Any],
     float: str,  # noqa: A002 - the name of the need
     ranges: str | None = None,
+    most: int = MOST_SAMPLES,
 ) -> dict[str, Any]:
     """``sensitivity``: a `Sensitivity` as JSON.
 
     Args:
         samples: what both files are run on, with labels or without.
+        most: how many of them, spread over the set.
 
     Raises:
         ConversionError: no layer can be quantized this way.
@@ -57,7 +57,7 @@ def measure(
         refuse_loops(tree, wish)
     known = None if ranges is None else Path(ranges) / RANGES
     data, content = DataSet.from_json(samples), path.read_bytes()
-    run = _Run(data, tree)
+    run = _Run(data, tree, most)
     wanted = run.answers(content)
     operators = labelled(tree, kept_layers(Path(float)))
     macs = [node.macs for node in nodes(tree)][: len(operators)]
@@ -120,7 +120,7 @@ def select(
     wish, allowed = Recipe.from_json(recipe), Budget.from_json(budget)
     path, known = Path(float) / FILE, Path(ranges) / RANGES
     tree, content = flatbuffer.read(path), path.read_bytes()
-    run = _Run(DataSet.from_json(samples), tree)
+    run = _Run(DataSet.from_json(samples), tree, MOST_SAMPLES)
     wanted = run.answers(content)
     accuracy = run.accuracy(wanted)
     operators = labelled(tree, kept_layers(Path(float)))
@@ -246,9 +246,9 @@ def _real(value: Any) -> float:
 class _Run:
     """Runs files of one signature on the same samples."""
 
-    def __init__(self, data: DataSet, tree: Any) -> None:
+    def __init__(self, data: DataSet, tree: Any, most: int) -> None:
         signature: Signature = flatbuffer.signature(tree)
-        count = min(MOST_SAMPLES, data.count)
+        count = min(most, data.count)
         picked = [index * data.count // count for index in range(count)]
         self.rows = [data.rows(signature, at, at + 1) for at in picked]
         labels = data.labels()

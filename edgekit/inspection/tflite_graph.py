@@ -126,7 +126,7 @@ class Tensor:
     def is_weight(self) -> bool:
         if not len(self.content) or packed_bits(self.dtype) == 0:
             return False
-        return "float" in self.dtype or self.scales > 0 or self.block > 0
+        return "float" in self.dtype or self.scales > 0 or self.block > 0 or self.is_sparse
 
     @cached_property
     def scales(self) -> int:

@@ -11,12 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edgekit.compress import pass_step, settled, size_step, spec_of, technique
+from edgekit.compress import (
+    pass_step,
+    sensitivity_step,
+    settled,
+    size_step,
+    spec_of,
+    technique,
+)
 from edgekit.core.compression import ModelSize, PassReport, PassSpec
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import EdgekitError, RejectedError
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe
+from edgekit.core.sensitivity import MOST_SAMPLES
 from edgekit.core.verdict import Score
 from edgekit.inspection import INSPECTORS
 from edgekit.verify import reference_step, score_step
@@ -35,7 +43,7 @@ class Start:
         opener: the source's own way to a model that can be changed.
         origin: what the user named.
         model: it, saved.
-        training: with labels; None where no pass trains.
+        training: with labels; None where no pass trains or selects by it.
         evaluation: what models are scored on.
     """
 
@@ -131,10 +139,23 @@ def _round(
 
 def _step(line: _Line, start: Start) -> Step:
     spec, training = line.now, line.recipe.training
-    trains = technique(spec, line.recipe.name).trains
+    found = technique(spec, line.recipe.name)
+    trains = found.trains
     teacher = None
     if trains and training.distill is not None and start.training is not None:
         teacher = reference_step(start.model, start.training)
+    sensitivity = None
+    if found.selects:
+        assert start.training is not None  # the plan has seen to that
+        sensitivity = sensitivity_step(
+            found,
+            spec.name,
+            opener=start.opener,
+            origin=start.origin,
+            model=line.model,
+            data=start.training,
+            most=MOST_SAMPLES,
+        )
     return pass_step(
         spec,
         line.recipe,
@@ -144,6 +165,7 @@ def _step(line: _Line, start: Start) -> Step:
         before=[report.spec for report in line.done],
         data=start.training if trains else None,
         teacher=teacher,
+        sensitivity=sensitivity,
     )
 
 
@@ -160,7 +182,7 @@ def _score(recipe: Recipe, model: Model, start: Start) -> Step:
 def _sizes(
     models: Sequence[Model], start: Start, pool: Pool, cache: Cache, progress: Progress
 ) -> list[ModelSize | EdgekitError]:
-    """Of each model, or why there is none; multiply-adds are those that `edgekit inspect` counts."""
+    """Of each model, or why there is none; multiply-adds are what `edgekit inspect` counts."""
     steps = [
         (size_step(model, opener=start.opener, origin=start.origin), _inspection(model))
         for model in models

@@ -47,6 +47,7 @@ from edgekit.data import (
 )
 from edgekit.export import EXPORTERS
 from edgekit.export.delegates import DELEGATES
+from edgekit.export.zipped import zipped_step
 from edgekit.jobs.compress import Compressed, Start, compress
 from edgekit.jobs.plan import Plan
 from edgekit.jobs.results import write_page
@@ -393,6 +394,7 @@ def _steps_of(
             export, reference, data, recipe, floating, worker=worker, others=others
         ),
         "check": check,
+        "zipped": zipped_step(export, recipe.name),
     }
     runtime = plan.runtime(recipe)
     if delegate.runs_here and can_load(runtime):
@@ -418,9 +420,11 @@ def _exporter(file_format: str) -> Exporter:
 
 def _made(recipe: Recipe, plan: Plan, worker: str, outcomes: dict[str, Outcome]) -> _Made:
     """What became of a variant whose export was done by that kind of `worker`."""
-    export, check = outcomes["export"], outcomes["check"]
+    export, check, zipped = outcomes["export"], outcomes["check"], outcomes["zipped"]
     if isinstance(export, EdgekitError):
         return _Made(_failed(recipe, plan, export))
+    if isinstance(zipped, EdgekitError):
+        return _Made(_failed(recipe, plan, zipped))
     asked = outcomes.get("coverage")
     coverage, wanting = _coverage(recipe, plan, export, asked)
     verdict = _verdict(outcomes["compare"], outcomes.get("load"))
@@ -433,7 +437,7 @@ def _made(recipe: Recipe, plan: Plan, worker: str, outcomes: dict[str, Outcome])
     variant = Variant(
         recipe=recipe,
         named=bool(plan.wish.variants),
-        artifact=_artifact(export, recipe, plan, worker, asked),
+        artifact=_artifact(export, zipped, recipe, plan, worker, asked),
         verdict=verdict,
         coverage=coverage,
         convert_seconds=export.made_seconds,
@@ -493,7 +497,7 @@ def _verdict(compared: Outcome, loaded: Outcome | None) -> Verdict:
 
 
 def _artifact(
-    export: Done, recipe: Recipe, plan: Plan, worker: str, asked: Outcome | None
+    export: Done, zipped: Done, recipe: Recipe, plan: Plan, worker: str, asked: Outcome | None
 ) -> Artifact:
     names: list[str] = export.result["files"]
     if sha256_file(export.folder / names[0]) != export.result["sha256"]:
@@ -523,6 +527,7 @@ def _artifact(
         parent=export.result["parent"],
         way=export.result["way"],
         tools=tool_versions(export.result.get("tools", ()), worker),
+        zipped_bytes=zipped.result["zipped_bytes"],
         notes=(
             *_tried(export),
             *export.result.get("notes", ()),

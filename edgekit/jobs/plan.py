@@ -120,6 +120,28 @@ def make_plan(wish: Wish) -> Plan:
     )
 
 
+def plan_for_model(wish: Wish, what: str) -> Plan:
+    """A plan without recipes: for what is done to the model itself.
+
+    Raises:
+        UsageError, ModelError, DataError: see `make_plan`.
+        PlanError: the model cannot be changed; says for `what`.
+    """
+    source, model, preprocessing = open_model(wish)
+    return Plan(
+        wish=wish,
+        profile=load_profile("host"),
+        recipes=(),
+        runtimes=(),
+        source=source,
+        model=model,
+        preprocessing=preprocessing,
+        calibration=_data(wish.calibration, preprocessing, wish, None),
+        evaluation=_data(wish.evaluation, preprocessing, wish, None),
+        opener=_opener(source, model, what),
+    )
+
+
 def data_words(wish: Wish) -> list[str]:
     """What is in the data of `wish`, a line each, as far as that is known at once.
 
@@ -244,14 +266,7 @@ def _check_passes(recipes: Sequence[Recipe], wish: Wish, source: Source, model: 
                 hint="name such a recipe with --variant FILE.toml",
             )
         return ""
-    opener = getattr(source, "opener", None)
-    if opener is None:
-        raise PlanError(
-            f"{changed[0].name}: passes cannot change {model.reference!r}, which is "
-            f"{model.framework}",
-            hint="give the Keras or PyTorch model that it was made from",
-        )
-    way: str = opener(model)
+    way = _opener(source, model, changed[0].name)
     for recipe in changed:
         check_passes(recipe, model.framework)
         trained = [s.name for s in recipe.passes if technique(s, recipe.name).trains]
@@ -260,12 +275,34 @@ def _check_passes(recipes: Sequence[Recipe], wish: Wish, source: Source, model: 
                 f"{recipe.name}: {trained[0]} trains, and there is nothing to train on",
                 hint="give samples with labels with --train DATA, or write epochs = 0 in the pass",
             )
+        selecting = [s.name for s in recipe.passes if technique(s, recipe.name).selects]
+        if selecting and wish.training is None:
+            raise PlanError(
+                f"{recipe.name}: {selecting[0]} finds out on training samples what each layer gets",
+                hint="give samples with labels with --train DATA, or say it yourself",
+            )
         if wish.evaluation is None:
             raise PlanError(
                 f"{recipe.name}: what its passes cost is told by samples that they were not "
                 "trained on",
                 hint="give some, with labels, with --evaluate DATA",
             )
+    return way
+
+
+def _opener(source: Source, model: Model, what: str) -> str:
+    """How the source gives a model that can be changed.
+
+    Raises:
+        PlanError: it cannot; says for `what`.
+    """
+    opener = getattr(source, "opener", None)
+    if opener is None:
+        raise PlanError(
+            f"{what}: passes cannot change {model.reference!r}, which is {model.framework}",
+            hint="give the Keras or PyTorch model that it was made from",
+        )
+    way: str = opener(model)
     return way
 
 

@@ -5,12 +5,13 @@
                     title, arch, runtime}; data (as in build.json); labels (how many); signature;
                     preprocessing; best (name of the best accepted variant, or null)
     variants[]      name, status, reasons[], format, files[{path, size_bytes, sha256}], size_bytes,
-                    size_of_float32 (1.0 is equal), top1, top5, source_top1 (shares), drop_points,
-                    snr_db (the worst output's), compared (false: there is nothing to compare, and
-                    a null snr_db does not mean equal), parity[], divergence, loads[], recipe,
-                    passes[] (each: spec, asked, refused, before, after, score, history, notes),
-                    way, tools, stand_in (if not empty: what was compared in place of the artifact,
-                    which cannot run here; top1, snr_db and parity are of that)
+                    zipped_bytes (after deflate, as in an app's download), size_of_float32 (1.0 is
+                    equal), top1, top5, source_top1 (shares), drop_points, snr_db (the worst
+                    output's), compared (false: there is nothing to compare, and a null snr_db does
+                    not mean equal), parity[], divergence, loads[], recipe, passes[] (each: spec,
+                    asked, refused, before, after, score, history, notes), way, tools, stand_in (if
+                    not empty: what was compared in place of the artifact, which cannot run here;
+                    top1, snr_db and parity are of that)
     measurements[]  id, variant, artifact_sha256, created, device, device_name, emulated, settings,
                     hello, environment_before, environment_after, check, summary (times in ns, each
                     with value, low and high of its 95 % interval), and launches[] (raw samples in
@@ -93,6 +94,7 @@ def _variant(variant: Variant, base: int | None) -> dict[str, Any]:
         "format": variant.recipe.format,
         "files": [file.to_json() for file in artifact.files] if artifact else [],
         "size_bytes": size,
+        "zipped_bytes": artifact.zipped_bytes if artifact else None,
         "size_of_float32": size / base if size is not None and base else None,
         "top1": verdict.accuracy.top1 if verdict.accuracy else None,
         "top5": verdict.accuracy.top5 if verdict.accuracy else None,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 from edgekit.core.files import readable_bytes, unwritable
-from edgekit.core.sensitivity import LayerCost, Sensitivity
+from edgekit.core.sensitivity import LayerCost, Sensitivity, TechniqueSensitivity
 from edgekit.reports.inspection import quantity
+from edgekit.reports.techniques import section
 from edgekit.reports.words import plain
 
 EQUAL = "equal"
@@ -20,9 +22,12 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding
 color:#1a1a1a;background:#fff}
 table{border-collapse:collapse;width:100%}th,td{padding:.2rem .6rem;text-align:right}
 th:first-child,td:first-child{text-align:left}tr+tr td{border-top:1px solid #ddd}
+h2{font-size:1.05rem;margin:1.2rem 0 .3rem}td{white-space:nowrap}
+table.grouped{margin-top:1.2rem}.grouped tr+tr td{border-top:0}
+.grouped tbody{border-top:1px solid #ddd}.grouped td:nth-child(3){text-align:left}
 text{font-size:13px;fill:currentColor}.bar{fill:#2a78b8}
 @media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}.bar{fill:#6fb1e8}
-tr+tr td{border-color:#3a3a3a}}
+tr+tr td,.grouped tbody{border-color:#3a3a3a}}
 """
 
 
@@ -79,27 +84,35 @@ def print_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> None
     console.print(plain(f"measured: {found.measured}"))
 
 
-def write_sensitivity(found: Sensitivity, path: Path) -> None:
+def write_sensitivity(found: Sequence[Sensitivity | TechniqueSensitivity], path: Path) -> None:
     """Write the page: one file, no script, opens offline.
 
     Raises:
         OutputError: it cannot be written.
     """
+    parts = [section(e) if isinstance(e, TechniqueSensitivity) else _section(e) for e in found]
+    title = html.escape(plain(f"{found[0].model}: what each layer costs"))
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style>{''.join(parts)}</html>"
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as exc:
+        raise unwritable(path, exc) from exc
+
+
+def _section(found: Sensitivity) -> str:
     title = html.escape(plain(f"{found.model}: what each layer costs in {found.variant}"))
     head = "".join(f"<th>{name}</th>" for name in headers(found))
     rows = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(found, cost)) + "</tr>"
         for cost in (*found.layers, found.whole)
     )
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style><h1>{title}</h1>{plot(found)}"
-        f"<table><tr>{head}</tr>{rows}</table><p>{html.escape(plain(found.measured))}.</p></html>"
+    return (
+        f"<h1>{title}</h1>{plot(found)}<table><tr>{head}</tr>{rows}</table>"
+        f"<p>{html.escape(plain(found.measured))}.</p>"
     )
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as exc:
-        raise unwritable(path, exc) from exc
 
 
 def plot(found: Sensitivity) -> str:

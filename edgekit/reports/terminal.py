@@ -76,6 +76,7 @@ def _verdicts(rows: Sequence[VariantRow]) -> Table:
     table.add_column("Variant", overflow="fold")
     table.add_column("Size", justify="right", no_wrap=True)
     table.add_column("of f32", justify="right", no_wrap=True)
+    table.add_column("Zipped", justify="right", no_wrap=True)
     if labelled:
         table.add_column("Top-1", justify="right", no_wrap=True)
         table.add_column("Points", justify="right", no_wrap=True)
@@ -86,7 +87,8 @@ def _verdicts(rows: Sequence[VariantRow]) -> Table:
     table.add_column("Verdict", no_wrap=True)
     for row in rows:
         compared = row.compared
-        cells = [plain(row.name) + (" *" if row.best else ""), row.size, row.of_float32]
+        name = plain(row.name) + (" *" if row.best else "")
+        cells = [name, row.size, row.of_float32, row.zipped]
         if labelled:
             cells += [row.accuracy if compared else "–", row.change]
         cells.append(row.snr if compared else "–")

@@ -33,6 +33,7 @@ class VariantRow:
     status: str
     size_bytes: int | None
     size: str
+    zipped: str
     ratio: float | None
     of_float32: str
     compared: bool
@@ -66,11 +67,13 @@ def variant_rows(build: Build, results: Sequence[Result] = ()) -> list[VariantRo
 
 
 def float32_bytes(build: Build) -> int | None:
-    """Size of the unquantized variant, in bytes; None if the build has none."""
-    for variant in build.variants:
-        if variant.recipe.quantization == "none" and variant.artifact is not None:
-            return variant.artifact.size_bytes
-    return None
+    """Size of the unquantized variant, in bytes; None if the build has none.
+
+    Where there are several, of one that was not made smaller by passes or sparse weights.
+    """
+    found = [v for v in build.variants if v.recipe.quantization == "none" and v.artifact]
+    whole = [v for v in found if not v.recipe.passes and not v.recipe.quantize.sparse]
+    return next((v.size_bytes for v in (*whole, *found)), None)
 
 
 def best_name(build: Build, results: Sequence[Result] = ()) -> str | None:
@@ -83,6 +86,7 @@ def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
     compared = bool(verdict.parity)
     mark = OF_STAND_IN if verdict.stand_in and compared else ""
     size = artifact.size_bytes if artifact else None
+    zipped = artifact.zipped_bytes if artifact else None
     ratio = size / base if size is not None and base else None
     agreements = [p.top1_agreement for p in verdict.parity if p.top1_agreement is not None]
     top1 = verdict.accuracy.top1 if verdict.accuracy else None
@@ -94,6 +98,7 @@ def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
         status=verdict.status,
         size_bytes=size,
         size="not made" if size is None else readable_bytes(size),
+        zipped="" if zipped is None else readable_bytes(zipped),
         ratio=ratio,
         of_float32="" if ratio is None else f"{100 * ratio:.0f} %",
         compared=compared,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from edgekit.core.files import (
     replaced_folder,
     sha256_path,
     write_text,
+    zipped_bytes,
 )
 
 
@@ -97,3 +99,13 @@ def test_a_file_that_could_not_be_written_is_known_before(tmp_path: Path) -> Non
     with pytest.raises(OutputError, match="cannot write"):
         check_file(tmp_path / "file" / "below", hint="")
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_file_is_zipped_in_pieces_as_in_one(tmp_path: Path) -> None:
+    path = tmp_path / "file.zip"
+    content = bytes(range(256)) * 10_000 + os.urandom(1000)
+    (tmp_path / "file").write_bytes(content)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        archive.write(tmp_path / "file", "file")
+        known = archive.getinfo("file").compress_size
+    assert zipped_bytes(tmp_path / "file") == known

@@ -40,7 +40,7 @@ def test_the_table_is_read(tmp_path: Path) -> None:
         ("bits = 5", "quantize.bits = 5"),
         ("percentile = 99", "percentile goes with"),
         ('float = ["op:"]', "an empty pattern"),
-        ('flaot = ["a"]', "known: weights, bits, ranges, percentile, layers, float)"),
+        ('flaot = ["a"]', "known: weights, bits, ranges, percentile, layers, float, sparse)"),
         ('ranges = "percentile"\npercentile = 12', "quantize.percentile = 12"),
     ],
 )

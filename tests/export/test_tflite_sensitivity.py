@@ -91,7 +91,7 @@ def test_the_table_and_the_page_tell_the_same(tmp_path: Path) -> None:
     found = measured(tmp_path, sensitive, labelled=True)
     text = io.StringIO()
     print_sensitivity(found, file=text)
-    write_sensitivity(found, tmp_path / "page.html")
+    write_sensitivity([found], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     worst = f"{found.layers[0].snr_db:.1f} dB"
     assert text.getvalue().index("middle") < text.getvalue().index("first")

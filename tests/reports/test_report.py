@@ -304,7 +304,7 @@ class TestTerminal:
         assert max(map(len, text.splitlines())) <= 80
         assert "…" not in text
         assert re.search(
-            r"^int8 \* +13\.9 kB +34 % +98\.06 % +−0\.55 +27\.9 dB +accepted", text, re.M
+            r"^int8 \* +13\.9 kB +34 % +13\.9 kB +98\.06 % +−0\.55 +27\.9 dB +accepted", text, re.M
         )
         assert re.search(r"^dynamic-old +not made +– +– +failed", text, re.M)
         assert "On raspberry-pi-5 (ssh://pi@10.0.0.7:22)" in text
@@ -345,6 +345,15 @@ class TestTerminal:
         assert text.count("no drop seen") == 1
         assert "float32, float16, dynamic accepted: no drop seen" in text
 
+    def test_a_build_of_a_version_that_did_not_zip(self, build: Build) -> None:
+        known = build.variants[0].artifact
+        assert known is not None
+        older = known.model_copy(update={"zipped_bytes": None})
+        first = build.variants[0].model_copy(update={"artifact": older})
+        assert "41.2 kB   100 %    " in self.printed(
+            build.model_copy(update={"variants": (first,)}), []
+        )
+
     def test_nothing_measured(self, build: Build) -> None:
         assert "Nothing was measured on a device yet." in self.printed(build, [])
 
@@ -356,6 +365,8 @@ class TestDocument:
         assert document["build"]["best"] == "int8"
         variants = {variant["name"]: variant for variant in document["variants"]}
         assert variants["int8"]["size_of_float32"] == pytest.approx(13_900 / 41_200)
+        assert variants["int8"]["zipped_bytes"] == pytest.approx(13_900, rel=0.01)  # it is noise
+        assert variants["dynamic-old"]["zipped_bytes"] is None
         assert variants["int8"]["drop_points"] == pytest.approx(0.55)
         assert variants["dynamic-old"]["size_bytes"] is None
         assert variants["dynamic-old"]["top1"] is None

@@ -43,9 +43,12 @@ class XnnpackDelegate(TFLiteDelegate):
     runs_here = True
     open_sizes = True
     choices: ClassVar[dict[str, Choices]] = {
+        "none": Choices(sparse=True),
         "float16": _with("float16", mixes=_UNCALIBRATED),
         "dynamic-int8": _with("dynamic-int8", mixes=_UNCALIBRATED),
         "dynamic-int4": Choices(weights={4: get_args(Spread)}, spares=True, mixes=_UNCALIBRATED),
-        "int8": _with("int8", mixes=_CALIBRATED, weights=dict.fromkeys((8, 4), SCALES)),
-        "int16x8": _with("int16x8", mixes=_CALIBRATED),
+        "int8": _with(
+            "int8", mixes=_CALIBRATED, weights=dict.fromkeys((8, 4), SCALES), sparse=True
+        ),
+        "int16x8": _with("int16x8", mixes=_CALIBRATED, sparse=True),
     }
