@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,8 @@ def save_net(net: Net, out: Path) -> Model:
 def matching(weights: Iterable[Weight], patterns: Sequence[str], what: str) -> list[Weight]:
     """Those whose layer or name one of the `patterns` means; every pattern has to mean one.
 
+    Where an earlier pass has made several layers of one, the name of that one means them all.
+
     Raises:
         UsageError: a pattern means none; names the nearest.
     """
@@ -158,6 +161,8 @@ def matching(weights: Iterable[Weight], patterns: Sequence[str], what: str) -> l
     for pattern in patterns:
         mine = [w for w in known if fnmatch.fnmatchcase(w.layer, pattern) or w.name == pattern]
         if not mine:
+            mine = [w for w in known if any(fnmatch.fnmatchcase(n, pattern) for n in _around(w))]
+        if not mine:
             near = names_near(pattern, [w.layer for w in known])
             raise UsageError(
                 f"{what} = {pattern!r} matches no layer with weights",
@@ -165,6 +170,12 @@ def matching(weights: Iterable[Weight], patterns: Sequence[str], what: str) -> l
             )
         found |= {w.name: w for w in mine}
     return list(found.values())
+
+
+def _around(weight: Weight) -> list[str]:
+    """Names of what the weight's layer is in, in either framework's way of writing."""
+    parts = re.split(r"([./])", weight.layer)
+    return ["".join(parts[:end]) for end in range(1, len(parts) - 1, 2)]
 
 
 def rows(values: Any, axis: int) -> Any:
