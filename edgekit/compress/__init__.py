@@ -2,6 +2,7 @@
 
     prune      the smallest weights become zero
     cluster    weights share few values
+    fuse       batch norms become part of the layers before them
     low-rank   a large layer becomes two small ones
 
 A technique is framework-free where it can be: it works on named arrays of a `Net` and has it
@@ -31,6 +32,7 @@ PASSES = Registry(
     {
         "prune": "edgekit.compress.prune:Prune",
         "cluster": "edgekit.compress.cluster:Cluster",
+        "fuse": "edgekit.compress.fuse:Fuse",
         "low-rank": "edgekit.compress.low_rank:LowRank",
     },
 )
@@ -105,7 +107,7 @@ def pass_step(
         opener: the source's own way to a model that can be changed: see `LiveModel`.
         origin: what the user named.
         before: the passes that made `model`, whose zeros and clusters stay.
-        data: with labels, to train on.
+        data: with labels, to train on; or for a pass that does not, samples to look at.
         teacher: the step of the teacher's outputs for `data`, for distillation.
     """
     training = recipe.training

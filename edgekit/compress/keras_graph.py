@@ -36,11 +36,16 @@ class Call:
 
 def graph_of(layer: Any) -> Any:
     """The Functional that a model is or wraps; None of what is no graph of Keras' own."""
-    kind = type(layer)
-    if kind.__name__ not in GRAPHS or not kind.__module__.startswith(("keras.", "tf_keras.")):
+    if own_class(layer) not in GRAPHS:
         return None
     graph = getattr(layer, "_functional", None) or layer  # a Keras 3 Sequential wraps one
     return graph if getattr(graph, "_nodes_by_depth", None) else None
+
+
+def own_class(layer: Any) -> str:
+    """The name of its class, where that is Keras' own; otherwise empty."""
+    kind = type(layer)
+    return kind.__name__ if kind.__module__.startswith(("keras.", "tf_keras.")) else ""
 
 
 def _refuse_other(model: Any) -> None:
@@ -105,7 +110,7 @@ def rebuilt(keras: Any, model: Any, instead: Mapping[int, Sequence[Any]]) -> Any
             outputs = _run(
                 graph, lambda node, args, kwargs: _chained(chain(node.layer), args, kwargs)
             )
-            made = keras.Model(_struct(graph, "inputs"), outputs, name=owner.name)
+            made = keras.Model(struct_of(graph, "inputs"), outputs, name=owner.name)
         if not owner.trainable:
             made.trainable = False
         return made
@@ -142,7 +147,7 @@ def exposed(keras: Any, model: Any, paths: Sequence[str]) -> Any:
     _refuse_other(model)
     graph = graph_of(model)
     outputs = tf.nest.flatten(run(graph, "", None, {}))
-    return keras.Model(_struct(graph, "inputs"), [*outputs, *(found[path] for path in paths)])
+    return keras.Model(struct_of(graph, "inputs"), [*outputs, *(found[path] for path in paths)])
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,7 @@ def _run(
         answers = tf.nest.flatten(call(node, args, kwargs))
         tensors |= {id(own): answer for own, answer in zip(node.outputs, answers, strict=True)}
     flat = [tensors[id(tensor)] for tensor in graph.outputs]
-    return tf.nest.pack_sequence_as(_struct(graph, "outputs"), flat)
+    return tf.nest.pack_sequence_as(struct_of(graph, "outputs"), flat)
 
 
 def _chained(layers: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -210,13 +215,20 @@ def _chained(layers: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any
     return answer
 
 
-def _struct(graph: Any, what: str) -> Any:
+def struct_of(graph: Any, what: str) -> Any:
     """The nest of inputs or outputs; Keras 3 and tf_keras keep it in other places."""
     for attribute in (f"_{what}_struct", f"_nested_{what}"):
         if (found := getattr(graph, attribute, None)) is not None:
             return found
     flat = getattr(graph, what)
     return flat[0] if len(flat) == 1 else list(flat)
+
+
+def packed(model: Any, inputs: Sequence[Any]) -> Any:
+    """The inputs in the nest that the model is called with."""
+    import tensorflow as tf
+
+    return tf.nest.pack_sequence_as(struct_of(graph_of(model), "inputs"), list(inputs))
 
 
 def _source(tensor: Any) -> Any:

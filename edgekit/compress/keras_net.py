@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit.compress.keras_graph import exposed, packed
 from edgekit.compress.net import Batch, Kind, Loss, Weight
 from edgekit.core.compression import Training
 from edgekit.core.registry import resolve_own
@@ -32,6 +33,7 @@ class KerasNet:
 
     def __init__(self, live: Any) -> None:
         self.live = live
+        self.samples: Sequence[Array] = ()
         self._batched: Any = None
 
     @property
@@ -97,6 +99,15 @@ class KerasNet:
         return [
             np.concatenate([part.numpy() for part in column]) for column in zip(*parts, strict=True)
         ]
+
+    def outputs_of(self, names: Sequence[str], inputs: Sequence[Any]) -> dict[str, Any]:
+        """See `Net.outputs_of`."""
+        import tensorflow as tf
+
+        model = exposed(self.live.keras, self.model, names)
+        answers = tf.nest.flatten(model(packed(self.model, inputs), training=False))
+        found = answers[len(answers) - len(names) :]
+        return {name: answer.numpy() for name, answer in zip(names, found, strict=True)}
 
     def state(self) -> dict[str, Any]:
         """See `Net.state`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgekit.compress.keras_graph import calls, rebuilt
+from edgekit.compress.keras_graph import calls, own_class, rebuilt
 from edgekit.compress.low_rank import Factors, Site, first_part, second_part
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def sites(net: KerasNet) -> list[Site]:
     found: dict[int, Site] = {}
     for call in calls(net.model):
         layer = call.layer
-        space = _space(layer)
+        space = SPACE.get(own_class(layer))
         if space is None or id(layer) in found:
             continue
         found[id(layer)] = Site(
@@ -34,12 +34,6 @@ def sites(net: KerasNet) -> list[Site]:
             _why_not(layer),
         )
     return list(found.values())
-
-
-def _space(layer: Any) -> int | None:
-    kind = type(layer)
-    own = kind.__module__.startswith(("keras.", "tf_keras."))
-    return SPACE.get(kind.__name__) if own else None
 
 
 def _sizes(tensor: Any, space: int) -> tuple[int, ...] | None:

@@ -76,10 +76,16 @@ class Batch:
 
 
 class Net(Protocol):
-    """A live model of one framework. The only thing that techniques change."""
+    """A live model of one framework. The only thing that techniques change.
+
+    Attributes:
+        samples: for a technique that asks for some with `Technique.probes`, else empty: one array
+            (samples, …) for each of the model's own inputs.
+    """
 
     framework: str
     live: LiveModel
+    samples: Sequence[Array]
 
     def weights(self) -> dict[str, Weight]:
         """The kernels by name, in the order of the layers."""
@@ -92,6 +98,11 @@ class Net(Protocol):
 
     def predict(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs in the signature's order, nothing trained."""
+
+    def outputs_of(self, names: Sequence[str], inputs: Sequence[Array]) -> dict[str, Array]:
+        """What these layers return for the model's own inputs, each the first time that it is
+        called; nothing trained.
+        """
 
     def state(self) -> dict[str, Array]:
         """Every number that a training may change, batch norms' averages too."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.compress import technique
 from edgekit.compress.net import open_net, save_net
-from edgekit.compress.training import Samples, Trainer
+from edgekit.compress.training import Inputs, Samples, Trainer
 from edgekit.core.compression import PassSpec, Training
 from edgekit.core.dataset import DataSet
 from edgekit.core.model import Model
@@ -49,6 +49,12 @@ def run(
         earlier = [technique(PassSpec.from_json(each), "an earlier pass") for each in before]
         holds = [hold for each in earlier if (hold := each.hold(net)) is not None]
         trainer = Trainer(wanted.name, net, samples, settings, Path(checkpoint), holds)
+    elif found.probes and data is not None:
+        import numpy as np
+
+        known = DataSet.from_json(data)
+        count = min(found.probes, known.count)
+        net.samples = Inputs(known, net.live).inputs(np.arange(count))
     notes = found.apply(net, trainer)
     made = save_net(net, out)
     history = trainer.history if trainer else None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.net import Batch, Kind, Loss, Weight
+from edgekit.compress.torch_edits import watched
 from edgekit.core.compression import Training
 from edgekit.core.registry import resolve_own
 from edgekit.work.pool import CORES
@@ -27,6 +28,7 @@ class TorchNet:
 
     def __init__(self, live: Any) -> None:
         self.live = live
+        self.samples: Sequence[Array] = ()
 
     @property
     def module(self) -> Any:
@@ -77,6 +79,14 @@ class TorchNet:
                 tensors = [torch.from_numpy(array[at : at + BATCH]) for array in inputs]
                 parts.append([out.numpy() for out in self.live.call(tensors, training=False)])
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def outputs_of(self, names: Sequence[str], inputs: Sequence[Any]) -> dict[str, Any]:
+        """See `Net.outputs_of`."""
+        import torch
+
+        with torch.no_grad(), watched(self.module, names) as calls:
+            self.live.call([torch.from_numpy(array) for array in inputs], training=False)
+        return {name: calls[name].output.numpy() for name in names}
 
     def state(self) -> dict[str, Any]:
         """See `Net.state`."""

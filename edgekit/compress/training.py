@@ -37,35 +37,15 @@ Hook = Callable[[int, int], None]
 
 
 @dataclass
-class Samples:
-    """What is trained on: a data set in the model's own types, perhaps with a teacher's answers.
-
-    Args:
-        teacher: a folder of ``<index>.npy``, the teacher's outputs for every sample.
-    """
+class Inputs:
+    """A data set in the model's own types."""
 
     data: DataSet
     live: LiveModel
-    teacher: Path | None = None
 
     def __post_init__(self) -> None:
-        import numpy as np
-
-        labels = self.data.labels()
-        if labels is None:
-            raise DataError(
-                f"{self.data.origin} has no labels to train on",
-                hint="numpy.savez('train.npz', x=…, labels=…)",
-            )
-        self.targets = labels
         self._arrays = self.data.arrays()
         self._order = self.data.order(self.live.signature)
-        self._teacher: list[Any] = []
-        if self.teacher is not None:
-            self._teacher = [
-                np.load(self.teacher / f"{index}.npy", mmap_mode="r", allow_pickle=False)
-                for index in range(len(self.live.signature.outputs))
-            ]
 
     def inputs(self, indices: Any) -> tuple[Array, ...]:
         """The samples of these indices as the model itself takes them, whatever form the artifact
@@ -78,6 +58,35 @@ class Samples:
             for spec, index in zip(self.live.signature.inputs, self._order, strict=True)
         ]
         return tuple(self.live.take(arrays))
+
+
+@dataclass
+class Samples(Inputs):
+    """What is trained on: samples with labels, perhaps with a teacher's answers.
+
+    Args:
+        teacher: a folder of ``<index>.npy``, the teacher's outputs for every sample.
+    """
+
+    teacher: Path | None = None
+
+    def __post_init__(self) -> None:
+        import numpy as np
+
+        labels = self.data.labels()
+        if labels is None:
+            raise DataError(
+                f"{self.data.origin} has no labels to train on",
+                hint="numpy.savez('train.npz', x=…, labels=…)",
+            )
+        self.targets = labels
+        super().__post_init__()
+        self._teacher: list[Any] = []
+        if self.teacher is not None:
+            self._teacher = [
+                np.load(self.teacher / f"{index}.npy", mmap_mode="r", allow_pickle=False)
+                for index in range(len(self.live.signature.outputs))
+            ]
 
     def batch(self, indices: Any) -> Batch:
         """The samples of these indices."""

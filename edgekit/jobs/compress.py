@@ -126,7 +126,8 @@ def _round(
 
 def _step(line: _Line, start: Start) -> Step:
     spec, training = line.now, line.recipe.training
-    trains = technique(spec, line.recipe.name).trains
+    found = technique(spec, line.recipe.name)
+    trains = found.trains
     teacher = None
     if trains and training.distill is not None and start.training is not None:
         teacher = reference_step(start.model, start.training)
@@ -137,7 +138,7 @@ def _step(line: _Line, start: Start) -> Step:
         origin=start.origin,
         model=line.model,
         before=[report.spec for report in line.done],
-        data=start.training if trains else None,
+        data=start.training if trains else start.evaluation if found.probes else None,
         teacher=teacher,
     )
 

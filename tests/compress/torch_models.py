@@ -81,7 +81,7 @@ def moved(module: Any) -> Any:
     from torch.nn.modules.batchnorm import _BatchNorm
 
     for each in module.modules():
-        if isinstance(each, _BatchNorm):
+        if isinstance(each, _BatchNorm) and each.track_running_stats:
             each.running_mean.uniform_(-0.5, 0.5)
             each.running_var.uniform_(0.5, 2)
             if each.affine:
