@@ -96,6 +96,7 @@ def pass_step(
     before: Sequence[PassSpec],
     data: DataSet | None,
     teacher: Step | None,
+    teacher_model: Model | None = None,
 ) -> Step:
     """One pass over `model`. The step's result holds
 
@@ -109,6 +110,7 @@ def pass_step(
         before: the passes that made `model`, whose zeros and clusters stay.
         data: with labels, to train on; or for a pass that does not, samples to look at.
         teacher: the step of the teacher's outputs for `data`, for distillation.
+        teacher_model: the teacher itself, where its layers' outputs are asked for.
     """
     training = recipe.training
     said: dict[str, Any] = {
@@ -126,6 +128,7 @@ def pass_step(
             "origin": origin.to_json(),
             "model": model.to_json(),
             "data": data.to_json() if data else None,
+            **({"teacher_model": teacher_model.to_json()} if teacher_model else {}),
         },
         identity={
             **said,
@@ -133,6 +136,7 @@ def pass_step(
             "origin": _named(origin),
             "model": model.identity(),
             "data": data.digest if data else "",
+            **({"teacher_model": teacher_model.identity()} if teacher_model else {}),
         },
         needs={"teacher": teacher} if teacher else {},
         tools=TOOLS[origin.framework],

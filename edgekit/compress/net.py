@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from edgekit.core.compression import Training
 from edgekit.core.errors import UsageError
@@ -104,13 +104,18 @@ class Net(Protocol):
         called; nothing trained.
         """
 
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """What each layer returns that returns one tensor of real numbers, as (samples, …), by
+        name, in the order of execution; sizes that are open are None.
+        """
+
     def state(self) -> dict[str, Array]:
         """Every number that a training may change, batch norms' averages too."""
 
     def restore(self, state: dict[str, Array]) -> None:
         """Put back what `state` gave."""
 
-    def learner(self, training: Training, loss: Loss) -> Learner:
+    def learner(self, training: Training, loss: Loss, features: Features | None = None) -> Learner:
         """What trains it. Its randomness follows from ``training.seed``."""
 
     def seed(self, seed: int) -> None:
@@ -133,6 +138,52 @@ class Loss:
     output: int
     axis: int = -1
     probabilities: bool = False
+
+
+@dataclass(frozen=True)
+class Features:
+    """Layers that are to return what a teacher's layers of the same names do."""
+
+    teacher: Net
+    layers: tuple[str, ...]
+
+    @classmethod
+    def found(cls, net: Net, teacher: Net, patterns: Sequence[str]) -> Self:
+        """Those of the teacher that `patterns` mean.
+
+        Raises:
+            UsageError: a pattern means none, or a layer is gone or has another shape in `net`.
+        """
+        known, own = teacher.shapes(), net.shapes()
+        layers: dict[str, None] = {}
+        for pattern in patterns:
+            mine = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
+            if not mine:
+                near = names_near(pattern, known) or list(known)[:8]
+                raise UsageError(
+                    f"features = {pattern!r} matches no layer of the teacher that returns one "
+                    "tensor of real numbers",
+                    hint=f"there are, among others: {', '.join(near)}",
+                )
+            layers |= dict.fromkeys(mine)
+        for name in layers:
+            if name not in own:
+                raise UsageError(
+                    f"features: the teacher's layer {name!r} is no longer in the model that is "
+                    "trained",
+                    hint="name one that no pass takes out",
+                )
+            if own[name] != known[name]:
+                raise UsageError(
+                    f"features: {name!r} returns {_sizes(own[name])} in the model that is trained, "
+                    f"{_sizes(known[name])} in the teacher",
+                    hint="name a layer whose channels no pass takes out",
+                )
+        return cls(teacher, tuple(layers))
+
+
+def _sizes(shape: Sequence[int | None]) -> str:
+    return "×".join("?" if size is None else str(size) for size in shape[1:]) or "one number"
 
 
 NETS = {

@@ -28,6 +28,7 @@ def run(
     data: dict[str, Any] | None,
     checkpoint: str,
     teacher: str | None = None,
+    teacher_model: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """See `edgekit.compress.pass_step`.
 
@@ -49,6 +50,9 @@ def run(
         earlier = [technique(PassSpec.from_json(each), "an earlier pass") for each in before]
         holds = [hold for each in earlier if (hold := each.hold(net)) is not None]
         trainer = Trainer(wanted.name, net, samples, settings, Path(checkpoint), holds)
+        if teacher_model is not None:
+            source = Model.from_json(teacher_model)
+            trainer.teacher = open_net(opener, Model.from_json(origin), source)
     elif found.probes and data is not None:
         import numpy as np
 

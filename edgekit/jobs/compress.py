@@ -131,6 +131,7 @@ def _step(line: _Line, start: Start) -> Step:
     teacher = None
     if trains and training.distill is not None and start.training is not None:
         teacher = reference_step(start.model, start.training)
+    features = trains and training.distill is not None and training.distill.features
     return pass_step(
         spec,
         line.recipe,
@@ -140,6 +141,7 @@ def _step(line: _Line, start: Start) -> Step:
         before=[report.spec for report in line.done],
         data=start.training if trains else start.evaluation if found.probes else None,
         teacher=teacher,
+        teacher_model=start.model if features else None,
     )
 
 
