@@ -2,6 +2,8 @@
 
     prune      the smallest weights become zero
     cluster    weights share few values
+    fuse       batch norms become part of the layers before them
+    low-rank   a large layer becomes two small ones
 
 A technique is framework-free where it can be: it works on named arrays of a `Net` and has it
 trained by a `Trainer`. One is registered with one line here.
@@ -40,6 +42,8 @@ PASSES = Registry(
     {
         "prune": "edgekit.compress.prune:Prune",
         "cluster": "edgekit.compress.cluster:Cluster",
+        "fuse": "edgekit.compress.fuse:Fuse",
+        "low-rank": "edgekit.compress.low_rank:LowRank",
     },
 )
 
@@ -106,6 +110,7 @@ def pass_step(
     data: DataSet | None,
     teacher: Step | None,
     sensitivity: Step | None = None,
+    teacher_model: Model | None = None,
 ) -> Step:
     """One pass over `model`. The step's result holds
 
@@ -117,9 +122,10 @@ def pass_step(
         opener: the source's own way to a model that can be changed: see `LiveModel`.
         origin: what the user named.
         before: the passes that made `model`, whose zeros and clusters stay.
-        data: with labels, to train on.
+        data: with labels, to train on; or for a pass that does not, samples to look at.
         teacher: the step of the teacher's outputs for `data`, for distillation.
         sensitivity: what layers cost, for a technique that selects by it.
+        teacher_model: the teacher itself, where its layers' outputs are asked for.
     """
     training = recipe.training
     said: dict[str, Any] = {
@@ -137,6 +143,7 @@ def pass_step(
             "origin": origin.to_json(),
             "model": model.to_json(),
             "data": data.to_json() if data else None,
+            **({"teacher_model": teacher_model.to_json()} if teacher_model else {}),
         },
         identity={
             **said,
@@ -145,6 +152,7 @@ def pass_step(
             "model": model.identity(),
             "data": data.digest if data else "",
             "loss": code_beside(training.loss) if training.loss else [],
+            **({"teacher_model": teacher_model.identity()} if teacher_model else {}),
         },
         needs={
             name: need

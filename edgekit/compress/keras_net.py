@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.compress.net import Batch, Kind, Loss, Weight
+from edgekit.compress.keras_graph import calls, exposed, packed
+from edgekit.compress.net import Batch, Features, Kind, Loss, Weight
 from edgekit.core.compression import Training
 from edgekit.core.registry import resolve_own
 
@@ -32,6 +33,7 @@ class KerasNet:
 
     def __init__(self, live: Any) -> None:
         self.live = live
+        self.samples: Sequence[Array] = ()
         self._batched: Any = None
 
     @property
@@ -115,6 +117,25 @@ class KerasNet:
 
         return predict
 
+    def outputs_of(self, names: Sequence[str], inputs: Sequence[Any]) -> dict[str, Any]:
+        """See `Net.outputs_of`."""
+        import tensorflow as tf
+
+        model = exposed(self.live.keras, self.model, names)
+        answers = tf.nest.flatten(model(packed(self.model, inputs), training=False))
+        found = answers[len(answers) - len(names) :]
+        return {name: answer.numpy() for name, answer in zip(names, found, strict=True)}
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """See `Net.shapes`. Layers inside layers of the user's own classes are not seen."""
+        import tensorflow as tf
+
+        found: dict[str, tuple[int | None, ...]] = {}
+        for call in calls(self.model):
+            if len(call.outputs) == 1 and tf.as_dtype(call.outputs[0].dtype).is_floating:
+                found.setdefault(call.path, tuple(call.outputs[0].shape))
+        return found
+
     def state(self) -> dict[str, Any]:
         """See `Net.state`."""
         return {str(i): v.numpy() for i, v in enumerate(_variables(self.model))}
@@ -124,9 +145,11 @@ class KerasNet:
         for index, variable in enumerate(_variables(self.model)):
             variable.assign(state[str(index)])
 
-    def learner(self, training: Training, loss: Loss) -> KerasLearner:
+    def learner(
+        self, training: Training, loss: Loss, features: Features | None = None
+    ) -> KerasLearner:
         """See `Net.learner`."""
-        return KerasLearner(self, training, loss)
+        return KerasLearner(self, training, loss, features)
 
     def seed(self, seed: int) -> None:
         """See `Net.seed`. What draws otherwise than by Keras' own layers is not set."""
@@ -192,10 +215,18 @@ def _variables(model: Any) -> list[Any]:
 class KerasLearner:
     """See `Learner`: Adam on what is trainable."""
 
-    def __init__(self, net: KerasNet, training: Training, loss: Loss) -> None:
+    def __init__(
+        self, net: KerasNet, training: Training, loss: Loss, features: Features | None
+    ) -> None:
         import tensorflow as tf
 
-        self._net, self._training, self._loss = net, training, loss
+        self._net, self._training, self._loss, self._features = net, training, loss, features
+        if features is not None:
+            other = features.teacher
+            assert isinstance(other, KerasNet)
+            self._pair = [
+                exposed(each.live.keras, each.model, features.layers) for each in (net, other)
+            ]
         self._own = resolve_own(training.loss) if training.loss else None
         self._trained = net.model.trainable_variables
         self._optimizer = net.live.keras.optimizers.Adam(training.learning_rate)
@@ -207,7 +238,7 @@ class KerasLearner:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            value = self._total(self._net.live.call(inputs, training=True), targets, teacher)
+            value = self._whole(inputs, targets, teacher, training=True)
             for penalty in self._net.model.losses:
                 value += penalty
         gradients = tape.gradient(value, self._trained)
@@ -216,7 +247,27 @@ class KerasLearner:
         return value
 
     def _evaluated(self, inputs: Any, targets: Any, teacher: Any) -> Any:
-        return self._total(self._net.live.call(inputs, training=False), targets, teacher)
+        return self._whole(inputs, targets, teacher, training=False)
+
+    def _whole(self, inputs: Any, targets: Any, teacher: Any, *, training: bool) -> Any:
+        """The whole loss: see `Distillation`."""
+        import tensorflow as tf
+
+        features, distill = self._features, self._training.distill
+        if features is None or distill is None:
+            return self._total(self._net.live.call(inputs, training=training), targets, teacher)
+        given = packed(self._net.model, inputs)
+        own, other = self._pair
+        answers = tf.nest.flatten(own(given, training=training))
+        count = len(answers) - len(features.layers)
+        theirs = tf.nest.flatten(other(given, training=False))[count:]
+        apart = [
+            tf.reduce_mean(tf.square(one - tf.stop_gradient(two)))
+            for one, two in zip(answers[count:], theirs, strict=True)
+        ]
+        return self._total(answers[:count], targets, teacher) + (
+            distill.feature_weight * tf.reduce_mean(tf.stack(apart))
+        )
 
     def step(self, batch: Batch, rate: float) -> float:
         """See `Learner.step`."""

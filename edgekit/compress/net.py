@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from edgekit.core.compression import Training
 from edgekit.core.dataset import DataSet
@@ -78,10 +79,16 @@ class Batch:
 
 
 class Net(Protocol):
-    """A live model of one framework. The only thing that techniques change."""
+    """A live model of one framework. The only thing that techniques change.
+
+    Attributes:
+        samples: for a technique that asks for some with `Technique.probes`, else empty: one array
+            (samples, …) for each of the model's own inputs.
+    """
 
     framework: str
     live: LiveModel
+    samples: Sequence[Array]
 
     def weights(self) -> dict[str, Weight]:
         """The kernels by name, in the order of the layers."""
@@ -98,13 +105,23 @@ class Net(Protocol):
     def predictor(self) -> Callable[[Sequence[Array]], list[Array]]:
         """The same for many calls: the net's numbers may change between them, its form may not."""
 
+    def outputs_of(self, names: Sequence[str], inputs: Sequence[Array]) -> dict[str, Array]:
+        """What these layers return for the model's own inputs, each the first time that it is
+        called; nothing trained.
+        """
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """What each layer returns that returns one tensor of real numbers, as (samples, …), by
+        name, in the order of execution; sizes that are open are None.
+        """
+
     def state(self) -> dict[str, Array]:
         """Every number that a training may change, batch norms' averages too."""
 
     def restore(self, state: dict[str, Array]) -> None:
         """Put back what `state` gave."""
 
-    def learner(self, training: Training, loss: Loss) -> Learner:
+    def learner(self, training: Training, loss: Loss, features: Features | None = None) -> Learner:
         """What trains it. Its randomness follows from ``training.seed``."""
 
     def seed(self, seed: int) -> None:
@@ -127,6 +144,52 @@ class Loss:
     output: int
     axis: int = -1
     probabilities: bool = False
+
+
+@dataclass(frozen=True)
+class Features:
+    """Layers that are to return what a teacher's layers of the same names do."""
+
+    teacher: Net
+    layers: tuple[str, ...]
+
+    @classmethod
+    def found(cls, net: Net, teacher: Net, patterns: Sequence[str]) -> Self:
+        """Those of the teacher that `patterns` mean.
+
+        Raises:
+            UsageError: a pattern means none, or a layer is gone or has another shape in `net`.
+        """
+        known, own = teacher.shapes(), net.shapes()
+        layers: dict[str, None] = {}
+        for pattern in patterns:
+            mine = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
+            if not mine:
+                near = names_near(pattern, known) or list(known)[:8]
+                raise UsageError(
+                    f"features = {pattern!r} matches no layer of the teacher that returns one "
+                    "tensor of real numbers",
+                    hint=f"there are, among others: {', '.join(near)}",
+                )
+            layers |= dict.fromkeys(mine)
+        for name in layers:
+            if name not in own:
+                raise UsageError(
+                    f"features: the teacher's layer {name!r} is no longer in the model that is "
+                    "trained",
+                    hint="name one that no pass takes out",
+                )
+            if own[name] != known[name]:
+                raise UsageError(
+                    f"features: {name!r} returns {_sizes(own[name])} in the model that is trained, "
+                    f"{_sizes(known[name])} in the teacher",
+                    hint="name a layer whose channels no pass takes out",
+                )
+        return cls(teacher, tuple(layers))
+
+
+def _sizes(shape: Sequence[int | None]) -> str:
+    return "×".join("?" if size is None else str(size) for size in shape[1:]) or "one number"
 
 
 NETS = {
@@ -183,6 +246,8 @@ def taken(data: DataSet, live: LiveModel, indices: Any) -> tuple[Array, ...]:
 def matching(weights: Iterable[Weight], patterns: Sequence[str], what: str) -> list[Weight]:
     """Those whose layer or name one of the `patterns` means; every pattern has to mean one.
 
+    Where an earlier pass has made several layers of one, the name of that one means them all.
+
     Raises:
         UsageError: a pattern means none; names the nearest.
     """
@@ -191,6 +256,8 @@ def matching(weights: Iterable[Weight], patterns: Sequence[str], what: str) -> l
     for pattern in patterns:
         mine = [w for w in known if fnmatch.fnmatchcase(w.layer, pattern) or w.name == pattern]
         if not mine:
+            mine = [w for w in known if any(fnmatch.fnmatchcase(n, pattern) for n in _around(w))]
+        if not mine:
             near = names_near(pattern, [w.layer for w in known])
             raise UsageError(
                 f"{what} = {pattern!r} matches no layer with weights",
@@ -198,6 +265,12 @@ def matching(weights: Iterable[Weight], patterns: Sequence[str], what: str) -> l
             )
         found |= {w.name: w for w in mine}
     return list(found.values())
+
+
+def _around(weight: Weight) -> list[str]:
+    """Names of what the weight's layer is in, in either framework's way of writing."""
+    parts = re.split(r"([./])", weight.layer)
+    return ["".join(parts[:end]) for end in range(1, len(parts) - 1, 2)]
 
 
 def rows(values: Any, axis: int) -> Any:

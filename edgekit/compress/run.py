@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.compress import technique
-from edgekit.compress.net import check_finite, open_net, save_net
+from edgekit.compress.net import check_finite, open_net, save_net, taken
 from edgekit.compress.training import Samples, Trainer
 from edgekit.core.compression import PassSpec, Training
 from edgekit.core.dataset import DataSet
@@ -31,6 +31,7 @@ def run(
     checkpoint: str,
     teacher: str | None = None,
     sensitivity: str | None = None,
+    teacher_model: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """See `edgekit.compress.pass_step`.
 
@@ -40,6 +41,8 @@ def run(
         ModelError: a weight is no number.
         UsageError: a layer that is named is not there.
     """
+    import numpy as np
+
     wanted = PassSpec.from_json(spec)
     handle = Model.from_json(model)
     net = open_net(opener, Model.from_json(origin), handle)
@@ -54,6 +57,12 @@ def run(
         earlier = [technique(PassSpec.from_json(each), "an earlier pass") for each in before]
         holds = [hold for each in earlier if (hold := each.hold(net)) is not None]
         trainer = Trainer(wanted.name, net, samples, settings, Path(checkpoint), holds)
+        if teacher_model is not None:
+            source = Model.from_json(teacher_model)
+            trainer.teacher = open_net(opener, Model.from_json(origin), source)
+    elif found.probes and data is not None:
+        known = DataSet.from_json(data)
+        net.samples = taken(known, net.live, np.arange(min(found.probes, known.count)))
     notes = []
     if sensitivity is not None:
         kept = json.loads((Path(sensitivity) / RESULT_FILE).read_text(encoding="utf-8"))

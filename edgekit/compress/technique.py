@@ -24,6 +24,8 @@ class Technique(Noun):
     Attributes:
         epochs: of its training, instead of the recipe's; 0 does without.
         frameworks: that it knows.
+        probes: samples of the evaluation data that a technique which does not train looks at; they
+            are in `Net.samples`.
     """
 
     epochs: int | None = Field(default=None, ge=0)
@@ -31,6 +33,7 @@ class Technique(Noun):
     frameworks: ClassVar[tuple[str, ...]] = ("keras", "torch")
     always_trains: ClassVar[bool] = False
     never_trains: ClassVar[bool] = False
+    probes: ClassVar[int] = 0
 
     @property
     def trains(self) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.compress.net import Batch, Kind, Loss, Weight
+from edgekit.compress.net import Batch, Features, Kind, Loss, Weight
+from edgekit.compress.torch_edits import watched
 from edgekit.core.compression import Training
 from edgekit.core.registry import resolve_own
 from edgekit.work.pool import CORES
@@ -27,6 +28,7 @@ class TorchNet:
 
     def __init__(self, live: Any) -> None:
         self.live = live
+        self.samples: Sequence[Array] = ()
 
     @property
     def module(self) -> Any:
@@ -82,6 +84,28 @@ class TorchNet:
         """See `Net.predictor`."""
         return self.predict
 
+    def outputs_of(self, names: Sequence[str], inputs: Sequence[Any]) -> dict[str, Any]:
+        """See `Net.outputs_of`."""
+        import torch
+
+        with torch.no_grad(), watched(self.module, names) as calls:
+            self.live.call([torch.from_numpy(array) for array in inputs], training=False)
+        return {name: calls[name].output.numpy() for name in names}
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """See `Net.shapes`."""
+        import torch
+
+        args, kwargs = self.live.example
+        names = [name for name, _ in self.module.named_modules() if name]
+        with torch.no_grad(), watched(self.module, names) as calls:
+            self.live.call([*args, *kwargs.values()], training=False)
+        return {
+            name: tuple(call.output.shape)
+            for name, call in calls.items()
+            if isinstance(call.output, torch.Tensor) and call.output.is_floating_point()
+        }
+
     def state(self) -> dict[str, Any]:
         """See `Net.state`."""
         return {
@@ -96,12 +120,14 @@ class TorchNet:
         tensors = {name: torch.from_numpy(array) for name, array in state.items()}
         self.module.load_state_dict(tensors, strict=True)
 
-    def learner(self, training: Training, loss: Loss) -> TorchLearner:
+    def learner(
+        self, training: Training, loss: Loss, features: Features | None = None
+    ) -> TorchLearner:
         """See `Net.learner`. Every core of this computer works on it."""
         import torch
 
         torch.set_num_threads(CORES)
-        return TorchLearner(self, training, loss)
+        return TorchLearner(self, training, loss, features)
 
     def seed(self, seed: int) -> None:
         """See `Net.seed`."""
@@ -144,10 +170,12 @@ def _inner(kind: Kind, parameter: Any) -> int | None:
 class TorchLearner:
     """See `Learner`: Adam on what is trainable."""
 
-    def __init__(self, net: TorchNet, training: Training, loss: Loss) -> None:
+    def __init__(
+        self, net: TorchNet, training: Training, loss: Loss, features: Features | None
+    ) -> None:
         import torch
 
-        self._net, self._training, self._loss = net, training, loss
+        self._net, self._training, self._loss, self._features = net, training, loss, features
         self._own = resolve_own(training.loss) if training.loss else None
         self._trained = [p for p in net.module.parameters() if p.requires_grad]
         self._optimizer = torch.optim.Adam(self._trained, lr=training.learning_rate)
@@ -158,7 +186,7 @@ class TorchLearner:
             group["lr"] = rate
         inputs, targets, teacher = _tensors(batch)
         self._optimizer.zero_grad(set_to_none=True)
-        value = self._total(self._net.live.call(inputs, training=True), targets, teacher)
+        value = self._value(inputs, targets, teacher, training=True)
         value.backward()
         self._optimizer.step()
         return float(value.detach())
@@ -169,8 +197,7 @@ class TorchLearner:
 
         inputs, targets, teacher = _tensors(batch)
         with torch.no_grad():
-            outputs = self._net.live.call(inputs, training=False)
-            return float(self._total(outputs, targets, teacher))
+            return float(self._value(inputs, targets, teacher, training=False))
 
     def state(self) -> dict[str, Any]:
         """See `Learner.state`."""
@@ -192,6 +219,29 @@ class TorchLearner:
             numbers.setdefault(int(index), {})[name] = torch.from_numpy(array.copy())
         whole = self._optimizer.state_dict()
         self._optimizer.load_state_dict({**whole, "state": numbers})
+
+    def _value(
+        self, inputs: Sequence[Any], targets: Any, teacher: Sequence[Any], *, training: bool
+    ) -> Any:
+        """The whole loss: see `Distillation`."""
+        import torch
+        from torch.nn import functional
+
+        features, distill = self._features, self._training.distill
+        if features is None or distill is None:
+            return self._total(self._net.live.call(inputs, training=training), targets, teacher)
+        with watched(self._net.module, features.layers) as mine:
+            outputs = self._net.live.call(inputs, training=training)
+        other = features.teacher
+        assert isinstance(other, TorchNet)
+        with torch.no_grad(), watched(other.module, features.layers) as theirs:
+            other.live.call(inputs, training=False)
+        apart = [
+            functional.mse_loss(mine[name].output, theirs[name].output) for name in features.layers
+        ]
+        return self._total(outputs, targets, teacher) + (
+            distill.feature_weight * torch.stack(apart).mean()
+        )
 
     def _total(self, outputs: Sequence[Any], targets: Any, teacher: Sequence[Any]) -> Any:
         """The loss itself, and the teacher's part: the formula stands at `Distillation`."""

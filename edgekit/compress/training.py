@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.compress.net import Batch, Learner, Loss, Net, taken
+from edgekit.compress.net import Batch, Features, Learner, Loss, Net, taken
 from edgekit.core.compression import History, Training
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError
@@ -155,6 +155,7 @@ class Trainer:
         name: of the pass, for messages.
         checkpoint: a folder of this very training; what lies there is gone on with.
         holds: what earlier passes want kept (zeros, clusters): called after every step.
+        teacher: the model before all passes, where its layers' outputs are asked for.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Trainer:
     training: Training
     checkpoint: Path
     holds: list[Callable[[], None]] = field(default_factory=list)
+    teacher: Net | None = None
     history: History | None = None
 
     def run(
@@ -185,6 +187,7 @@ class Trainer:
         Raises:
             ConversionError: the loss is no number any more; the last good checkpoint is kept.
             DataError: there are too few samples, or labels that do not fit.
+            UsageError: a layer that shall be like the teacher's is not there, or cannot be.
         """
         started = time.monotonic()
         trained = net or self.net
@@ -224,7 +227,10 @@ class _Loop:
         self.steps = self.per_epoch * settings.epochs
         self.first_settled = min(math.ceil(settled * settings.epochs), settings.epochs - 1)
         self.loss = find_loss(net, samples, settings)
-        self.learner: Learner = net.learner(settings, self.loss)
+        features = None
+        if trainer.teacher is not None and settings.distill is not None:
+            features = Features.found(net, trainer.teacher, settings.distill.features)
+        self.learner: Learner = net.learner(settings, self.loss, features)
         self.losses: list[float] = []
         self.best, self.best_state = 0, net.state()
 

@@ -61,13 +61,15 @@ class Distillation(Noun):
 
     loss = weight · T² · KL(teacher ‖ student, both at temperature T) + (1 − weight) · the loss
     itself, where T is `temperature`: Hinton et al., https://arxiv.org/abs/1503.02531. Where the
-    outputs are no scores of classes, the teacher's part is the mean squared difference.
+    outputs are no scores of classes, the teacher's part is the mean squared difference. With
+    `features`, feature_weight · the mean over these layers of the mean squared difference of what
+    they return is added: Romero et al., https://arxiv.org/abs/1412.6550, without their regressors.
 
     Attributes:
         temperature: T; a larger one shows more of what the teacher thinks of the wrong classes.
         weight: of the teacher's part, 0 to 1.
-        features: layers whose outputs are held to the teacher's, too, by their mean squared
-            difference; patterns (``*``, ``?``) of the user's own names.
+        features: layers whose outputs are held to the teacher's, too; patterns (``*``, ``?``) of
+            the user's own names. They have to have the teacher's shapes.
         feature_weight: of that part.
     """
 

@@ -156,6 +156,7 @@ def _step(line: _Line, start: Start) -> Step:
             data=start.training,
             most=MOST_SAMPLES,
         )
+    features = trains and training.distill is not None and training.distill.features
     return pass_step(
         spec,
         line.recipe,
@@ -163,9 +164,10 @@ def _step(line: _Line, start: Start) -> Step:
         origin=start.origin,
         model=line.model,
         before=[report.spec for report in line.done],
-        data=start.training if trains else None,
+        data=start.training if trains else start.evaluation if found.probes else None,
         teacher=teacher,
         sensitivity=sensitivity,
+        teacher_model=start.model if features else None,
     )
 
 
