@@ -59,7 +59,7 @@ class Metric:
         larger_is_better: false for errors.
         unit: of a drop: percentage ``points`` of a share, or ``percent`` of the source's value.
         outputs: names of the model's outputs that it reads.
-        threshold: above it a single score is a yes.
+        single: whether a single score stands for no and yes; above `threshold` it is a yes.
 
     Raises:
         DataError: the targets do not fit the metric, or no output of the model does.
@@ -74,8 +74,7 @@ class Metric:
     fitting: ClassVar[str] = ""  # in words, what output fits
 
     def __init__(self, name: str, signature: Signature, data: DataSet) -> None:
-        self.name = name
-        self.threshold = 0.0
+        self.name, self.single, self.threshold = name, False, 0.0
         if self.targets == "classes":
             self.outputs = (self._scores(signature, data),)
             return
@@ -105,6 +104,7 @@ class Metric:
                 hint="labels count from 0",
             )
         self._classes(classes)
+        self.single = output.shape[-1] == 1
         return output.name
 
     def _classes(self, classes: int) -> None:
@@ -496,9 +496,9 @@ class Own(_Mean):
     unit = "percent"
 
     def __init__(self, name: str, signature: Signature, data: DataSet) -> None:
-        if data.target is None:
+        if data.target is None and not data.labelled:
             raise DataError(f"the metric {name} needs targets", hint=NO_TARGETS)
-        self.name, self.threshold = name, 0.0
+        self.name, self.single, self.threshold = name, False, 0.0
         self.outputs = tuple(spec.name for spec in signature.outputs)
         self._function: Callable[..., Any] | None = None
 
