@@ -102,9 +102,10 @@ def make_plan(wish: Wish) -> Plan:
             + (f", or leave out what needs them: {' '.join(rest)}" if rest else ""),
         )
     targets = _targets(recipes)
-    if targets and wish.calibration is None and wish.evaluation is None:
+    measured = [r.budget.metric for r in recipes if r.budget.metric != Budget().metric]
+    if measured and wish.calibration is None and wish.evaluation is None:
         raise PlanError(
-            f"the metric {recipes[0].budget.metric} needs data with targets",
+            f"the metric {measured[0]} needs data with labels or targets",
             hint="give it with --evaluate FILE",
         )
     choice = _one_choice([recipe for recipe in recipes if recipe.needs_calibration])
