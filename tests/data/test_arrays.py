@@ -384,8 +384,7 @@ def test_a_full_disk_is_found_with_targets_too(
     tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez(tmp_path / "a.npz", x=X, y=np.zeros((10, 1000, 100)))
-    free = [2 * 10**9]
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free[0]}))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2 * 10**9}))
     monkeypatch.setattr("edgekit.data.writer.SPARE_BYTES", 2 * 10**9 - 10**6)
     with pytest.raises(DataError, match="labels: the prepared samples do not fit on the disk"):
         read(tmp_path / "a.npz", targets=True)
