@@ -61,6 +61,7 @@ def convert(
     preprocessing: Preprocessing | str | None = None,
     labels: Iterable[str] = (),
     max_drop: float | None = None,
+    metric: str | None = None,
     samples: Calibration | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     dims: Mapping[str, int | tuple[int, int]] | None = None,
@@ -84,7 +85,9 @@ def convert(
             ``package.module:function``.
         preprocessing: what is done to each input before the model sees it.
         labels: names of the classes.
-        max_drop: accuracy that may be lost, in percentage points.
+        max_drop: what may be lost of the metric: percentage points of a share, else percent.
+        metric: what labels are measured by: ``top1``, ``top5``, ``f1``, ``miou``, ``map``, ``mse``,
+            ``rmse``, ``wer``, or ``package.module:function``.
         samples: which calibration samples are used.
         shapes: sizes for inputs with open dimensions, by name, batch included.
         dims: sizes for named open dimensions; (least, largest) keeps one open in the artifacts.
@@ -117,6 +120,7 @@ def convert(
         preprocessing=preprocessing or Preprocessing(),
         labels=tuple(labels),
         max_drop=max_drop,
+        metric=metric,
         samples=samples,
         layout=layout,
         raw_pixels=raw_pixels,

@@ -20,7 +20,7 @@ from edgekit.core.profile import Cpu, DeviceProfile, Runtime
 from edgekit.core.recipe import BUILTIN
 from edgekit.core.result import Estimate, Result, Summary
 from edgekit.core.tensor import Quantization, Signature, TensorSpec
-from edgekit.core.verdict import Accuracy, Divergence, LoadCheck, OutputParity, Verdict
+from edgekit.core.verdict import Accuracy, Divergence, LoadCheck, OutputParity, Score, Verdict
 
 CREATED = "2026-03-14T09:26:53+00:00"
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -85,6 +85,22 @@ def signature(variant: str = "float32") -> Signature:
     )
 
 
+def score(name: str) -> Score:
+    drop = 100 * (0.9861 - _TOP1[name])
+    return Score(
+        metric="top1",
+        title="top-1",
+        value=_TOP1[name],
+        source_value=0.9861,
+        drop=drop,
+        low=drop - 1.25 if drop else 0,
+        high=drop + 1.25 if drop else 0,
+        samples=360,
+        larger_is_better=True,
+        unit="points",
+    )
+
+
 def verdict(name: str, *, labelled: bool = True) -> Verdict:
     rejected = name == "int8-io"
     return Verdict(
@@ -106,6 +122,7 @@ def verdict(name: str, *, labelled: bool = True) -> Verdict:
         ),
         accuracy=Accuracy(top1=_TOP1[name], top5=0.9972) if labelled else None,
         source_accuracy=Accuracy(top1=0.9861, top5=0.9972) if labelled else None,
+        score=score(name) if labelled else None,
         divergence=Divergence(
             layer="conv2d_1", tensor="digits/conv2d_1/Relu", snr_db=8.25, threshold_db=10
         )

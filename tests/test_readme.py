@@ -25,7 +25,8 @@ OWN = {"demo", "test"}  # what the Makefile installs
 
 def command_lines() -> list[str]:
     """Every ``edgekit …`` that is shown as typed, in the README and below the commands' helps."""
-    blocks = re.findall(r"^```\n(.*?)^```$", README, flags=re.M | re.S)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.M | re.S)
+    blocks = [text for language, text in fenced if not language]
     blocks += [resolve(where).epilog or "" for where, _ in COMMANDS.values()]
     blocks.append(edgekit.epilog or "")
     text = "\n".join(blocks).replace("\\\n", " ")

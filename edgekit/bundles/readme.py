@@ -125,6 +125,13 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _quality(artifact: BundledArtifact) -> str:
     verdict = artifact.verdict
+    score = verdict.score
+    if score is not None and score.metric != "top1":
+        text = f"{score.title} {score.said(score.value)}"
+        if score.drop == 0:
+            return f"{text} (no drop)"
+        word = "lost" if score.drop > 0 else "gained"
+        return f"{text} ({score.amount(abs(score.drop))} {word})"
     if verdict.accuracy is not None:
         text = f"top-1 {100 * verdict.accuracy.top1:.2f} %"
         if verdict.drop_points is not None:

@@ -67,7 +67,13 @@ Examples:
     "--max-drop",
     type=click.FloatRange(min=0),
     metavar="POINTS",
-    help="Accuracy that may be lost, in percentage points. [1.0]",
+    help="Of the metric, that may be lost: percentage points of a share, else percent. [1.0]",
+)
+@click.option(
+    "--metric",
+    metavar="NAME",
+    help="What labels are measured by: top1, top5, f1, miou, map, mse, rmse, wer, or "
+    "package.module:function. [top1]",
 )
 @click.option("--samples", type=click.IntRange(min=1), help="Calibration samples to use. [100]")
 @click.option(
@@ -130,6 +136,7 @@ def command(
     preprocess: str | None,
     labels: str | None,
     max_drop: float | None,
+    metric: str | None,
     samples: int | None,
     choice: str | None,
     seed: int | None,
@@ -170,6 +177,7 @@ def command(
         preprocessing=read_preprocessing(preprocess) if preprocess else Preprocessing(),
         labels=_read_labels(labels) if labels else (),
         max_drop=max_drop,
+        metric=metric,
         samples=Calibration.from_json(given) if given else None,
         layout=layout or "",  # type: ignore[arg-type]  # click has checked it
         raw_pixels=raw_pixels,

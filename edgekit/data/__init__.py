@@ -8,6 +8,9 @@
                                 of the classes are where these are known; else there are none
     package.module:function     called without arguments; see `edgekit.data.functions`
 
+Labels are class numbers or one-hot rows; where the metric asks for other targets (values, masks,
+sequences) what is given in their place is kept as it is. Images in folders have classes only.
+
 What the user gives is raw: stated preprocessing is applied to all of it, images and arrays alike,
 and the artifact carries just that. Data that was prepared already is given without stating any.
 """
@@ -49,6 +52,7 @@ def open_data(
     preprocessing: Preprocessing,
     choice: Calibration | None = None,
     labels: Sequence[str] = (),
+    targets: bool = False,
 ) -> Step:
     """The step that reads `reference` into a data set; `read_data` takes it from there.
 
@@ -60,12 +64,13 @@ def open_data(
         preprocessing: what is done to every sample.
         choice: which samples; all of them if not given.
         labels: names of the model's classes, in its order; folders of images are matched to them.
+        targets: whether labels are targets of any kind, kept as they are, and no class numbers.
 
     Raises:
         UsageError: a function is named by its file.
         DataError: nothing there, nothing of those forms, or a folder that is called like no label.
     """
-    common = {
+    common: dict[str, Any] = {
         "origin": reference,
         "preprocessing": preprocessing.to_json(),
         "choice": choice.to_json() if choice else None,
@@ -73,6 +78,7 @@ def open_data(
     path = Path(reference)
     if path.is_dir():
         return _images(path, common, choice, labels)
+    common["targets"] = targets
     if path.is_file():
         return _arrays(path, common)
     refuse_file(reference)

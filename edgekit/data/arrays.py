@@ -51,9 +51,12 @@ BROKEN = (
 
 
 def read(
-    out: Path, path: str, origin: str, preprocessing: Any, choice: Any, sha256: str
+    out: Path, path: str, origin: str, preprocessing: Any, choice: Any, targets: bool, sha256: str
 ) -> dict[str, Any]:
     """The arrays of a file as a data set. `sha256` is the file's, under which it will be kept.
+
+    Args:
+        targets: whether what is under a key of labels is kept as it is, not as class numbers.
 
     Raises:
         DataError: not a whole file of that kind, keys or counts that do not fit, bad values; or
@@ -65,18 +68,21 @@ def read(
     names = [column.name for column in inputs]
     if len(names) == 1 and names[0] in NAMELESS_KEYS:
         names = [""]
-    writer = Writer(out, origin, names, Preprocessing.from_json(preprocessing))
-    classes = _labels(labels[0], origin)[indices] if labels else None
-    row_bytes = sum(column.row_bytes for column in inputs)
+    writer = Writer(out, origin, names, Preprocessing.from_json(preprocessing), targets=targets)
+    classes = _labels(labels[0], origin)[indices] if labels and not targets else None
+    streamed = [*inputs, *(labels if targets else [])]
+    row_bytes = sum(column.row_bytes for column in streamed)
     rows = max(1, min(len(indices), CHUNK_BYTES // max(1, row_bytes)))
     try:
         if len(indices) < count:  # those that are not chosen are no better for it
-            for column in inputs:
+            for column in streamed:
                 _check_finite(column, origin)
         for start, *chunk in zip(
-            range(0, len(indices), rows), *(c.rows(indices, rows) for c in inputs), strict=True
+            range(0, len(indices), rows), *(c.rows(indices, rows) for c in streamed), strict=True
         ):
             chosen = None if classes is None else classes[start : start + rows]
+            if targets and labels:
+                chosen = chunk.pop()
             writer.add(list(chunk), chosen)
     except BROKEN as exc:
         raise _broken(origin, exc) from exc

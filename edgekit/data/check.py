@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgekit.core.dataset import ArrayFacts, DataSet
 from edgekit.core.errors import DataError, UsageError
@@ -26,7 +26,11 @@ _INTEGERS = {
 
 
 def check_data(
-    dataset: DataSet, signature: Signature, *, what: str = "the data"
+    dataset: DataSet,
+    signature: Signature,
+    *,
+    what: str = "the data",
+    fit: Callable[[Signature, DataSet], object] | None = None,
 ) -> tuple[str, ...]:
     """Check `dataset` against the model's `signature`.
 
@@ -34,6 +38,7 @@ def check_data(
         dataset: from `read_data`.
         signature: the source model's, every dimension fixed.
         what: how the user named it, for the message ("--calibration").
+        fit: raises DataError where its labels are not what they are measured by.
 
     Returns:
         What is done with the data that the user may not expect, in words.
@@ -53,6 +58,11 @@ def check_data(
             notes.append("the labels are not used: the model has no single output of class scores")
         else:
             _check_labels(dataset, output, signature.class_count(), what)
+    if fit is not None:
+        try:
+            fit(signature, dataset)
+        except DataError as exc:
+            raise DataError(f"{what} {dataset.origin}: {exc.message}", hint=exc.hint) from exc
     return tuple(notes)
 
 

@@ -7,7 +7,7 @@ item is one of these, every array with the samples along its first axis:
     [array, array, …]           a list: the inputs in the model's order
     {"name": array, …}          the inputs by name; labels may be under labels, label or y
     (inputs,)                   a tuple: inputs in one of the forms above …
-    (inputs, labels)            … and class numbers or one-hot rows
+    (inputs, labels)            … and class numbers or one-hot rows, or other targets
 """
 
 from __future__ import annotations
@@ -37,20 +37,23 @@ MAX_SAMPLES = 1_000_000  # an endless generator is found out
 FORMS = "give an array, a list of arrays, a dict of arrays, or a tuple (inputs, labels)"
 
 
-def read(out: Path, origin: str, preprocessing: Any, choice: Any) -> dict[str, Any]:
+def read(out: Path, origin: str, preprocessing: Any, choice: Any, targets: bool) -> dict[str, Any]:
     """What the function gives, as a data set.
+
+    Args:
+        targets: whether labels are kept as they are, not as class numbers.
 
     Raises:
         UsageError: there is no such function.
         DataError: it raised, or gave something else than the forms above.
     """
     calibration = Calibration.from_json(choice) if choice else None
-    batches = _batches(origin)
+    batches = _batches(origin, targets)
     names, arrays, labels = next(batches, ([], [], None))
     if not names:
         raise DataError(f"{origin} gave no samples")
     plain = ["" if name.startswith(POSITION) else name for name in names]
-    writer = Writer(out, origin, plain, Preprocessing.from_json(preprocessing))
+    writer = Writer(out, origin, plain, Preprocessing.from_json(preprocessing), targets=targets)
     rest = itertools.chain([(names, arrays, labels)], batches)
     if calibration is None:
         for _, arrays, labels in rest:
@@ -71,7 +74,7 @@ def _chosen(batches: Iterator[Batch], writer: Writer, choice: Calibration) -> di
     """Keep all samples in memory, as the choice depends on how many there are."""
     samples: list[tuple[list[Array], Array | None]] = []
     for _, arrays, labels in batches:
-        for array in arrays:
+        for array in arrays if labels is None else [*arrays, labels]:
             check_finite(array, len(samples), writer.origin)
         for index in range(len(arrays[0])):
             row = slice(index, index + 1)
@@ -91,8 +94,8 @@ def _check_end(count: int, origin: str) -> None:
         )
 
 
-def _batches(origin: str) -> Iterator[Batch]:
-    """Names, one array an input, and class numbers if there are some; alike in every batch."""
+def _batches(origin: str, targets: bool) -> Iterator[Batch]:
+    """Names, one array an input, and labels if there are some; alike in every batch."""
     first: tuple[list[str], bool] | None = None
     for item in _items(origin):
         inputs, own = _parts(item, origin)
@@ -102,7 +105,7 @@ def _batches(origin: str) -> Iterator[Batch]:
         elif kind != first:
             raise DataError(f"{origin} gave {_said(*first)} first and {_said(*kind)} later")
         counts = [len(array) for array in inputs.values()]
-        labels = None if own is None else class_labels(own, f"{origin}: labels")
+        labels = own if own is None or targets else class_labels(own, f"{origin}: labels")
         counts += [] if labels is None else [len(labels)]
         if len(set(counts)) != 1:
             raise DataError(

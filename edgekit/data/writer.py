@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from edgekit.core.dataset import SAMPLES_FILE, ArrayFacts, DataSet
+from edgekit.core.dataset import SAMPLES_FILE, TARGETS_FILE, ArrayFacts, DataSet
 from edgekit.core.errors import DataError
 from edgekit.core.files import readable_bytes
 from edgekit.core.noun import json_digest
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
 
 SPARE_BYTES = 1 << 30  # of the disk, left to others
+OWN = "for other targets name what to measure: --metric rmse, miou, map, wer, …"
 
 
 class Writer:
@@ -33,10 +34,17 @@ class Writer:
         origin: what the user gave; errors begin with it.
         names: of the inputs; [""] for a single nameless one.
         preprocessing: applied to every sample.
+        targets: whether labels are targets of any kind, kept as they are, and no class numbers.
     """
 
     def __init__(
-        self, out: Path, origin: str, names: Iterable[str], preprocessing: Preprocessing
+        self,
+        out: Path,
+        origin: str,
+        names: Iterable[str],
+        preprocessing: Preprocessing,
+        *,
+        targets: bool = False,
     ) -> None:
         self.out, self.origin, self.preprocessing = out, origin, preprocessing
         self.names = list(names)
@@ -52,6 +60,7 @@ class Writer:
         self._columns = [_Column(out / f"{i}.npy", self._what(i)) for i in range(len(self.names))]
         self._samples: list[str] = []
         self._labels: list[int] = []
+        self._targets = _Column(out / TARGETS_FILE, f"{origin}: labels") if targets else None
 
     def _what(self, index: int) -> str:
         name = self.names[index]
@@ -94,7 +103,9 @@ class Writer:
             for array in rows:
                 digest.update(array[index].tobytes())
             self._samples.append(digest.hexdigest())
-        if labels is not None:
+        if labels is not None and self._targets is not None:
+            self._targets.append(_plain(labels, f"{self.origin}: labels"), self.count)
+        elif labels is not None:
             self._labels += [int(label) for label in labels]
         self.count = len(self._samples)
 
@@ -116,7 +127,9 @@ class Writer:
 
         if self.count == 0:
             raise DataError(f"{self.origin} holds no samples")
-        for column in self._columns:
+        target = self._targets if self._targets is not None and self._targets.count else None
+        columns = [*self._columns, *([target] if target else [])]
+        for column in columns:
             column.close()
         (self.out / SAMPLES_FILE).write_text("\n".join(self._samples), encoding="ascii")
         labels = np.array(self._labels, dtype=np.int64)
@@ -127,18 +140,23 @@ class Writer:
             [name, each.dtype, each.shape, column.sha256]
             for name, each, column in zip(self.names, facts, self._columns, strict=True)
         ]
-        converted = [column.note for column in self._columns if column.note]
+        known: list[Any] = [content, self._labels]
+        if target is not None:
+            kind = target.facts()
+            known.append([kind.dtype, kind.shape, target.sha256])
+        converted = [column.note for column in columns if column.note]
         dataset = DataSet(
             folder="",
             inputs=tuple(self.names),
             count=self.count,
-            digest=json_digest([content, self._labels]),
+            digest=json_digest(known),
             origin=self.origin,
             choice=choice,
             labelled=bool(self._labels),
             classes=classes,
             facts=facts,
             label_range=(int(labels.min()), int(labels.max())) if self._labels else None,
+            target=target.facts() if target else None,
             preprocessing=self.preprocessing,
             notes=(*notes, *self.notes, *converted),
         )
@@ -146,7 +164,7 @@ class Writer:
 
 
 class _Column:
-    """One input on its way to disk: a `.npy` file whose header is written last."""
+    """One input, or the targets, on the way to disk: a `.npy` file whose header is written last."""
 
     def __init__(self, path: Path, what: str) -> None:
         self.path, self.what = path, what
@@ -154,7 +172,7 @@ class _Column:
         self._file: BinaryIO | None = None
         self._shape: tuple[int, ...] = ()
         self._dtype = ""
-        self._count = 0
+        self.count = 0
         self._low, self._high = float("inf"), float("-inf")
         self._hash = hashlib.sha256()
 
@@ -187,7 +205,7 @@ class _Column:
             )
         self._file.write(data)
         self._hash.update(data)
-        self._count += array.shape[0]
+        self.count += array.shape[0]
 
     def _narrowed(self, array: Array, first: int) -> Array:
         import numpy as np
@@ -216,7 +234,7 @@ class _Column:
         header = {
             "descr": np.dtype(self._dtype).str,
             "fortran_order": False,
-            "shape": (self._count, *self._shape),
+            "shape": (self.count, *self._shape),
         }
         before = self._file.seek(0, os.SEEK_CUR)
         write_array_header_1_0(self._file, header)
@@ -290,17 +308,21 @@ def class_labels(labels: Array, what: str) -> Array:
         if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
             raise DataError(
                 f"{what} is {_sizes(labels.shape)} but not one-hot",
-                hint="give class numbers with shape (samples,), or rows of zeros with a single 1",
+                hint="give class numbers with shape (samples,), or rows of zeros with a single 1; "
+                f"{OWN}",
             )
         numbers: Array = labels.argmax(axis=1)
         return numbers
     if labels.ndim != 1:
         raise DataError(
-            f"{what} has shape {_sizes(labels.shape)}; class numbers have shape (samples,)"
+            f"{what} has shape {_sizes(labels.shape)}; class numbers have shape (samples,)",
+            hint=OWN,
         )
     if labels.dtype.kind == "f":
         if not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
-            raise DataError(f"{what} holds fractions; labels are class numbers 0, 1, 2, …")
+            raise DataError(
+                f"{what} holds fractions; labels are class numbers 0, 1, 2, …", hint=OWN
+            )
         if labels.size and abs(labels).max() > 2**31:
             raise DataError(f"{what} holds {labels.max():g}; labels are class numbers 0, 1, 2, …")
     if labels.size and labels.min() < 0:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ from edgekit.core.errors import (
 )
 from edgekit.core.files import replaced_folder, sha256_file, unwritable
 from edgekit.core.model import Model
-from edgekit.core.recipe import Recipe, float_recipe
+from edgekit.core.recipe import Budget, Recipe, float_recipe
 from edgekit.core.tensor import Signature
 from edgekit.core.verdict import LoadCheck, Verdict
 from edgekit.data import (
@@ -61,6 +61,7 @@ from edgekit.verify import (
 )
 from edgekit.verify.accelerate import gpu_step, xnnpack_step
 from edgekit.verify.demand import shortfall
+from edgekit.verify.metrics import make_metric
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
 from edgekit.work.protocols import Delegate, Exporter
@@ -255,7 +256,9 @@ def open_inputs(plan: Plan, pool: Pool, cache: Cache, progress: Progress) -> Ope
     ]
     for name, data in sets.items():
         option = OPTIONS[name]
-        notes += [f"{option}: {note}" for note in check_data(data, signature, what=option)]
+        judged = name != "calibration" or "evaluation" not in sets
+        fit = _fit(plan) if judged or data.labelled or data.target is not None else None
+        notes += [f"{option}: {note}" for note in check_data(data, signature, what=option, fit=fit)]
         ranges = name == "calibration" and any(r.needs_calibration for r in plan.recipes)
         notes += [f"{name}: {note}" for note in sample_notes(data, ranges=ranges)]
     calibration, evaluation = sets.get("calibration"), sets.get("evaluation")
@@ -299,6 +302,20 @@ def _trained_on(training: DataSet, evaluation: DataSet) -> list[str]:
         f"{shared} of {evaluation.count} evaluation samples are in the training data, too: "
         "accuracy on them says nothing"
     ]
+
+
+def _fit(plan: Plan) -> Callable[[Signature, DataSet], None]:
+    """What raises DataError where data is not what a metric of the plan takes.
+
+    The usual metric takes any: without class labels, or scores, it says nothing.
+    """
+    metrics = {recipe.budget.metric for recipe in plan.recipes} - {Budget().metric}
+
+    def fit(signature: Signature, data: DataSet) -> None:
+        for metric in sorted(metrics):
+            make_metric(metric, signature, data)
+
+    return fit
 
 
 def _random(signature: Signature, pool: Pool, cache: Cache, progress: Progress) -> DataSet:

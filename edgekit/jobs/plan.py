@@ -18,6 +18,7 @@ from edgekit.core.registry import refuse_file
 from edgekit.data import look, open_data
 from edgekit.export.delegates import DELEGATES
 from edgekit.sources import SOURCES
+from edgekit.verify.metrics import metric_named
 from edgekit.work.protocols import Delegate, Source
 from edgekit.work.requirements import missing
 from edgekit.work.steps import Step
@@ -38,6 +39,7 @@ class Wish:
     raw_pixels: bool = False
     labels: tuple[str, ...] = ()
     max_drop: float | None = None
+    metric: str | None = None
     samples: Calibration | None = None
     options: ModelOptions = field(default_factory=ModelOptions)
     runtime: str | None = None
@@ -104,6 +106,13 @@ def make_plan(wish: Wish) -> Plan:
             hint="give typical inputs with --calibration FILE"
             + (f", or leave out what needs them: {' '.join(rest)}" if rest else ""),
         )
+    targets = _targets(recipes)
+    measured = [r.budget.metric for r in recipes if r.budget.metric != Budget().metric]
+    if measured and wish.calibration is None and wish.evaluation is None:
+        raise PlanError(
+            f"the metric {measured[0]} needs data with labels or targets",
+            hint="give it with --evaluate FILE",
+        )
     choice = _one_choice([recipe for recipe in recipes if recipe.needs_calibration])
     return Plan(
         wish=wish,
@@ -113,9 +122,9 @@ def make_plan(wish: Wish) -> Plan:
         source=source,
         model=model,
         preprocessing=preprocessing,
-        calibration=_data(wish.calibration, preprocessing, wish, choice),
-        evaluation=_data(wish.evaluation, preprocessing, wish, None),
-        training=_data(wish.training, preprocessing, wish, None),
+        calibration=_data(wish.calibration, preprocessing, wish, choice, targets),
+        evaluation=_data(wish.evaluation, preprocessing, wish, None, targets),
+        training=_data(wish.training, preprocessing, wish, None, targets),
         opener=opener,
     )
 
@@ -136,8 +145,8 @@ def plan_for_model(wish: Wish, what: str) -> Plan:
         source=source,
         model=model,
         preprocessing=preprocessing,
-        calibration=_data(wish.calibration, preprocessing, wish, None),
-        evaluation=_data(wish.evaluation, preprocessing, wish, None),
+        calibration=_data(wish.calibration, preprocessing, wish, None, False),
+        evaluation=_data(wish.evaluation, preprocessing, wish, None, False),
         opener=_opener(source, model, what),
     )
 
@@ -336,12 +345,41 @@ def _one_choice(recipes: Sequence[Recipe]) -> Calibration:
     return recipes[0].calibration if recipes else Calibration()
 
 
+def _targets(recipes: Sequence[Recipe]) -> bool:
+    """Whether the labels are read as targets of any kind, for the recipes' metrics; else as class
+    numbers. They are read once for all.
+
+    Raises:
+        UsageError: there is no such metric.
+        PlanError: some metrics need the one and some the other.
+    """
+    found = {metric_named(recipe.budget.metric).targets: recipe for recipe in recipes}
+    if len(found) > 1:
+        first, second = found["classes"], found["values"]
+        raise PlanError(
+            f"{first.name} is measured by {first.budget.metric}, which takes class labels, "
+            f"{second.name} by {second.budget.metric}, which takes other targets",
+            hint="convert them one after the other, or give --metric NAME, which holds for all",
+        )
+    return "values" in found
+
+
 def _data(
-    reference: str | None, preprocessing: Preprocessing, wish: Wish, choice: Calibration | None
+    reference: str | None,
+    preprocessing: Preprocessing,
+    wish: Wish,
+    choice: Calibration | None,
+    targets: bool,
 ) -> Step | None:
     if reference is None:
         return None
-    return open_data(reference, preprocessing=preprocessing, choice=choice, labels=wish.labels)
+    return open_data(
+        reference,
+        preprocessing=preprocessing,
+        choice=choice,
+        labels=wish.labels,
+        targets=targets,
+    )
 
 
 # The layout of images in models of a framework, where it has one.
@@ -381,12 +419,13 @@ def open_model(wish: Wish) -> tuple[Source, Model, Preprocessing]:
 
 def _recipe(name: str, wish: Wish) -> Recipe:
     recipe = load_recipe(name)
-    if wish.max_drop is not None:
-        changed = {**recipe.budget.to_json(), "max_drop": wish.max_drop}
-        budget = Budget.from_json(changed, where="the budget")
+    said = {"max_drop": wish.max_drop, "metric": wish.metric}
+    changed = {key: value for key, value in said.items() if value is not None}
+    if changed:
+        budget = Budget.from_json({**recipe.budget.to_json(), **changed}, where="the budget")
         recipe = recipe.model_copy(update={"budget": budget})
     if wish.samples is not None:
-        said = wish.samples.model_dump(exclude_unset=True)  # the rest stays as the recipe has it
-        calibration = recipe.calibration.model_copy(update=said)
+        given = wish.samples.model_dump(exclude_unset=True)  # the rest stays as the recipe has it
+        calibration = recipe.calibration.model_copy(update=given)
         recipe = recipe.model_copy(update={"calibration": calibration})
     return recipe

@@ -6,12 +6,13 @@
                     preprocessing; best (name of the best accepted variant, or null)
     variants[]      name, status, reasons[], format, files[{path, size_bytes, sha256}], size_bytes,
                     zipped_bytes (after deflate, as in an app's download), size_of_float32 (1.0 is
-                    equal), top1, top5, source_top1 (shares), drop_points, snr_db (the worst
-                    output's), compared (false: there is nothing to compare, and a null snr_db does
-                    not mean equal), parity[], divergence, loads[], recipe, passes[] (each: spec,
-                    asked, refused, before, after, score, history, notes), way, tools, stand_in (if
-                    not empty: what was compared in place of the artifact, which cannot run here;
-                    top1, snr_db and parity are of that)
+                    equal), top1, top5, source_top1 (shares), drop_points, score (the budget's
+                    metric with the 95 % interval of its drop, as `edgekit.core.verdict.Score`),
+                    snr_db (the worst output's), compared (false: there is nothing to compare, and
+                    a null snr_db does not mean equal), parity[], divergence, loads[], recipe,
+                    passes[] (each: spec, asked, refused, before, after, score, history, notes),
+                    way, tools, stand_in (if not empty: what was compared in place of the artifact,
+                    which cannot run here; top1, score, snr_db and parity are of that)
     measurements[]  id, variant, artifact_sha256, created, device, device_name, emulated, settings,
                     hello, environment_before, environment_after, check, summary (times in ns, each
                     with value, low and high of its 95 % interval), and launches[] (raw samples in
@@ -100,6 +101,7 @@ def _variant(variant: Variant, base: int | None) -> dict[str, Any]:
         "top5": verdict.accuracy.top5 if verdict.accuracy else None,
         "source_top1": verdict.source_accuracy.top1 if verdict.source_accuracy else None,
         "drop_points": verdict.drop_points,
+        "score": verdict.score.to_json() if verdict.score else None,
         "snr_db": verdict.worst_snr_db,
         "compared": bool(verdict.parity),
         "parity": [parity.to_json() for parity in verdict.parity],

@@ -25,6 +25,7 @@ from edgekit.reports.view import (
     VariantRow,
     headline,
     in_plan_order,
+    metric_heads,
     setting_words,
     variant_rows,
 )
@@ -40,6 +41,7 @@ from edgekit.reports.words import (
 
 TEMPLATE = "page.html.jinja"
 MAX_DETAILED = 24
+SHARES = ("top-1", "top-5")  # which are called accuracy in full
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
         build=build,
         rows=rows,
         passed=passed(build),
+        heads=metric_heads(rows),
         covered=coverage_rows(build),
         lines=headline(build, results),
         runtimes=list(dict.fromkeys(name for row in rows for name, _, _ in row.loads)),
@@ -105,7 +108,7 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
         shown=[_shown(result) for result in newest[:MAX_DETAILED]],
         opened=opened,
         hidden=len(newest) - len(newest[:MAX_DETAILED]),
-        quality_plot=_quality_plot(build, rows),
+        quality_plot=_quality_plot(rows),
         left_out=[row.name for row in rows if not _plottable(row)],
         latency_plot=_latency_plot(newest),
         preprocessing=[format_operation(op) for op in build.preprocessing.operations],
@@ -123,39 +126,41 @@ def _markup(svg: str) -> Any:
 
 
 def _plottable(row: VariantRow) -> bool:
-    return row.size_bytes is not None and (_share(row) is not None or _finite(row.snr_db))
+    return row.size_bytes is not None and (_measured(row) is not None or _finite(row.snr_db))
 
 
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _share(row: VariantRow) -> float | None:
-    """Top-1 accuracy in percent."""
-    return row.top1_percent if _finite(row.top1_percent) else None
+def _measured(row: VariantRow) -> float | None:
+    """The metric's value where there are labels: percent of a share, or an error."""
+    return row.metric.value if row.metric is not None and _finite(row.metric.value) else None
 
 
-def _quality_plot(build: Build, rows: Sequence[VariantRow]) -> Any:
-    """Size against accuracy where there are labels, against signal-to-noise otherwise."""
-    labelled = any(_share(row) is not None for row in rows)
+def _quality_plot(rows: Sequence[VariantRow]) -> Any:
+    """Size against the metric where there are labels, against signal-to-noise otherwise."""
+    metric = next((row.metric for row in rows if _measured(row) is not None), None)
     size, unit = _size_unit(max((row.size_bytes or 0 for row in rows), default=0))
     points = []
     for row in rows:
-        value = _share(row) if labelled else row.snr_db
+        if metric is not None and row.metric is not None and row.metric.title != metric.title:
+            continue
+        value = row.snr_db if metric is None else _measured(row)
         if row.size_bytes is None or value is None or not math.isfinite(value):
             continue
-        detail = f"{row.size}, {row.accuracy if labelled else row.snr}, {row.status}"
+        detail = f"{row.size}, {row.snr if metric is None else row.value}, {row.status}"
         good = row.status == "accepted"
         points.append(plot.Point(row.name, row.size_bytes / size, value, good, detail))
     if not points:
         return None
-    source = next(
-        (v.verdict.source_accuracy for v in build.variants if v.verdict.source_accuracy), None
-    )
-    line = None
-    if labelled and source is not None:
-        line = (100 * source.top1, f"source model {100 * source.top1:.2f} %")
-    quality = "top-1 accuracy, %" if labelled else "signal-to-noise ratio, dB"
+    line, quality, limit = None, "signal-to-noise ratio, dB", None
+    if metric is not None:
+        quality = metric.title
+        if metric.unit == "points":
+            quality, limit = f"{quality}{' accuracy' if quality in SHARES else ''}, %", 100
+        if metric.source is not None:
+            line = (metric.source, f"source model {metric.said(metric.source)}")
     names = "; ".join(f"{p.label}: {p.detail}" for p in points)
     return _markup(
         plot.scatter(
@@ -164,7 +169,7 @@ def _quality_plot(build: Build, rows: Sequence[VariantRow]) -> Any:
             description=f"One mark a variant; dots are accepted, crosses are not. {names}.",
             x_name=f"size, {unit}",
             y_name=quality,
-            y_limit=100 if labelled else None,
+            y_limit=limit,
             line=line,
         )
     )

@@ -11,7 +11,14 @@ from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
 from edgekit.reports.coverage import NOTHING, CoverageRow, coverage_rows
 from edgekit.reports.passes import Passed, passed
-from edgekit.reports.view import OF_STAND_IN, VariantRow, headline, in_plan_order, variant_rows
+from edgekit.reports.view import (
+    OF_STAND_IN,
+    VariantRow,
+    headline,
+    in_plan_order,
+    metric_heads,
+    variant_rows,
+)
 from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, duration, interval, plain
 
 if TYPE_CHECKING:
@@ -71,15 +78,16 @@ def _table() -> Table:
 def _verdicts(rows: Sequence[VariantRow]) -> Table:
     from rich.text import Text
 
-    labelled = any(row.change for row in rows)
+    heads = metric_heads(rows)
+    labelled = bool(heads[0])
     table = _table()
     table.add_column("Variant", overflow="fold")
     table.add_column("Size", justify="right", no_wrap=True)
     table.add_column("of f32", justify="right", no_wrap=True)
     table.add_column("Zipped", justify="right", no_wrap=True)
     if labelled:
-        table.add_column("Top-1", justify="right", no_wrap=True)
-        table.add_column("Points", justify="right", no_wrap=True)
+        for head in heads:
+            table.add_column(head, justify="right", no_wrap=True)
     table.add_column("SNR", justify="right", no_wrap=True)
     if not labelled:
         table.add_column("Max error", justify="right", no_wrap=True)
@@ -90,7 +98,7 @@ def _verdicts(rows: Sequence[VariantRow]) -> Table:
         name = plain(row.name) + (" *" if row.best else "")
         cells = [name, row.size, row.of_float32, row.zipped]
         if labelled:
-            cells += [row.accuracy if compared else "–", row.change]
+            cells += [row.value if compared else "–", row.change]
         cells.append(row.snr if compared else "–")
         if not labelled:
             cells.append(row.max_error if compared else "–")
@@ -98,12 +106,17 @@ def _verdicts(rows: Sequence[VariantRow]) -> Table:
         table.add_row(
             *(Text(cell) for cell in cells), Text(row.status, style=STYLES.get(row.status, ""))
         )
+        if row.interval:
+            table.add_row("", "", "", "", Text(row.interval, style="dim"), "", "")
     return table
 
 
 def _explain(console: Console, rows: Sequence[VariantRow]) -> None:
     if any(row.best for row in rows):
         console.print("* what profile and bundle take unless told otherwise")
+    if any(row.interval for row in rows):
+        _, unit = metric_heads(rows)
+        console.print(f"below {unit.lower()}: the 95 % interval")
     if not all(row.compared for row in rows):
         console.print(f"– {NOT_COMPARED}")
     said: dict[tuple[str, str], list[str]] = {}

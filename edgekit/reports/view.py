@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgekit.core.build import Build, Variant
 from edgekit.core.files import readable_bytes
 from edgekit.core.result import Result, latest
+from edgekit.core.verdict import Verdict
 from edgekit.reports.words import (
     NO_LABELS,
     NOT_COMPARED,
@@ -22,9 +23,61 @@ OF_STAND_IN = "†"
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What the metric of the budget found, for people.
+
+    `value` and `source` are percent of a share, or an error; `change` is that of the value, in
+    `unit`: "points" or "percent". None where it is not known.
+    """
+
+    title: str
+    unit: str
+    value: float
+    source: float | None
+    change: float | None
+    interval: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Measured | None:
+        """None without labels. Of verdicts of versions that knew top-1 alone, that."""
+        score = verdict.score
+        if score is None:
+            if verdict.accuracy is None:
+                return None
+            drop, before = verdict.drop_points, verdict.source_accuracy
+            source = None if before is None else 100 * before.top1
+            change = None if drop is None else -drop
+            return cls("top-1", "points", 100 * verdict.accuracy.top1, source, change, None)
+        ends = (-score.high, -score.low) if score.larger_is_better else (score.low, score.high)
+        scale = 100 if score.unit == "points" else 1
+        return cls(
+            title=score.title,
+            unit=score.unit,
+            value=scale * score.value,
+            source=scale * score.source_value,
+            change=-score.drop if score.larger_is_better else score.drop,
+            interval=ends if ends[0] < ends[1] else None,
+        )
+
+    def said(self, value: float) -> str:
+        return f"{value:.2f} %" if self.unit == "points" else digits(value, 4)
+
+
+def metric_heads(rows: Sequence[VariantRow]) -> tuple[str, str]:
+    """The heads of the columns of the metric and its change; empty where nothing was measured."""
+    found = [row.metric for row in rows if row.metric is not None]
+    titles, units = {each.title for each in found}, {each.unit for each in found}
+    if not found:
+        return "", ""
+    title = titles.pop() if len(titles) == 1 else "metric"
+    return title[:1].upper() + title[1:], units.pop().capitalize() if len(units) == 1 else "Change"
+
+
+@dataclass(frozen=True)
 class VariantRow:
     """One variant, for a table. `ratio` is of the float32 variant's size; None without one.
 
+    `change` is that of the metric against the source's, `interval` the 95 % interval of that.
     What was found with something else in the artifact's place (`stand_in`) ends in `OF_STAND_IN`.
     """
 
@@ -37,9 +90,10 @@ class VariantRow:
     ratio: float | None
     of_float32: str
     compared: bool
-    top1_percent: float | None
-    accuracy: str
+    metric: Measured | None
+    value: str
     change: str
+    interval: str
     snr_db: float | None
     snr: str
     max_error: str
@@ -89,9 +143,7 @@ def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
     zipped = artifact.zipped_bytes if artifact else None
     ratio = size / base if size is not None and base else None
     agreements = [p.top1_agreement for p in verdict.parity if p.top1_agreement is not None]
-    top1 = verdict.accuracy.top1 if verdict.accuracy else None
-    drop = verdict.drop_points
-    change = points(None if drop is None else -drop)
+    metric = Measured.of(verdict)
     return VariantRow(
         name=variant.recipe.name,
         best=variant.recipe.name == best,
@@ -102,10 +154,12 @@ def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
         ratio=ratio,
         of_float32="" if ratio is None else f"{100 * ratio:.0f} %",
         compared=compared,
-        top1_percent=None if top1 is None else 100 * top1,
-        accuracy=percent(top1, NO_LABELS if compared else NOT_COMPARED)
-        + (mark if top1 is not None else ""),
-        change=change,
+        metric=metric,
+        value=(NO_LABELS if compared else NOT_COMPARED)
+        if metric is None
+        else metric.said(metric.value) + mark,
+        change=points(None if metric is None else metric.change),
+        interval=" to ".join(map(points, metric.interval)) if metric and metric.interval else "",
         snr_db=verdict.worst_snr_db,
         snr=decibel(verdict.worst_snr_db, compared=compared) + mark,
         max_error=digits(max(p.max_abs_error for p in verdict.parity)) + mark
@@ -140,8 +194,9 @@ def headline(build: Build, results: Sequence[Result]) -> list[str]:
     facts = [best.size]
     if best.of_float32 and best.ratio != 1:
         facts[0] += f", {best.of_float32} of float32"
-    if best.change:
-        facts.append(f"top-1 {best.accuracy} ({best.change} points)")
+    if best.metric is not None and best.change:
+        unit = "points" if best.metric.unit == "points" else "%"
+        facts.append(f"{best.metric.title} {best.value} ({best.change} {unit})")
     else:
         facts.append(f"signal-to-noise {best.snr}")
     taken = [r for r in latest(results) if r.measurement.variant == best.name]

@@ -61,7 +61,7 @@ def percent(share: float | None, missing: str, places: int = 2) -> str:
 
 
 def points(change: float | None) -> str:
-    """A signed change in percentage points; empty where there is none to tell."""
+    """A signed change in percentage points or percent; empty where there is none to tell."""
     if change is None:
         return ""
     return "±0" if abs(change) < 0.005 else f"{change:+.2f}".replace("-", "−")

@@ -99,25 +99,31 @@ def compare_step(
         others: sizes of open dimensions at which it is compared as well, each with the step from
             `reference_step` for them.
     """
-    run_on = {"data": data.to_json(), "file_format": recipe.format}
+    run_on: dict[str, object] = {"data": data.to_json(), "file_format": recipe.format}
     identity = {"data": data.digest, "file_format": recipe.format}
+    metric: dict[str, str] = {}
+    if data.labelled or data.target is not None:
+        run_on["metric"] = recipe.budget.metric
+        metric = metric_identity(recipe.budget.metric)
     figures = Step(
         title=f"{recipe.name}: compare on {data.count} samples",
         function="edgekit.verify.compare:run",
         worker=worker,
         arguments=run_on,
-        identity=identity,
+        identity={**identity, **metric},
         needs={"artifact": artifact, "reference": reference},
         tools=TOOLS.get(worker, ()),
     )
     needs = {"figures": figures}
+    if data.target is not None:  # of the largest sizes; cut samples have others
+        run_on, metric = {**run_on, "metric": ""}, {}
     for index, (sizes, answers) in enumerate(others):
         needs[f"figures_{index}"] = Step(
             title=f"{recipe.name}: compare{said(sizes)}",
             function="edgekit.verify.compare:run",
             worker=worker,
             arguments={**run_on, **_sized(sizes)},
-            identity={**identity, **_sized(sizes)},
+            identity={**identity, **metric, **_sized(sizes)},
             needs={"artifact": artifact, "reference": answers},
             tools=TOOLS.get(worker, ()),
         )

@@ -1,6 +1,7 @@
 """An artifact's answers against its source model's, over all samples. Runs in a worker.
 
-Memory stays flat: samples and reference answers are memory-mapped, and only sums are kept.
+Memory stays flat: samples and reference answers are memory-mapped, and only sums are kept, and of
+each sample what the metric needs.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError
 from edgekit.verify.folders import chunks, cut, load_arrays, said, signature
 from edgekit.verify.graph import Softmax
-from edgekit.verify.metrics import TOP, decided, ranks
+from edgekit.verify.metrics import TOP, decided, ranks, threshold_for
 from edgekit.verify.port import Port
+from edgekit.verify.score import Measure
 from edgekit.verify.sessions import Session, open_artifact
 
 if TYPE_CHECKING:
@@ -42,17 +44,19 @@ def run(
     artifact: str,
     reference: str,
     sizes: dict[str, int] | None = None,
+    metric: str = "",
 ) -> dict[str, Any]:
     """The figures that `edgekit.verify.judge` decides by.
 
     Args:
         sizes: of open dimensions, by name; the largest where there are none.
+        metric: what the answers and the data's labels are measured by; nothing if empty.
 
     Raises:
         ConversionError: the runtime does not run it, or its inputs and outputs are others.
     """
     try:
-        return _figures(data, file_format, artifact, reference, sizes)
+        return _figures(data, file_format, artifact, reference, sizes, metric)
     except ConversionError as exc:
         if not sizes:
             raise
@@ -65,6 +69,7 @@ def _figures(
     artifact: str,
     reference: str,
     sizes: dict[str, int] | None,
+    metric: str,
 ) -> dict[str, Any]:
     samples = DataSet.from_json(data)
     source = signature(reference)
@@ -77,6 +82,7 @@ def _figures(
     if any(softmaxes):
         session = session.watching([s.tensor for s in softmaxes if s])
     inputs, outputs = session.matched(source)
+    measure = Measure.of(metric, source, samples)
     watchers = [
         Watcher(
             name=name,
@@ -89,17 +95,35 @@ def _figures(
         )
         for index, ((name, port), softmax) in enumerate(zip(outputs, softmaxes, strict=True))
     ]
+    for watcher, array in zip(watchers, expected, strict=True):
+        if watcher.labelled and array.shape[1] == 1:  # few formats tell of a sigmoid
+            watcher.threshold = max(watcher.threshold, threshold_for(array))
+        if measure is not None and measure.metric.single and measure.reads(watcher.name):
+            measure.metric.threshold = max(watcher.threshold, threshold_for(array))
     for start, stop in chunks(samples, [*source.inputs, *source.outputs, *source.outputs]):
         rows = cut(samples.rows(source, start, stop), source, sizes)
         for row in range(stop - start):
             session.invoke({port.index: port.store(rows[name][row][None]) for name, port in inputs})
             for watcher in watchers:
                 watcher.take(session)
-        for watcher, array in zip(watchers, expected, strict=True):
-            watcher.settle(array[start:stop], None if labels is None else labels[start:stop])
+        known = None if labels is None else labels[start:stop]
+        answers = {
+            watcher.name: (array[start:stop], watcher.settle(array[start:stop], known))
+            for watcher, array in zip(watchers, expected, strict=True)
+        }
+        # An artifact that gives NaN is rejected whatever it would score.
+        if measure is not None and any(watcher.not_finite for watcher in watchers):
+            measure = None
+        if measure is not None:
+            measure.take(answers, start, stop)
     return {
         "samples": samples.count,
-        "outputs": [watcher.figures() for watcher in watchers],
+        "outputs": [
+            {**watcher.figures(), "measured": measure is not None and measure.reads(watcher.name)}
+            for watcher in watchers
+        ],
+        "score": None if measure is None else measure.score().to_json(),
+        "constant": None if measure is None else measure.constant(),
         "classes": _classes(watchers),
         "commonest": None if labels is None else _share_of_commonest(labels),
     }
@@ -246,8 +270,10 @@ class Watcher:
             raise ConversionError(f"the runtime gives no value for {port.name!r}")
         return port.real(stored)
 
-    def settle(self, reference: Array, labels: Array | None) -> None:
-        """Compare what was taken since the last time with the source's answers (samples, …)."""
+    def settle(self, reference: Array, labels: Array | None) -> Reals:
+        """Compare what was taken since the last time with the source's answers (samples, …); what
+        was taken, in their shape.
+        """
         import numpy as np
 
         expected = reference.astype(np.float64)
@@ -274,6 +300,7 @@ class Watcher:
             self._settle_scores(expected, given, labels)
         self._answers.clear()
         self._logits.clear()
+        return given
 
     def _settle_scores(self, expected: Reals, given: Reals, labels: Array | None) -> None:
         import numpy as np

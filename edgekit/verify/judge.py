@@ -1,9 +1,10 @@
 """The decision: what was found about an artifact, held against its recipe's budget.
 
-With labels the drop of accuracy decides. Without, the signal-to-noise ratio of every output does,
-taken before a final softmax where there is one; so it does for the outputs that labels say nothing
-of. Both do where source or artifact do no better than guessing. An output whose error is larger
-than all that differs in it from sample to sample says nothing, however large its signal.
+With labels the drop of the budget's metric decides, where it is more than the noise of so many
+samples. Without, the signal-to-noise ratio of every output does, taken before a final softmax where
+there is one; so it does for the outputs that the metric does not read. Both do where source or
+artifact do no better than guessing. An output whose error is larger than all that differs in it
+from sample to sample says nothing, however large its signal.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.recipe import Budget
-from edgekit.core.verdict import Accuracy, Divergence, OutputParity, Verdict
+from edgekit.core.verdict import Accuracy, Divergence, OutputParity, Score, Verdict
 from edgekit.verify.folders import result, said
 
 SHOWN = 4  # columns that are named
 NO_LABELS = " (no labels)"
+OF_SAMPLES = ("top1", "top5")  # metrics of which a sample is a step
 
 
 def run(
@@ -57,11 +59,8 @@ def run(
 
 
 def _in_short(found: Verdict) -> str:
-    if found.accuracy is not None and found.source_accuracy is not None:
-        return (
-            f"top-1 {100 * found.accuracy.top1:.2f} %, "
-            f"source {100 * found.source_accuracy.top1:.2f} %"
-        )
+    if found.score is not None:
+        return _values(found.score)
     worst = found.worst_snr_db
     return "every output equals the source's" if worst is None else f"{worst:.1f} dB"
 
@@ -80,6 +79,7 @@ def judge(
     samples, outputs = figures["samples"], figures["outputs"]
     parity = tuple(OutputParity.from_json(each["parity"]) for each in outputs)
     labelled = next((each["accuracy"] for each in outputs if each["accuracy"]), None)
+    score = Score.from_json(figures["score"]) if figures["score"] else None
     accuracy = source = None
     if labelled is not None:
         accuracy = Accuracy.from_json(labelled["artifact"])
@@ -87,20 +87,14 @@ def judge(
     broken = [_broken(each, samples) for each in outputs if each["not_finite"]]
     if broken:
         fine, reasons = False, broken
-    elif accuracy is not None and source is not None:
-        fine, reasons = _by_accuracy(accuracy, source, samples, budget)
-        chance = max(1 / figures["classes"], figures["commonest"])
-        guessed = _guesses(source, samples, chance) or _guesses(accuracy, samples, chance)
-        if guessed:
-            who, top1 = ("the source model itself", source.top1)
-            if not _guesses(source, samples, chance):
-                who, top1 = ("the artifact", accuracy.top1)
-            reasons.append(
-                f"{who} ({100 * top1:.1f} %) is not better than guessing ({100 * chance:.1f} %), "
-                "so noise decides as well: check the order of the labels, --preprocess, and that "
-                "the samples are enough and of all classes"
-            )
-        rest = [each for each in outputs if guessed or not each["accuracy"]]
+    elif score is not None:
+        fine, reasons = _by_score(score, budget)
+        if accuracy is not None and source is not None:
+            guessed = _of_chance(accuracy, source, samples, figures)
+        else:
+            guessed = _of_a_constant(score, figures["constant"])
+        reasons += guessed
+        rest = [each for each in outputs if guessed or not each["measured"]]
         quiet, more = _by_noise(rest, budget) if rest else (True, [])
         fine = fine and quiet
         reasons += [reason.removesuffix(NO_LABELS) for reason in more]
@@ -125,9 +119,10 @@ def judge(
         parity=parity,
         accuracy=accuracy,
         source_accuracy=source,
+        score=score,
         # Where every output is near enough, an inner one that is not was matched with another.
         divergence=None
-        if fine and labelled is None
+        if fine and score is None
         else first_divergence(layers, budget.min_snr_db, always=not fine),
     )
 
@@ -137,29 +132,77 @@ def _broken(output: dict[str, Any], samples: int) -> str:
     return f"{name} is NaN or infinite for {output['not_finite']} of {samples} samples"
 
 
-def _by_accuracy(
-    accuracy: Accuracy, source: Accuracy, samples: int, budget: Budget
-) -> tuple[bool, list[str]]:
-    lost = round((source.top1 - accuracy.top1) * samples)  # a whole number of samples
-    drop, step = 100 * lost / samples, 100 / samples
-    of_samples = f"{abs(lost)} of {samples} samples"
-    if lost > 0:
-        change = f"{drop:.2f} points lost ({of_samples}), {budget.max_drop:.2f} allowed"
-    elif lost < 0:
-        change = f"{-drop:.2f} points gained ({of_samples})"
+def _by_score(score: Score, budget: Budget) -> tuple[bool, list[str]]:
+    """By the drop of the metric, if it is more than noise."""
+    allowed, whole = budget.max_drop, score.metric in OF_SAMPLES
+    step = 100 / score.samples  # of a share of samples
+    lost = round(score.drop / step)
+    count = f" ({abs(lost)} of {score.samples} samples)" if whole else ""
+    if score.drop > 0:
+        change = f"{score.amount(score.drop)} lost{count}, {allowed:.2f} allowed"
+    elif score.drop < 0:
+        change = f"{score.amount(-score.drop)} gained{count}"
+    elif whole:
+        change = f"no drop seen; {score.samples} samples show none below {step:.2f} points"
     else:
-        change = f"no drop seen; {samples} samples show none below {step:.2f} points"
-    reasons = [f"top-1 {100 * accuracy.top1:.2f} %, source {100 * source.top1:.2f} %: {change}"]
-    if 0 < budget.max_drop < step:
+        change = f"no drop seen on {score.samples} samples"
+    if score.low < score.high:
+        change += f"; 95 % interval of the drop {score.low:.2f} to {score.high:.2f}"
+    reasons = [f"{_values(score)}: {change}"]
+    fine = score.within(allowed)
+    if fine and not score.kept(allowed):
         reasons.append(
-            f"the budget of {budget.max_drop:.2f} points is finer than one sample "
+            f"{score.amount(score.drop)} are over the budget of {allowed:.2f}, but no more than "
+            f"noise: the interval, {score.low:.2f} to {score.high:.2f}, includes 0"
+        )
+    blind = score.blind(allowed)
+    if blind:
+        reasons.append(blind)
+    elif whole and 0 < allowed < step:
+        reasons.append(
+            f"the budget of {allowed:.2f} points is finer than one sample "
             f"({step:.2f} points): give more evaluation samples"
         )
-    # Not `drop <= budget`: 1 of 100 samples is 1.0000000000000009 points in floating point.
-    return lost * 100 <= budget.max_drop * samples * (1 + 1e-9), reasons
+    return fine, reasons
 
 
-def _guesses(accuracy: Accuracy, samples: int, chance: float) -> bool:
+def _values(score: Score) -> str:
+    return f"{score.title} {score.said(score.value)}, source {score.said(score.source_value)}"
+
+
+def _of_chance(
+    accuracy: Accuracy, source: Accuracy, samples: int, figures: dict[str, Any]
+) -> list[str]:
+    """A reason where source or artifact only guess classes."""
+    chance = max(1 / figures["classes"], figures["commonest"])
+    for who, top1 in (("the source model itself", source.top1), ("the artifact", accuracy.top1)):
+        if _guesses(top1, samples, chance):
+            return [
+                f"{who} ({100 * top1:.1f} %) is not better than guessing ({100 * chance:.1f} %), "
+                "so noise decides as well: check the order of the labels, --preprocess, and that "
+                "the samples are enough and of all classes"
+            ]
+    return []
+
+
+def _of_a_constant(score: Score, constant: dict[str, Any] | None) -> list[str]:
+    """A reason where source or artifact are no better than one who always says the same."""
+    if constant is None or not constant["no_better"]:
+        return []
+    of_source = "source" in constant["no_better"]
+    who, value = (
+        ("the source model itself", score.source_value)
+        if of_source
+        else ("the artifact", score.value)
+    )
+    return [
+        f"{who} ({score.said(value)}) is not surely better than the same answer to every sample "
+        f"({score.said(constant['value'])}), so noise decides as well: check the targets, "
+        "--preprocess, and that the samples are enough"
+    ]
+
+
+def _guesses(top1: float, samples: int, chance: float) -> bool:
     """Whether an accuracy could be luck: within two standard deviations of `chance`.
 
     Against such a source no drop proves anything, any artifact would pass; and such an artifact may
@@ -167,7 +210,7 @@ def _guesses(accuracy: Accuracy, samples: int, chance: float) -> bool:
     common than the others, to say that one always.
     """
     deviation = math.sqrt(chance * (1 - chance) / samples)
-    return accuracy.top1 <= chance + 2 * deviation
+    return top1 <= chance + 2 * deviation
 
 
 def _by_noise(outputs: Sequence[dict[str, Any]], budget: Budget) -> tuple[bool, list[str]]:

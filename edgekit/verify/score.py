@@ -1,44 +1,133 @@
-"""What a changed model scores beside the one it was made from. Needs no framework."""
+"""What one side's answers score beside those of the other. Needs no framework."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ModelError
+from edgekit.core.recipe import Budget
+from edgekit.core.tensor import Signature
+from edgekit.core.verdict import Score
 from edgekit.verify.folders import chunks, load_arrays, signature
 from edgekit.verify.metrics import make_metric, scored, threshold_for
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+USUAL = Budget().metric
 
 
 def run(
     out: Path, data: dict[str, Any], metric: str, candidate: str, reference: str
 ) -> dict[str, Any]:
     """See `edgekit.verify.score_step`."""
-    import numpy as np
-
-    samples = DataSet.from_json(data)
-    source = signature(reference)
-    count = len(source.outputs)
-    sides = [load_arrays(Path(folder), count) for folder in (reference, candidate)]
+    samples, source = DataSet.from_json(data), signature(reference)
+    sides = [load_arrays(Path(side), len(source.outputs)) for side in (reference, candidate)]
+    answers = {}
     for spec, *arrays in zip(source.outputs, *sides, strict=True):
-        shapes = [array.shape for array in arrays]
-        if shapes[0] != shapes[1]:
+        theirs, mine = (array.shape for array in arrays)
+        if theirs != mine:
             raise ModelError(
-                f"output {spec.name!r} is {shapes[1]} where the source model gives {shapes[0]}"
+                f"the changed model gives {spec.name!r} as {mine}, its source as {theirs}"
             )
-    made = make_metric(metric, source, samples)
-    places = [index for index, spec in enumerate(source.outputs) if spec.name in made.outputs]
-    if len(places) == 1:
-        made.threshold = threshold_for(sides[0][places[0]])
-    rows: list[list[Any]] = [[], []]
-    targets = samples.targets()
-    assert targets is not None
+        answers[spec.name] = arrays
+    measure = Measure(metric, source, samples)
+    if measure.metric.single:
+        (name,) = measure.metric.outputs
+        measure.metric.threshold = threshold_for(answers[name][0])
     for start, stop in chunks(samples, [*source.outputs, *source.outputs]):
-        for kept, arrays in zip(rows, sides, strict=True):
+        part = {name: (a[start:stop], b[start:stop]) for name, (a, b) in answers.items()}
+        measure.take(part, start, stop)
+    return {"score": measure.score().to_json()}
+
+
+class Measure:
+    """A metric of a source's answers and of others, taken a few samples at a time.
+
+    Raises:
+        UsageError, DataError: see `edgekit.verify.metrics.make_metric`.
+    """
+
+    def __init__(self, metric: str, source: Signature, samples: DataSet) -> None:
+        self.metric = make_metric(metric, source, samples)
+        self._outputs = [spec for spec in source.outputs if self.reads(spec.name)]
+        self._samples, self._targets = samples, samples.targets()
+        self._rows: tuple[list[Any], list[Any]] = ([], [])
+        self._sums: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, metric: str, source: Signature, samples: DataSet) -> Measure | None:
+        """None where there are no labels, or none that mean anything to the usual metric."""
+        known = samples.target is not None or samples.labelled
+        if not metric or not known or (metric == USUAL and source.score_output() is None):
+            return None
+        return cls(metric, source, samples)
+
+    def reads(self, output: str) -> bool:
+        """Whether the metric is of that output, perhaps among others."""
+        return output in self.metric.outputs
+
+    def take(self, answers: Mapping[str, tuple[Array, Array]], start: int, stop: int) -> None:
+        """Measure samples `start` to `stop`: of each output the source's answers and the others."""
+        import numpy as np
+
+        sides: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
+        for name in self.metric.outputs:
+            expected, given = (np.asarray(array) for array in answers[name])
+            sides[0][name] = expected
+            if expected.dtype.kind == "f":
+                sides[1][name] = given
+                self._sums[name] = self._sums.get(name, 0) + expected.sum(axis=0, dtype=np.float64)
+            else:
+                sides[1][name] = given.astype(expected.dtype)
+                self._sums.setdefault(name, expected[0])
+        for rows, side in zip(self._rows, sides, strict=True):
+            rows.append(self.metric.rows(side, self._target(start, stop)))
+
+    def score(self) -> Score:
+        """What was taken of the others beside the source's."""
+        import numpy as np
+
+        return scored(self.metric, *map(np.concatenate, self._rows))
+
+    def constant(self) -> dict[str, Any] | None:
+        """``value``: what the source's mean answer scores, given to every sample (of whole numbers
+        its first answer); ``no_better``: who is not surely better, "source" and "artifact".
+
+        None for class labels, where chance is known.
+        """
+        import numpy as np
+
+        if self.metric.targets == "classes":
+            return None
+        always = {
+            name: value / self._samples.count if value.dtype.kind == "f" else value
+            for name, value in self._sums.items()
+        }
+        rows = []
+        for start, stop in chunks(self._samples, self._outputs):
             answers = {
-                source.outputs[index].name: np.asarray(arrays[index][start:stop])
-                for index in places
+                name: np.broadcast_to(value, (stop - start, *value.shape))
+                for name, value in always.items()
             }
-            kept.append(made.rows(answers, np.asarray(targets[start:stop])))
-    return {"score": scored(made, *map(np.concatenate, rows)).to_json()}
+            rows.append(self.metric.rows(answers, self._target(start, stop)))
+        constant = np.concatenate(rows)
+        beside = {
+            who: scored(self.metric, np.concatenate(mine), constant)
+            for who, mine in zip(("source", "artifact"), self._rows, strict=True)
+        }
+        return {
+            "value": beside["source"].value,
+            "no_better": [who for who, found in beside.items() if found.low <= 0],
+        }
+
+    def _target(self, start: int, stop: int) -> Array:
+        import numpy as np
+
+        assert self._targets is not None
+        return np.asarray(self._targets[start:stop])

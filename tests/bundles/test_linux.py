@@ -76,6 +76,23 @@ def test_all_that_were_accepted(build: Build, out: Path) -> None:
     assert made.manifest.notices == ()
 
 
+def test_the_readme_tells_the_metric_that_it_was_judged_by(build: Build, out: Path) -> None:
+    def bundled(**changed: Any) -> str:
+        variant = build.variant("int8")
+        assert variant.verdict.score is not None
+        score = variant.verdict.score.model_copy(update=changed)
+        verdict = variant.verdict.model_copy(update={"score": score})
+        other = (variant.model_copy(update={"verdict": verdict}),)
+        bundle_linux(build.model_copy(update={"variants": other}), out)
+        return (out / "README.md").read_text()
+
+    assert "top-1 98.06 % (-0.55 points)" in bundled()
+    error = {"metric": "rmse", "title": "RMSE", "unit": "percent"}
+    assert "RMSE 0.9806 (0.55 % lost)" in bundled(**error)
+    assert "RMSE 0.9806 (2.00 % gained)" in bundled(**error, drop=-2.0)
+    assert "RMSE 0.9806 (no drop)" in bundled(**error, drop=0.0)
+
+
 @pytest.mark.parametrize("variant", ["int8-io", "int16x8"])
 def test_one_that_was_not_accepted_only_by_name_and_never_quietly(
     build: Build, out: Path, variant: str

@@ -18,10 +18,11 @@ def test_a_recipe_file_is_named_by_itself_and_is_of_a_known_variant(tmp_path: Pa
     path = tmp_path / "strict.toml"
     path.write_text(
         'schema = 1\nname = "strict"\nquantization = "int8"\nio = "integer"\n'
-        "[budget]\nmax_drop = 0.25\n"
+        "[budget]\nmetric = 'f1'\nmax_drop = 0.25\n"
     )
     recipe = load_recipe(str(path))
     assert (recipe.name, recipe.variant, recipe.budget.max_drop) == ("strict", "int8-io", 0.25)
+    assert recipe.budget.metric == "f1"
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
@@ -41,7 +42,7 @@ def test_the_fingerprint_tells_recipes_apart() -> None:
         ),
         (
             'schema = 1\nname = "x"\nquantization = "int8"\n[budget]\nmax_dorp = 1',
-            "unknown key 'budget.max_dorp' (known: max_drop, min_snr_db)",
+            "unknown key 'budget.max_dorp' (known: metric, max_drop, min_snr_db)",
         ),
         (
             'quantisation = "int8"',

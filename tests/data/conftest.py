@@ -31,13 +31,18 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     count = itertools.count()
 
     def reader(
-        reference: Any, prepare: str = "none", labels: tuple[str, ...] = (), **choice: Any
+        reference: Any,
+        prepare: str = "none",
+        labels: tuple[str, ...] = (),
+        targets: bool = False,
+        **choice: Any,
     ) -> DataSet:
         step = open_data(
             str(reference),
             preprocessing=parse_preprocessing(prepare),
             choice=Calibration(**choice) if choice else None,
             labels=labels,
+            targets=targets,
         )
         return do(step, root / str(next(count)))
 

@@ -23,6 +23,16 @@ def one_hot() -> Any:
     return IMAGES, np.eye(3)[LABELS]
 
 
+def masked() -> Iterator[Any]:
+    for start in range(0, 6, 2):
+        yield IMAGES[start : start + 2], IMAGES[start : start + 2] / 8
+
+
+def masked_otherwise() -> Iterator[Any]:
+    yield IMAGES, IMAGES
+    yield IMAGES, IMAGES[:, 0]
+
+
 def named() -> Any:
     return {"a": IMAGES, "b": IMAGES[:, 0], "y": LABELS}
 

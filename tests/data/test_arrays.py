@@ -261,12 +261,17 @@ def test_a_file_cut_off_anywhere_is_a_data_error(tmp_path: Path, read: Read, nam
             read(tmp_path / name)
 
 
-@given(position=st.integers(0, 10**6), value=st.integers(0, 255), npy=st.booleans())
+@given(
+    position=st.integers(0, 10**6),
+    value=st.integers(0, 255),
+    npy=st.booleans(),
+    targets=st.booleans(),
+)
 @settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_changed_byte_is_read_or_a_data_error(
-    tmp_path: Path, read: Read, position: int, value: int, npy: bool
+    tmp_path: Path, read: Read, position: int, value: int, npy: bool, targets: bool
 ) -> None:
     """Whatever stands in a file, nothing but a DataError comes out."""
     stream = io.BytesIO()
@@ -276,7 +281,7 @@ def test_a_changed_byte_is_read_or_a_data_error(
     file = tmp_path / ("a.npy" if npy else "a.npz")
     file.write_bytes(content)
     with contextlib.suppress(DataError):
-        read(file)
+        read(file, targets=targets)
 
 
 def test_an_encrypted_archive(tmp_path: Path, read: Read) -> None:
@@ -305,3 +310,87 @@ def test_another_kind_of_file(tmp_path: Path, read: Read) -> None:
 def test_a_device_is_not_read(read: Read) -> None:
     with pytest.raises(DataError, match="is not a regular file"):
         read("/dev/zero")
+
+
+# ------------------------------------------------------------------ targets of other kinds
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        X[:, 0, 0] - 7.5,
+        Y - 2,
+        np.eye(4, dtype=bool)[Y],
+        np.arange(10 * 6, dtype=np.uint8).reshape(10, 2, 3),
+        np.where(np.arange(10)[:, None] % 5 > np.arange(4), 3, -1),
+        np.asfortranarray(X.astype(">f4")),
+    ],
+    ids=["values", "whole", "many", "mask", "sequence", "foreign"],
+)
+def test_targets_are_kept_as_they_are(tmp_path: Path, read: Read, targets: Any) -> None:
+    data = read(npz(tmp_path / "a.npz", x=X, y=targets), targets=True, samples=4)
+    found = data.targets()
+    assert isinstance(found, np.memmap)
+    assert (found == targets[[0, 2, 5, 7]]).all()
+    assert data.target is not None
+    assert data.target.shape == targets.shape[1:]
+    assert data.target.maximum == found.max()
+    assert (data.labelled, data.labels(), data.label_range) == (False, None, None)
+
+
+def test_labels_are_targets_where_there_are_no_others(tmp_path: Path, read: Read) -> None:
+    data = read(npz(tmp_path / "a.npz", x=X, y=Y))
+    assert data.target is None
+    assert (data.targets() == Y).all()
+    assert read(npz(tmp_path / "b.npz", x=X), targets=True).targets() is None
+
+
+def test_targets_are_part_of_the_digest(tmp_path: Path, read: Read) -> None:
+    digests = {
+        read(npz(tmp_path / "a.npz", x=X, **more), targets=True).digest
+        for more in ({}, {"y": Y}, {"y": Y + 1}, {"y": Y[:, None]}, {"y": Y.astype(np.int32)})
+    }
+    assert len(digests) == 5
+
+
+def test_float64_targets_are_stored_as_float32_and_said(tmp_path: Path, read: Read) -> None:
+    data = read(npz(tmp_path / "a.npz", x=X, y=Y / 3), targets=True)
+    assert data.notes == (f"{tmp_path}/a.npz: labels: float64 was stored as float32",)
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (np.where(Y == 2, np.nan, Y), "labels: sample 2 holds NaN"),
+        (np.where(Y == 2, np.inf, Y).astype("f4"), "labels: sample 2 holds infinity"),
+        (Y * 1e300, "too large for float32"),
+        (Y[:5], "differ in their number of samples"),
+        (Y[:, None][:, :0], "its samples are empty"),
+        (Y.astype(str), "not numbers that a model takes"),
+        (np.float32(3), "a single number"),
+    ],
+)
+def test_targets_that_cannot_be_used(tmp_path: Path, read: Read, targets: Any, said: str) -> None:
+    with np.errstate(all="ignore"), pytest.raises(DataError, match=said):
+        read(npz(tmp_path / "a.npz", x=X, y=targets), targets=True)
+
+
+def test_nan_in_a_target_that_is_not_chosen_is_found_too(tmp_path: Path, read: Read) -> None:
+    with pytest.raises(DataError, match="sample 4 holds NaN"):
+        read(npz(tmp_path / "a.npz", x=X, y=np.where(X == 25, np.nan, X)), targets=True, samples=2)
+
+
+def test_a_full_disk_is_found_with_targets_too(
+    tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "a.npz", x=X, y=np.zeros((10, 1000, 100)))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2 * 10**9}))
+    monkeypatch.setattr("edgekit.data.writer.SPARE_BYTES", 2 * 10**9 - 10**6)
+    with pytest.raises(DataError, match="labels: the prepared samples do not fit on the disk"):
+        read(tmp_path / "a.npz", targets=True)
+
+
+def test_what_is_no_class_number_leads_to_the_metrics(tmp_path: Path, read: Read) -> None:
+    for targets in (Y + 0.5, X, X[:, 0]):
+        with pytest.raises(DataError, match=r"\n.*--metric rmse, miou"):
+            read(npz(tmp_path / "a.npz", x=X, y=targets))

@@ -174,3 +174,11 @@ def test_labels_that_nothing_can_be_compared_with_are_not_dropped_silently() -> 
     )
     notes = check_data(data(4, labelled=True, label_range=(0, 1)), image_out)
     assert "the labels are not used" in notes[0]
+
+
+def test_what_labels_are_measured_by_is_asked(tmp_path: Path) -> None:
+    def fit(signature: Signature, dataset: DataSet) -> None:
+        raise DataError(f"{dataset.count} labels do not fit {signature.outputs[0].name}", hint="so")
+
+    with pytest.raises(DataError, match=r"^--evaluate a.npz: 5 labels do not fit scores\nso$"):
+        check_data(data(8), signature(8), what="--evaluate", fit=fit)

@@ -43,6 +43,21 @@ def test_nan_is_found_in_what_is_not_chosen_too(read: Read) -> None:
         read(f"{HERE}:spoiled", samples=2)
 
 
+def test_targets_are_kept_as_they_are(read: Read) -> None:
+    data = read(f"{HERE}:masked", targets=True)
+    assert (data.targets() == functions.IMAGES / 8).all()
+    assert (read(f"{HERE}:labelled", targets=True).targets() == functions.LABELS).all()
+    spread = read(f"{HERE}:masked", targets=True, samples=3)
+    assert (spread.targets() == functions.IMAGES[::2] / 8).all()
+    first = read(f"{HERE}:masked", targets=True, samples=3, choice="first")
+    assert (first.targets() == functions.IMAGES[:3] / 8).all()
+
+
+def test_targets_that_change_their_shape(read: Read) -> None:
+    with pytest.raises(DataError, match="labels: sample 6 is 2, those before it are 2×2"):
+        read(f"{HERE}:masked_otherwise", targets=True)
+
+
 def test_an_endless_generator_can_be_taken_from(read: Read) -> None:
     assert read(f"{HERE}:endless", samples=7, choice="first").count == 7
 

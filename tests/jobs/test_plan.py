@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgekit.core.errors import DataError, PlanError, UsageError
-from edgekit.core.recipe import Calibration
+from edgekit.core.recipe import Budget, Calibration
 from edgekit.jobs.plan import Plan, Wish, data_words, make_plan
 from edgekit.jobs.sensitivity import sensitivity
 
@@ -146,3 +147,57 @@ def test_what_is_in_the_data_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert second == f"--evaluate mine:samples: in {tmp_path / 'mine.py'}, not called"
     with pytest.raises(UsageError, match="no module called 'yours'"):
         data_words(replace(wish, evaluation="yours:samples"))
+
+
+def measured(folder: Path, *budgets: str, **more: Any) -> Plan:
+    np.savez(folder / "x.npz", x=np.zeros((20, 2), np.float32))
+    for index, text in enumerate(budgets):
+        head = f'schema = 1\nname = "r{index}"\nquantization = "none"\n'
+        (folder / f"r{index}.toml").write_text(f"{head}[budget]\n{text}\n")
+    return make_plan(
+        Wish(
+            model="keras:package.module:function",
+            profile="linux-x86_64",
+            variants=[str(folder / f"r{index}.toml") for index in range(len(budgets))],
+            **{"evaluation": str(folder / "x.npz"), **more},
+        )
+    )
+
+
+def test_labels_are_read_as_the_metrics_take_them(tmp_path: Path) -> None:
+    for budget, targets in (("", False), ('metric = "f1"', False), ('metric = "rmse"', True)):
+        made = measured(tmp_path, budget)
+        assert made.evaluation is not None
+        assert made.evaluation.arguments["targets"] is targets
+
+
+def test_a_metric_that_is_given_holds_for_all(tmp_path: Path) -> None:
+    made = measured(tmp_path, 'metric = "rmse"\nmax_drop = 3', "min_snr_db = 7", metric="mse")
+    assert [recipe.budget for recipe in made.recipes] == [
+        Budget(metric="mse", max_drop=3),
+        Budget(metric="mse", min_snr_db=7),
+    ]
+
+
+def test_metrics_of_labels_and_of_other_targets_do_not_go_together(tmp_path: Path) -> None:
+    said = "r1 is measured by top1, which takes class labels, r0 by rmse, which takes other targets"
+    with pytest.raises(PlanError, match=said) as why:
+        measured(tmp_path, 'metric = "rmse"', "")
+    assert "--metric NAME" in why.value.hint
+    measured(tmp_path, 'metric = "f1"', "")
+
+
+@pytest.mark.parametrize("metric", ["f1", "miou"])
+def test_a_metric_needs_data(tmp_path: Path, metric: str) -> None:
+    with pytest.raises(PlanError, match=f"the metric {metric} needs data"):
+        measured(tmp_path, "", metric=metric, evaluation=None)
+    measured(tmp_path, "", metric="top1", evaluation=None)
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [("rsme", "did you mean rmse"), ("nowhere:score", "no module called 'nowhere'")],
+)
+def test_a_metric_that_is_not_there(tmp_path: Path, metric: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        measured(tmp_path, "", metric=metric)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,6 +166,8 @@ class TestPage:
             "4 of 7 variants accepted.",
             "top-1 98.06 % (−0.55 points)",
             "top-1 accuracy fell by 5.28 points",
+            "−0.55 −1.80 to +0.70",
+            "The interval is of the change of Top-1",
             "first diverges at conv2d_1 (8.25 dB, below 10.0 dB)",
             "AllocateTensors failed at node 3",
             "quantize: the worker process ended with 1",
@@ -215,7 +218,9 @@ class TestPage:
         parity = variant.verdict.parity[0].model_copy(
             update={"snr_db": float("inf"), "max_abs_error": float("nan")}
         )
-        verdict = variant.verdict.model_copy(update={"parity": (parity,), "accuracy": None})
+        verdict = variant.verdict.model_copy(
+            update={"parity": (parity,), "accuracy": None, "score": None}
+        )
         odd = build.model_copy(
             update={"variants": (variant.model_copy(update={"verdict": verdict}),)}
         )
@@ -306,6 +311,8 @@ class TestTerminal:
         assert re.search(
             r"^int8 \* +13\.9 kB +34 % +13\.9 kB +98\.06 % +−0\.55 +27\.9 dB +accepted", text, re.M
         )
+        assert re.search(r"^ +−1\.80 to \+0\.70 *$", text, re.M)
+        assert "below points: the 95 % interval" in text
         assert re.search(r"^dynamic-old +not made +– +– +failed", text, re.M)
         assert "On raspberry-pi-5 (ssh://pi@10.0.0.7:22)" in text
         assert re.search(r"^int8 .*not measured", text, re.M)
@@ -358,6 +365,60 @@ class TestTerminal:
         assert "Nothing was measured on a device yet." in self.printed(build, [])
 
 
+def measured(build: Build, **changed: Any) -> Build:
+    """`build` as if its metric were another one."""
+    return build.model_copy(
+        update={
+            "variants": tuple(
+                v.model_copy(
+                    update={
+                        "verdict": v.verdict.model_copy(
+                            update={
+                                "accuracy": None,
+                                "source_accuracy": None,
+                                "score": v.verdict.score
+                                and v.verdict.score.model_copy(update=changed),
+                            }
+                        )
+                    }
+                )
+                for v in build.variants
+            )
+        }
+    )
+
+
+class TestMetrics:
+    def test_an_error_is_shown_in_its_unit_and_its_change_in_percent(self, build: Build) -> None:
+        error = {"metric": "rmse", "title": "RMSE", "unit": "percent", "larger_is_better": False}
+        rmse = measured(build, **error)
+        out = io.StringIO()
+        print_report(rmse, file=out, columns=80)
+        text = out.getvalue()
+        assert re.search(r"^Variant +Size +of f32 +RMSE +Percent +SNR +Verdict", text, re.M)
+        assert re.search(r"^int8 \* .* 0\.9806 +\+0\.55 ", text, re.M)
+        assert "−0.70 to +1.80" in text
+        assert "Best accepted: int8: 13.9 kB, 34 % of float32; RMSE 0.9806 (+0.55 %)." in text
+        page = Page(report_html(rmse)).text
+        assert "Size against RMSE" in page
+        assert "source model 0.9861" in page
+
+    def test_metrics_that_differ_stand_under_one_head(self, build: Build) -> None:
+        f1 = measured(build, metric="f1", title="macro F1").variants[0]
+        mixed = build.model_copy(update={"variants": (f1, *build.variants[1:])})
+        out = io.StringIO()
+        print_report(mixed, file=out, columns=80)
+        assert re.search(r"of f32 +Metric +Points", out.getvalue())
+
+    def test_builds_that_knew_top_1_alone_are_shown(self, build: Build) -> None:
+        old = tuple(
+            v.model_copy(update={"verdict": v.verdict.model_copy(update={"score": None})})
+            for v in build.variants
+        )
+        text = Page(report_html(build.model_copy(update={"variants": old}))).text
+        assert "top-1 98.06 % (−0.55 points)" in text
+
+
 class TestDocument:
     def test_the_keys_that_are_promised(self, build: Build, results: list[Result]) -> None:
         document = json.loads(report_json(build, results))
@@ -368,6 +429,8 @@ class TestDocument:
         assert variants["int8"]["zipped_bytes"] == pytest.approx(13_900, rel=0.01)  # it is noise
         assert variants["dynamic-old"]["zipped_bytes"] is None
         assert variants["int8"]["drop_points"] == pytest.approx(0.55)
+        assert variants["int8"]["score"]["high"] == pytest.approx(1.8)
+        assert variants["dynamic-old"]["score"] is None
         assert variants["dynamic-old"]["size_bytes"] is None
         assert variants["dynamic-old"]["top1"] is None
         assert variants["int16x8"]["compared"] is False

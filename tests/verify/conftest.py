@@ -33,7 +33,7 @@ class Bench:
             (made / RESULT_FILE).write_text(json.dumps(result))
         return made
 
-    def data(self, values: Any, labels: Any = None) -> DataSet:
+    def data(self, values: Any, labels: Any = None, targets: Any = None) -> DataSet:
         """`values` with shape (samples, features) as a data set."""
         folder = self.folder()
         np.save(folder / "0.npy", values)
@@ -41,9 +41,8 @@ class Bench:
         if labels is not None:
             np.save(folder / "labels.npy", np.asarray(labels))
             known = (int(min(labels)), int(max(labels)))
-        facts = ArrayFacts(
-            shape=values.shape[1:], dtype=values.dtype.name, minimum=0.0, maximum=0.0
-        )
+        if targets is not None:
+            np.save(folder / "targets.npy", targets)
         return DataSet(
             folder=str(folder),
             inputs=("",),
@@ -52,8 +51,9 @@ class Bench:
             origin="test",
             choice="all",
             labelled=labels is not None,
-            facts=(facts,),
+            facts=(facts_of(values),),
             label_range=known,
+            target=None if targets is None else facts_of(targets),
         )
 
     def source(self, net: Sequence[Dense], data: DataSet, last: str = "softmax") -> Path:
@@ -70,9 +70,16 @@ class Bench:
         write(out / "model.tflite", net, last)
         return out
 
-    def figures(self, artifact: Path, source: Path, data: DataSet) -> dict[str, Any]:
+    def figures(
+        self, artifact: Path, source: Path, data: DataSet, metric: str = "top1"
+    ) -> dict[str, Any]:
         return compare.run(
-            self.folder(), data.to_json(), "tflite", artifact=str(artifact), reference=str(source)
+            self.folder(),
+            data.to_json(),
+            "tflite",
+            artifact=str(artifact),
+            reference=str(source),
+            metric=metric,
         )
 
     def layers(
@@ -87,8 +94,13 @@ class Bench:
     def verdict(
         self, artifact: Path, source: Path, data: DataSet, budget: Budget, base: Path | None = None
     ) -> Verdict:
-        figures = self.figures(artifact, source, data)
+        figures = self.figures(artifact, source, data, budget.metric)
         return judge.judge(figures, self.layers(artifact, source, data, base), budget, "test")
+
+
+def facts_of(values: Any) -> ArrayFacts:
+    low, high = float(values.min()), float(values.max())
+    return ArrayFacts(shape=values.shape[1:], dtype=values.dtype.name, minimum=low, maximum=high)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from edgekit.core.errors import ConversionError, ModelError
 from edgekit.core.recipe import Budget
+from edgekit.core.verdict import Score
 from edgekit.verify.compare import (
     RESOLUTION,
     ROUNDING,
@@ -86,6 +87,65 @@ def test_accuracy_counts_labels(bench: Bench, features: Any) -> None:
     worse = figures(bench, noisy(NET, "dense_1", 2), features, labels=labels)["accuracy"]
     assert worse["artifact"]["top1"] < 0.9
     assert worse["source"]["top1"] == pytest.approx(0.93)
+
+
+def test_the_metric_of_labels_is_their_accuracy(bench: Bench, features: Any) -> None:
+    labels = np.load(bench.source(NET, bench.data(features)) / "0.npy").argmax(axis=1)
+    data = bench.data(features, labels)
+    worse = bench.artifact(noisy(NET, "dense_1", 2))
+    found = bench.figures(worse, bench.source(NET, data), data)
+    accuracy = found["outputs"][0]["accuracy"]
+    score = Score.from_json(found["score"])
+    assert (score.source_value, score.value) == (1, accuracy["artifact"]["top1"])
+    assert score.drop == pytest.approx(100 * (1 - score.value))
+    assert score.low < score.drop < score.high
+    five = Score.from_json(bench.figures(worse, bench.source(NET, data), data, "top5")["score"])
+    assert five.value == accuracy["artifact"]["top5"]
+
+
+def test_an_error_is_measured_against_targets_and_a_constant(bench: Bench, features: Any) -> None:
+    """By hand; a metric that the source's mean answer reaches proves nothing."""
+    net = network(16, 8, 2)
+    right = np.load(bench.source(net, bench.data(features), "none") / "0.npy")
+    noise = np.random.default_rng(1).normal(size=right.shape).astype(np.float32)
+    for scale, no_better in ((0.1, []), (50, ["source", "artifact"])):
+        data = bench.data(features, targets=right + scale * noise)
+        source = bench.source(net, data, "none")
+        figures = bench.figures(bench.artifact(net, "none"), source, data, "rmse")
+        found = Score.from_json(figures["score"])
+        assert found.value == pytest.approx(scale * np.sqrt(np.square(noise).mean()), rel=1e-5)
+        assert found.drop == pytest.approx(0, abs=1e-3)
+        always = right.mean(axis=0) - right - scale * noise
+        expected = np.sqrt(np.square(always).mean())
+        assert figures["constant"]["value"] == pytest.approx(expected, rel=1e-5)
+        assert figures["constant"]["no_better"] == no_better
+        assert figures["outputs"][0]["measured"]
+
+
+def test_an_artifact_that_gives_nan_has_no_score(bench: Bench, features: Any) -> None:
+    net = network(16, 4)
+    wild = [replace(net[0], weights=net[0].weights * 1e3)]
+    targets = np.zeros((100, 4), np.float32)
+    features[99, 0] = 1e38
+    data, calm = (bench.data(x, targets=targets) for x in (features, np.minimum(features, 1)))
+    source = bench.source(net, calm, "none")
+    found = bench.figures(bench.artifact(wild, "none"), source, data, "mse")
+    assert (found["score"], found["constant"]) == (None, None)
+    assert found["outputs"][0]["not_finite"] == 1
+
+
+@pytest.mark.parametrize("last", ["sigmoid", "none"])
+def test_a_single_score_needs_no_sigmoid_that_the_format_shows(
+    bench: Bench, features: Any, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = network(16, 8, 1)
+    source = bench.source(net, bench.data(features), last)
+    labels = (np.load(source / "0.npy")[:, 0] > (0.5 if last == "sigmoid" else 0)).astype(int)
+    monkeypatch.setattr(LiteRTSession, "ends_in_sigmoid", lambda *_: False)
+    data = bench.data(features, labels)
+    found = bench.figures(bench.artifact(net, last), source, data)
+    assert found["outputs"][0]["accuracy"]["source"]["top1"] == 1
+    assert found["score"]["value"] == 1
 
 
 @pytest.mark.parametrize(("last", "threshold"), [("sigmoid", 0.5), ("none", 0.0)])

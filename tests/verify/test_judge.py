@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from edgekit.core.dataset import DataSet
 from edgekit.core.recipe import Budget
-from edgekit.core.verdict import Verdict
+from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.core.verdict import Score, Verdict
 from edgekit.verify.judge import judge, run
+from edgekit.verify.metrics import make_metric, scored
 from edgekit.work.cache import RESULT_FILE
 
 
@@ -28,6 +32,7 @@ def output(snr_db: float | None = 30, **more: Any) -> dict[str, Any]:
         "blank": 0,
         "equal": None,
         "accuracy": None,
+        "measured": more.get("accuracy") is not None,
         "flat": False,
         "variation": None,
     }
@@ -35,15 +40,37 @@ def output(snr_db: float | None = 30, **more: Any) -> dict[str, Any]:
 
 
 def decide(
-    *outputs: dict[str, Any], samples: int = 100, commonest: float = 0.1, **budget: Any
+    *outputs: dict[str, Any],
+    samples: int = 100,
+    commonest: float = 0.1,
+    score: Score | None = None,
+    constant: dict[str, Any] | None = None,
+    **budget: Any,
 ) -> Verdict:
+    labelled = next((each["accuracy"] for each in outputs if each["accuracy"]), None)
+    if labelled and score is None:
+        score = top1(labelled["source"]["top1"], labelled["artifact"]["top1"], samples)
     figures = {
         "samples": samples,
         "outputs": list(outputs),
+        "score": score.to_json() if score else None,
+        "constant": constant,
         "classes": 10,
         "commonest": commonest,
     }
     return judge(figures, [], Budget(**budget), "digits: all")
+
+
+def top1(source: float, artifact: float, samples: int) -> Score:
+    """Where the artifact is wrong wherever the source is, or the other way round."""
+    right = [round(share * samples) for share in (source, artifact)]
+    rows = np.zeros((2, samples, 1))
+    rows[0, : right[0]] = 1
+    rows[1, : right[1]] = 1
+    data = DataSet(folder="", inputs=(), count=samples, digest="", origin="", choice="",
+                   labelled=True, label_range=(0, 9))  # fmt: skip
+    output = TensorSpec(name="scores", shape=(1, 10), dtype="float32")
+    return scored(make_metric("top1", Signature(inputs=(), outputs=(output,)), data), *rows)
 
 
 def accuracy(source: float, artifact: float) -> dict[str, Any]:
@@ -57,10 +84,10 @@ def accuracy(source: float, artifact: float) -> dict[str, Any]:
     ("samples", "source", "artifact", "max_drop", "status", "said"),
     [
         (100, 0.97, 0.96, 1.0, "accepted", r"1.00 points lost \(1 of 100 samples\), 1.00 allowed"),
-        (100, 0.97, 0.95, 1.0, "rejected", r"2.00 points lost \(2 of 100 samples\), 1.00 allowed"),
+        (100, 0.97, 0.92, 1.0, "rejected", r"5.00 points lost \(5 of 100 samples\), 1.00 allowed"),
         (100, 0.97, 0.98, 1.0, "accepted", r"1.00 points gained \(1 of 100 samples\)"),
         (100, 0.97, 0.97, 0.0, "accepted", "no drop seen; 100 samples show none below 1.00 points"),
-        (360, 0.9, 323 / 360, 0.2, "rejected", r"0.28 points lost \(1 of 360"),
+        (2000, 0.9, 0.897, 0.2, "rejected", r"0.30 points lost \(6 of 2000"),
     ],
 )
 def test_with_labels_accuracy_decides(
@@ -78,6 +105,66 @@ def test_with_labels_accuracy_decides(
 def test_a_budget_finer_than_one_sample_is_pointed_out() -> None:
     verdict = decide(output(accuracy=accuracy(0.9, 0.9)), samples=50, max_drop=1.0)
     assert "finer than one sample (2.00 points)" in verdict.reasons[1]
+
+
+def test_a_drop_within_the_noise_is_accepted_and_said() -> None:
+    found = output(-5, accuracy=accuracy(0.97, 0.95))
+    verdict = decide(found, max_drop=1.0)
+    assert verdict.status == "accepted"
+    assert verdict.score is not None
+    assert "95 % interval of the drop 0.00 to 5.00" in verdict.reasons[0]
+    assert verdict.reasons[1] == (
+        "2.00 points are over the budget of 1.00, but no more than noise: the interval, 0.00 to "
+        "5.00, includes 0"
+    )
+    assert verdict.reasons[2] == (
+        "the evaluation set is too small to see drops below 2.50 points: give more samples"
+    )
+
+
+def error_of(source: float, artifact: float, **more: Any) -> Score:
+    fields = {"metric": "rmse", "title": "RMSE", "drop": 100 * (artifact / source - 1)}
+    ends = {"low": 1.0, "high": 50.0, "samples": 100, "larger_is_better": False, "unit": "percent"}
+    return Score(source_value=source, value=artifact, **{**fields, **ends, **more})
+
+
+@pytest.mark.parametrize(("artifact", "status"), [(2.08, "accepted"), (2.3, "rejected")])
+def test_another_metric_decides_in_its_own_unit(artifact: float, status: str) -> None:
+    verdict = decide(
+        output(-5, measured=True),
+        score=error_of(2, artifact),
+        constant={"value": 9.0, "no_better": []},
+        max_drop=5,
+    )
+    assert verdict.status == status
+    assert verdict.accuracy is None
+    assert verdict.reasons[0].startswith(f"RMSE {artifact:g}, source 2: {50 * artifact - 100:.2f} ")
+    assert "% lost, 5.00 allowed; 95 % interval of the drop 1.00 to 50.00" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("who", "said"), [("source", "the source model itself (2)"), ("artifact", "the artifact (2)")]
+)
+@pytest.mark.parametrize(("snr_db", "status"), [(30, "accepted"), (3, "rejected")])
+def test_where_a_constant_does_as_well_noise_decides_too(
+    who: str, said: str, snr_db: float, status: str
+) -> None:
+    verdict = decide(
+        output(snr_db, measured=True),
+        score=error_of(2, 2, low=-1.0),
+        constant={"value": 2.1, "no_better": [who]},
+    )
+    assert verdict.status == status
+    assert f"{said} is not surely better than the same answer to every sample (2.1)" in "".join(
+        verdict.reasons
+    )
+
+
+def test_an_output_that_the_metric_does_not_read_is_judged_by_noise() -> None:
+    read = output(-5, measured=True)
+    for snr_db, status in ((30, "accepted"), (3, "rejected")):
+        found = decide(read, output(snr_db), score=error_of(2, 2), constant=None)
+        assert found.status == status
 
 
 @pytest.mark.parametrize(("snr_db", "status"), [(30, "accepted"), (-3, "rejected")])
@@ -183,7 +270,7 @@ def test_whole_numbers_are_right_or_wrong_however_near(equal: float, status: str
 def test_a_size_of_a_range_that_is_over_budget_is_named(tmp_path: Path) -> None:
     def folder(name: str, snr_db: float) -> str:
         (tmp_path / name).mkdir()
-        figures = {"samples": 9, "outputs": [output(snr_db)], "classes": None, "commonest": None}
+        figures = {"samples": 9, "outputs": [output(snr_db)], "score": None}
         (tmp_path / name / RESULT_FILE).write_text(json.dumps(figures), encoding="utf-8")
         return str(tmp_path / name)
 

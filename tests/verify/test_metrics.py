@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.core.dataset import ArrayFacts, DataSet
+from edgekit.core.dataset import DataSet
 from edgekit.core.errors import DataError, UnknownNameError, UsageError
 from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.core.verdict import Score
 from edgekit.verify.metrics import METRICS, Metric, edits, make_metric, metric_named, scored
+from tests.verify.conftest import facts_of
 
 CASES = st.tuples(st.integers(0, 2**32), st.integers(1, 40), st.integers(2, 7))
 
@@ -29,28 +32,20 @@ def signature(*shapes: tuple[int, ...], dtype: str = "float32") -> Signature:
     )
 
 
-def made(name: str, targets: Any, *shapes: tuple[int, ...], folder: Any = "") -> Metric:
-    """The metric for targets, class labels where it takes these."""
-    common: dict[str, Any] = {
-        "folder": str(folder),
-        "inputs": ("",),
-        "count": len(targets),
-        "digest": "",
-        "origin": "",
-        "choice": "",
-    }
+def made(name: str, targets: Any, *shapes: tuple[int, ...], dtype: str = "float32") -> Metric:
+    """The metric for targets, class labels where it takes these, and outputs of these shapes."""
+    known: dict[str, Any]
     if name in METRICS and METRICS[name].targets == "classes":
-        known = (int(targets.min()), int(targets.max()))
-        data = DataSet(**common, labelled=True, label_range=known)
+        known = {"labelled": True, "label_range": (int(targets.min()), int(targets.max()))}
     else:
-        facts = ArrayFacts(
-            shape=targets.shape[1:],
-            dtype=targets.dtype.name,
-            minimum=float(targets.min()),
-            maximum=float(targets.max()),
-        )
-        data = DataSet(**common, target=facts)
-    return make_metric(name, signature(*shapes), data)
+        known = {"target": facts_of(targets)}
+    with TemporaryDirectory() as folder:
+        np.save(Path(folder) / "targets.npy", targets)
+        data = DataSet(
+            folder=folder, inputs=("",), count=len(targets), digest="", origin="", choice="",
+            **known,
+        )  # fmt: skip
+        return make_metric(name, signature(*shapes, dtype=dtype), data)
 
 
 def value(name: str, answers: Any, targets: Any) -> float:
@@ -171,6 +166,9 @@ def test_token_errors_are_in_proportion_to_all_tokens() -> None:
     assert value("wer", scores, targets) == pytest.approx(1 / 4)  # padded places say nothing
     longer = np.eye(4)[[[1, 2, 3, 0, 0], [2, 3, 3, 3, 3]]]
     assert value("wer", longer, targets) == pytest.approx((2 + 4) / 4)
+    numbers = np.array([[1, 3, -1], [2, -1, -1]])
+    metric = made("wer", targets, (3,), dtype="int64")
+    assert metric.rows({"y": numbers}, targets).tolist() == [[1, 3], [0, 1]]
 
 
 # ------------------------------------------------------------------------------ intervals
@@ -243,7 +241,7 @@ def test_intervals_cover_the_true_drop(name: str) -> None:
         source = 2 * np.eye(3)[targets] + draw.normal(size=(samples, 3))
         return score(name, targets, source, source + 0.5 * draw.normal(size=source.shape))
 
-    true = drawn(100_000).drop
+    true = drawn(30_000).drop
     assert sum(each.low <= true <= each.high for each in (drawn(200) for _ in range(100))) >= 88
 
 
@@ -292,7 +290,7 @@ def distance(outputs: Any, targets: Any) -> Any:
 def test_a_function_sees_all_outputs_by_name() -> None:
     targets = np.array([3.0, 5.0])
     metric = made("tests.verify.test_metrics:distance", targets, (1,), (1,))
-    assert metric.outputs == ("y", "z")
+    assert (metric.outputs, metric.title) == (("y", "z"), "distance")
     sides = [
         metric.rows({"y": targets[:, None] - 1, "z": np.full((2, 1), by)}, targets)
         for by in (2.0, 3.0)
@@ -359,6 +357,7 @@ def test_metrics_that_are_not_there(name: str, error: type[Exception], said: str
         ("miou", np.zeros((2, 4, 4), int), [(4, 4, 4)], "cannot tell which axis of y 4×4×4"),
         ("map", np.full((2, 3), 2), [(3,)], "takes 0 or 1 for each class, not 2 to 2"),
         ("map", np.zeros((2, 3)), [(3,)], "no sample has any class"),
+        ("map", np.array([[0, 1.0], [0.5, 0]]), [(2,)], "each class, not fractions"),
         ("map", np.ones((2, 3)), [(4,)], r"targets 3; the model gives y 4"),
         ("mse", np.zeros((2, 3)), [(4,)], "in their shape for targets 3; the model gives y 4"),
         ("rmse", np.zeros((2, 3)), [(3,), (3,)], "is of one output; y and z fit"),
@@ -366,6 +365,7 @@ def test_metrics_that_are_not_there(name: str, error: type[Exception], said: str
         ("wer", np.zeros((2, 3, 1), int), [(5, 7)], "a row of token numbers a sample, not 3×1"),
         ("wer", np.full((2, 3), 7), [(5, 7)], "a token is 7, .* tokens 0 to 6"),
         ("wer", np.full((2, 3), -1), [(5, 7)], "no sample has any token"),
+        ("wer", np.zeros((2, 3), int), [(5,)], "needs an output of scores .*; the model gives y 5"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_said_in_a_line(
@@ -375,13 +375,12 @@ def test_what_does_not_fit_is_said_in_a_line(
         made(name, targets, *shapes)
 
 
-def test_a_label_beside_ignored_ones_is_found(tmp_path: Any) -> None:
+def test_a_label_beside_ignored_ones_is_found() -> None:
     targets = np.full((2, 4, 4), 255, np.uint8)
     targets[1, 2, 2] = 3
-    np.save(tmp_path / "targets.npy", targets)
     with pytest.raises(DataError, match="a label is 3"):
-        made("miou", targets, (4, 4, 3), folder=tmp_path)
-    assert made("miou", targets, (4, 4, 5), folder=tmp_path).outputs == ("y",)
+        made("miou", targets, (4, 4, 3))
+    assert made("miou", targets, (4, 4, 5)).outputs == ("y",)
 
 
 @pytest.mark.parametrize("name", [*METRICS, "tests.verify.test_metrics:distance"])

@@ -11,12 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.core.errors import WorkerError
+from edgekit.core.errors import ModelError, UnknownNameError, WorkerError
 from edgekit.core.locate import shipped
 from edgekit.core.profile import Runtime
-from edgekit.core.recipe import BUILTIN
-from edgekit.core.verdict import LoadCheck, Verdict
-from edgekit.verify import RUNNER, check_set_step, compare_step, load_step, reference_step
+from edgekit.core.recipe import BUILTIN, Budget
+from edgekit.core.verdict import LoadCheck, Score, Verdict
+from edgekit.verify import (
+    RUNNER,
+    check_set_step,
+    compare_step,
+    load_step,
+    reference_step,
+    score,
+    score_step,
+)
 from edgekit.verify.load import load
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
@@ -87,6 +95,58 @@ def _check_set(folder: Path, features: Any) -> None:
         assert found["out:scores"].shape == (4, 10)
         assert found["out:scores"].sum(axis=1) == pytest.approx(1, abs=1e-5)
         assert (inputs["features"] == found["in:features"]).all()
+
+
+def test_a_changed_model_is_scored_beside_its_source(
+    bench: Bench, features: Any, tmp_path: Path, fresh_cache: Path
+) -> None:
+    models = [
+        save(tmp_path / f"{index}.npz", net)
+        for index, net in enumerate((NET, NET, noisy(NET, "dense_0", 3)))
+    ]
+    labels = np.load(bench.source(NET, bench.data(features)) / "0.npy").argmax(axis=1)
+    data = bench.data(features, labels)
+    source, same, worse = (reference_step(model, data) for model in models)
+    steps = [score_step(step, source, data, Budget(metric="f1")) for step in (same, worse)]
+    with Pool() as pool:
+        done = run_steps(steps, pool=pool, cache=Cache())
+    scores = []
+    for step in steps:
+        outcome = done[step]
+        assert isinstance(outcome, Done), outcome
+        scores.append(Score.from_json(outcome.result["score"]))
+    assert (scores[0].value, scores[0].drop, scores[0].low, scores[0].high) == (1, 0, 0, 0)
+    assert (scores[1].metric, scores[1].samples, scores[1].source_value) == ("f1", 100, 1)
+    assert 0 < scores[1].low < scores[1].drop < scores[1].high
+    assert scores[0].within(0)
+    assert not scores[1].within(1)
+
+
+def test_a_changed_model_has_its_sources_outputs(bench: Bench, features: Any) -> None:
+    data = bench.data(features, np.zeros(100, int))
+    source, other = (bench.source(network(16, 8, last), data) for last in (10, 9))
+    with pytest.raises(ModelError, match=r"'scores' as \(100, 9\), its source as \(100, 10\)"):
+        score.run(bench.folder(), data.to_json(), "top1", str(other), str(source))
+
+
+def test_a_score_is_known_by_what_it_depends_on(
+    bench: Bench, features: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def best(outputs, targets):\n    return targets\n")
+    data, model = bench.data(features, np.zeros(100, int)), save(tmp_path / "net.npz", NET)
+    source = reference_step(model, data)
+
+    def key(**budget: Any) -> str:
+        return score_step(source, source, data, Budget(**budget)).key
+
+    assert key() == key(max_drop=7) != key(metric="f1")
+    first = key(metric="mine:best")
+    assert first == key(metric="mine:best")
+    (tmp_path / "helper.py").write_text("")
+    assert first != key(metric="mine:best")
+    with pytest.raises(UnknownNameError, match="no metric called 'best'"):
+        key(metric="best")
 
 
 def test_another_budget_recomputes_no_figures(bench: Bench, features: Any, tmp_path: Path) -> None:
