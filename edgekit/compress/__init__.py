@@ -1,5 +1,6 @@
 """Model → model: what makes it smaller or faster before it is exported. One file a technique.
 
+    shrink     channels go: structured pruning
     prune      the smallest weights become zero
     cluster    weights share few values
 
@@ -28,6 +29,7 @@ __all__ = ["PASSES", "check_passes", "pass_step", "settled", "size_step", "spec_
 PASSES = Registry(
     "pass",
     {
+        "shrink": "edgekit.compress.shrink:Shrink",
         "prune": "edgekit.compress.prune:Prune",
         "cluster": "edgekit.compress.cluster:Cluster",
     },

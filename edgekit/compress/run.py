@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,13 @@ def run(
     if found.trains and data is not None:
         samples = Samples(DataSet.from_json(data), net.live, Path(teacher) if teacher else None)
         earlier = [technique(PassSpec.from_json(each), "an earlier pass") for each in before]
-        holds = [hold for each in earlier if (hold := each.hold(net)) is not None]
-        trainer = Trainer(wanted.name, net, samples, settings, Path(checkpoint), holds)
+
+        def holds() -> list[Callable[[], None]]:
+            return [hold for each in earlier if (hold := each.hold(net)) is not None]
+
+        trainer = Trainer(
+            wanted.name, net, samples, settings, Path(checkpoint), holds(), find_holds=holds
+        )
     notes = found.apply(net, trainer)
     made = save_net(net, out)
     history = trainer.history if trainer else None

@@ -162,6 +162,7 @@ class Trainer:
         name: of the pass, for messages.
         checkpoint: a folder of this very training; what lies there is gone on with.
         holds: what earlier passes want kept (zeros, clusters): called after every step.
+        find_holds: finds them in the net as it is.
     """
 
     name: str
@@ -171,6 +172,12 @@ class Trainer:
     checkpoint: Path
     holds: list[Callable[[], None]] = field(default_factory=list)
     history: History | None = None
+    find_holds: Callable[[], list[Callable[[], None]]] | None = None
+
+    def look_again(self) -> None:
+        """Find the holds anew: the net's weights have other shapes than before."""
+        if self.find_holds is not None:
+            self.holds = self.find_holds()
 
     def run(
         self,
