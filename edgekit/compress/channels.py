@@ -11,6 +11,7 @@ import fnmatch
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.core.errors import UsageError
@@ -38,16 +39,23 @@ class Channels:
         self._family: list[int] = []  # of each unit, as a union of its own
         self._families: list[int] = []
         self._pinned: set[int] = set()
+        self._single: set[int] = set()  # families whose units are large: heads
 
     def __len__(self) -> int:
         return len(self._parent)
 
-    def fresh(self, count: int) -> Labels:
-        """Labels of as many new units, one family."""
+    def fresh(self, count: int, *, single: bool = False) -> Labels:
+        """Labels of as many new units, one family.
+
+        Args:
+            single: its units are large and few, as heads are: they go one by one.
+        """
         import numpy as np
 
         family = len(self._families)
         self._families.append(family)
+        if single:
+            self._single.add(family)
         first = len(self._parent)
         self._parent.extend(range(first, first + count))
         self._family.extend([family] * count)
@@ -84,8 +92,10 @@ class Channels:
         found = [PINNED if i == PINNED else _root(self._parent, i) for i in labels.tolist()]
         return np.asarray(found, dtype=np.int64)
 
-    def families(self) -> list[tuple[Labels, Mask]]:
-        """The units of each family, and which of them may go; in the order they were made."""
+    def families(self) -> list[tuple[Labels, Mask, bool]]:
+        """The units of each family, which of them may go, and whether they go one by one; in the
+        order they were made.
+        """
         import numpy as np
 
         members: dict[int, list[int]] = {}
@@ -93,8 +103,12 @@ class Channels:
             if unit == parent:
                 members.setdefault(_root(self._families, self._family[unit]), []).append(unit)
         return [
-            (np.asarray(units), np.asarray([unit not in self._pinned for unit in units]))
-            for _, units in sorted(members.items())
+            (
+                np.asarray(units),
+                np.asarray([unit not in self._pinned for unit in units]),
+                family in self._single,
+            )
+            for family, units in sorted(members.items())
         ]
 
 
@@ -139,6 +153,7 @@ class Family:
         layers: their names.
         units: that they have.
         free: which of these may go.
+        single: whether they go one by one.
         floor: how many stay.
         step: what counts are a multiple of.
     """
@@ -146,6 +161,7 @@ class Family:
     layers: tuple[str, ...]
     units: Labels
     free: Mask
+    single: bool = False
     floor: int = 1
     step: int = 1
 
@@ -174,10 +190,10 @@ def find_families(channels: Channels, sites: Sequence[Site]) -> list[Family]:
                 for unit in np.unique(labels[labels != PINNED]).tolist():
                     names.setdefault(unit, {})[site.layer] = None
     found = []
-    for units, free in channels.families():
+    for units, free, single in channels.families():
         layers = dict.fromkeys(name for unit in units.tolist() for name in names.get(unit, ()))
         if layers:
-            found.append(Family(tuple(layers), units, free))
+            found.append(Family(tuple(layers), units, free, single))
     return found
 
 
@@ -321,7 +337,7 @@ def plan(
         order = np.argsort(np.where(family.free, scores[family.units], np.inf), kind="stable")
         widths = family.widths()
         cuts = [len(family.units) - width for width in widths]
-        blocks.append([order[a:b] for a, b in zip(cuts, cuts[1:], strict=False)])
+        blocks.append([order[a:b] for a, b in pairwise(cuts)])
     means = [
         [float(scores[family.units[block]].mean()) for block in own]
         for family, own in zip(families, blocks, strict=True)
@@ -334,9 +350,8 @@ def plan(
         lowest = min(waiting, key=lambda f: means[f][done[f]])
         costs.remove(lowest, blocks[lowest][done[lowest]])
         done[lowest] += 1
-    for f in sorted(
-        (f for f in range(len(families)) if done[f]), key=lambda f: -means[f][done[f] - 1]
-    ):
+    gone = [f for f in range(len(families)) if done[f]]
+    for f in sorted(gone, key=lambda f: -means[f][done[f] - 1]):
         costs.remove(f, blocks[f][done[f] - 1], -1)
         if costs.total <= target:
             done[f] -= 1

@@ -24,6 +24,7 @@ rank go first, but no layer falls below `floor` of its channels.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import shutil
@@ -115,9 +116,8 @@ class Shrink(Technique):
             if index:
                 cutter = _cutter(net)
             target = whole * (1 - self.remove) ** ((index + 1) / steps)
-            made = rounds.planned(
-                index, lambda c=cutter, t=target: self.planned(c, first, t, trainer)
-            )
+            planned = functools.partial(self.planned, cutter, first, target, trainer)
+            made = rounds.planned(index, planned)
             cutter.cut(made.kept)
             rounds.train(index, net)
         rounds.finish()
@@ -145,7 +145,8 @@ class Shrink(Technique):
         for family in families:
             width = widths.get(family.layers, len(family.units))
             family.floor = max(1, math.ceil(self.floor * width))
-            family.step = self.round_to or (WIDE_STEP if width >= WIDE else NARROW_STEP)
+            step = self.round_to or (WIDE_STEP if width >= WIDE else NARROW_STEP)
+            family.step = 1 if family.single else step
             if id(family) in spared:
                 family.free[:] = False
         scores = levelled(self._scores(cutter, families, trainer), families)
@@ -228,7 +229,7 @@ class Shrink(Technique):
         return unit_scores(parts, len(cutter.channels))
 
     def refusal(self, before: Sequence[PassSpec], recipe: Recipe) -> str:
-        """See `Technique.refusal`: what is cut away may be what a cluster or a pattern stands on."""
+        """See `Technique.refusal`: clusters and patterns stand on what is cut away."""
         for each in before:
             if each.name == "cluster":
                 return "it has to stand before cluster, whose values it would change"

@@ -239,6 +239,10 @@ class TorchCutter:
                     stay = torch.zeros(parameter.shape[site.reads], dtype=torch.bool)
                     stay[keep_along(site.axes[site.reads], kept)] = True
                     parameter.movedim(site.reads, 0)[~stay] = 0
+        for (name, _), labels in self._labels.items():
+            layer = blind.get_submodule(name)
+            if isinstance(layer, torch.nn.LayerNorm):
+                _narrow(layer, keep_along(self.channels.roots(labels), kept))
         cut = replay(copy.deepcopy(self._module), self._edit(kept))
         one, other = self._outputs(blind), self._outputs(cut)
         if one is None or other is None or len(one) != len(other):
@@ -441,6 +445,25 @@ def _shared(module: Any) -> set[str]:
         for _, parameter in layer.named_parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(name)
     return {name for names in owners.values() if len(names) > 1 for name in names}
+
+
+def _narrow(layer: Any, stay: Any) -> None:
+    """Let a layer norm measure only these channels: what goes cannot be measured."""
+    import torch
+
+    index = torch.as_tensor(stay)
+
+    def forward(values: Any) -> Any:
+        found = torch.nn.functional.layer_norm(
+            values[..., index],
+            (len(index),),
+            None if layer.weight is None else layer.weight[index],
+            None if layer.bias is None else layer.bias[index],
+            layer.eps,
+        )
+        return torch.zeros_like(values).index_copy(values.ndim - 1, index, found)
+
+    layer.forward = forward
 
 
 def _listed(names: Sequence[str]) -> str:
