@@ -158,10 +158,16 @@ class Shrink(Technique):
     def _too_much(self, made: Plan, whole: float) -> UsageError:
         possible = math.floor(100 * (1 - made.cost / whole)) / 100
         what = "multiply-adds" if self.of == "macs" else "parameters"
+        if not possible:
+            return UsageError(
+                f"shrink: no layer can lose channels while it keeps {100 * self.floor:g} % of them "
+                "(floor) and a multiple of round_to",
+                hint="set round_to = 1 or a lower floor, exclude fewer layers, or leave shrink out",
+            )
         return UsageError(
             f"shrink: remove = {self.remove:g} is not possible: no more than {possible:g} of the "
-            f"{what} can go while every layer keeps {100 * self.floor:g} % of its channels",
-            hint=f"ask for remove = {max(possible, 0.01):g} or less, lower floor, or leave out "
+            f"{what} can go while every layer keeps {100 * self.floor:g} % of its channels (floor)",
+            hint=f"ask for remove = {possible:g} or less, lower floor, or leave out "
             "fewer layers",
         )
 

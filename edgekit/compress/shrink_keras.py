@@ -172,6 +172,8 @@ class KerasCutter:
 
     def _nested(self, call: Call) -> list[Tensor]:
         """A model in the model: what it reads keeps its channels, what it gives may lose some."""
+        if any(tensor.labels is not None for tensor in call.inputs):
+            self._stopped[f"{call.path} (a model of its own)"] = None
         for tensor in call.inputs:
             self._stop(tensor)
         if id(call.layer) not in self._inner:
@@ -674,7 +676,8 @@ class KerasCutter:
 
         draw = np.random.default_rng(0)
         samples = [_drawn(tensor, draw) for tensor in _graph(self._net.model).inputs]
-        wanted = self._blind(kept, samples) if self._exact and None not in samples else None
+        known = self._exact and all(array is not None for array in samples)
+        wanted = self._blind(kept, samples) if known else None
         made = self._rebuilt(self._net.model, kept)
         self._net.live.module = made
         if wanted is None:
@@ -709,25 +712,32 @@ class KerasCutter:
 
     def _rebuilt(self, model: Any, kept: Any) -> Any:
         """The model without the units that go."""
-        clone = self._net.live.keras.models.clone_model
+        keras = self._net.live.keras
         made: dict[int, tuple[Any, Any]] = {}
+
+        def cloned(graph: Any) -> Any:
+            inputs = None
+            if hasattr(keras, "tree") and not hasattr(graph, "_functional"):
+                # Keras 3 would name inputs after tensors.
+                inputs = keras.tree.map_structure(_input_again, graph.input)
+            return keras.models.clone_model(graph, inputs, clone_function=copied)
 
         def copied(layer: Any) -> Any:
             if id(layer) in made:
                 return made[id(layer)][1]
             if is_graph(layer):
-                new = clone(layer, clone_function=copied)
+                new = cloned(layer)
             elif id(layer) in self._configs:
                 config = _unbuilt({**layer.get_config(), **self._configs[id(layer)](kept)})
-                for stale in ("query_shape", "key_shape", "value_shape", "batch_input_shape"):
-                    config.pop(stale, None)
+                # tf_keras builds attention at once if it has these.
+                config |= {key: None for key in config if key in ATTENTION_SHAPES}
                 new = type(layer).from_config(config)
             else:
                 return layer
             made[id(layer)] = (layer, new)
             return new
 
-        new = clone(model, clone_function=copied)
+        new = cloned(model)
         for old, other in made.values():
             if is_graph(old):
                 continue
@@ -739,6 +749,7 @@ class KerasCutter:
         return new
 
 
+ATTENTION_SHAPES = ("query_shape", "key_shape", "value_shape")
 RECURRENT = frozenset(["LSTM", "GRU", "SimpleRNN"])
 
 _RULES: dict[str, Callable[[KerasCutter, Call], Tensor | None]] = {
@@ -813,6 +824,11 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [leaf for each in value.values() for leaf in _leaves(each)]
     return [value]
+
+
+def _input_again(tensor: Any) -> Any:
+    layer = tensor._keras_history.operation
+    return type(layer).from_config(layer.get_config()).output
 
 
 def _flat(outputs: Any) -> list[Any]:
