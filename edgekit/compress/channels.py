@@ -350,13 +350,17 @@ def plan(
         lowest = min(waiting, key=lambda f: means[f][done[f]])
         costs.remove(lowest, blocks[lowest][done[lowest]])
         done[lowest] += 1
-    gone = [f for f in range(len(families)) if done[f]]
-    for f in sorted(gone, key=lambda f: -means[f][done[f] - 1]):
-        costs.remove(f, blocks[f][done[f] - 1], -1)
+    gone = {f for f in range(len(families)) if done[f]}
+    while gone:
+        best = max(gone, key=lambda f: means[f][done[f] - 1])
+        costs.remove(best, blocks[best][done[best] - 1], -1)
         if costs.total <= target:
-            done[f] -= 1
-        else:
-            costs.remove(f, blocks[f][done[f] - 1])
+            done[best] -= 1
+        else:  # nor will it fit later
+            costs.remove(best, blocks[best][done[best] - 1])
+            gone.discard(best)
+        if not done[best]:
+            gone.discard(best)
     kept = np.ones(len(scores), dtype=bool)
     for family, own, count in zip(families, blocks, done, strict=True):
         for block in own[:count]:

@@ -167,8 +167,7 @@ class Shrink(Technique):
         return UsageError(
             f"shrink: remove = {self.remove:g} is not possible: no more than {possible:g} of the "
             f"{what} can go while every layer keeps {100 * self.floor:g} % of its channels (floor)",
-            hint=f"ask for remove = {possible:g} or less, lower floor, or leave out "
-            "fewer layers",
+            hint=f"ask for remove = {possible:g} or less, lower floor, or leave out fewer layers",
         )
 
     def _scores(self, cutter: Cutter, families: Sequence[Family], trainer: Trainer | None) -> Any:
