@@ -1,5 +1,6 @@
 """Model → model: what makes it smaller or faster before it is exported. One file a technique.
 
+    shrink     channels go: structured pruning
     prune      the smallest weights become zero
     cluster    weights share few values
     fuse       batch norms become part of the layers before them
@@ -40,6 +41,7 @@ __all__ = [
 PASSES = Registry(
     "pass",
     {
+        "shrink": "edgekit.compress.shrink:Shrink",
         "prune": "edgekit.compress.prune:Prune",
         "cluster": "edgekit.compress.cluster:Cluster",
         "fuse": "edgekit.compress.fuse:Fuse",

@@ -278,6 +278,20 @@ class KerasLearner:
         """See `Learner.loss`."""
         return float(self._value(*_tensors(batch)))
 
+    def gradients(self, batch: Batch) -> dict[int, Any]:
+        """See `Learner.gradients`."""
+        import tensorflow as tf
+
+        inputs, targets, teacher = _tensors(batch)
+        with tf.GradientTape() as tape:
+            value = self._total(self._net.live.call(inputs, training=False), targets, teacher)
+        found = tape.gradient(value, self._trained)
+        return {
+            id(variable): tf.convert_to_tensor(gradient).numpy()
+            for variable, gradient in zip(self._trained, found, strict=True)
+            if gradient is not None
+        }
+
     def state(self) -> dict[str, Any]:
         """See `Learner.state`."""
         return {str(i): v.numpy() for i, v in enumerate(self._variables())}

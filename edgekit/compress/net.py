@@ -56,6 +56,9 @@ class Learner(Protocol):
     def loss(self, batch: Batch) -> float:
         """The mean loss over the batch, nothing trained."""
 
+    def gradients(self, batch: Batch) -> dict[int, Array]:
+        """Of the mean loss over the batch, by the `id` of each variable; nothing is trained."""
+
     def state(self) -> dict[str, Array]:
         """The optimizer's own numbers."""
 

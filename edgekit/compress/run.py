@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,13 @@ def run(
     if found.trains and data is not None:
         samples = Samples(DataSet.from_json(data), net.live, Path(teacher) if teacher else None)
         earlier = [technique(PassSpec.from_json(each), "an earlier pass") for each in before]
-        holds = [hold for each in earlier if (hold := each.hold(net)) is not None]
-        trainer = Trainer(wanted.name, net, samples, settings, Path(checkpoint), holds)
+
+        def holds() -> list[Callable[[], None]]:
+            return [hold for each in earlier if (hold := each.hold(net)) is not None]
+
+        trainer = Trainer(
+            wanted.name, net, samples, settings, Path(checkpoint), holds(), find_holds=holds
+        )
         if teacher_model is not None:
             source = Model.from_json(teacher_model)
             trainer.teacher = open_net(opener, Model.from_json(origin), source)

@@ -199,6 +199,19 @@ class TorchLearner:
         with torch.no_grad():
             return float(self._value(inputs, targets, teacher, training=False))
 
+    def gradients(self, batch: Batch) -> dict[int, Any]:
+        """See `Learner.gradients`."""
+        import torch
+
+        inputs, targets, teacher = _tensors(batch)
+        value = self._total(self._net.live.call(inputs, training=False), targets, teacher)
+        found = torch.autograd.grad(value, self._trained, allow_unused=True)
+        return {
+            id(parameter): gradient.numpy()
+            for parameter, gradient in zip(self._trained, found, strict=True)
+            if gradient is not None
+        }
+
     def state(self) -> dict[str, Any]:
         """See `Learner.state`."""
         import torch

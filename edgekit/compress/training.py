@@ -156,6 +156,7 @@ class Trainer:
         checkpoint: a folder of this very training; what lies there is gone on with.
         holds: what earlier passes want kept (zeros, clusters): called after every step.
         teacher: the model before all passes, where its layers' outputs are asked for.
+        find_holds: finds them in the net as it is.
     """
 
     name: str
@@ -166,6 +167,12 @@ class Trainer:
     holds: list[Callable[[], None]] = field(default_factory=list)
     teacher: Net | None = None
     history: History | None = None
+    find_holds: Callable[[], list[Callable[[], None]]] | None = None
+
+    def look_again(self) -> None:
+        """Find the holds anew: the net's weights have other shapes than before."""
+        if self.find_holds is not None:
+            self.holds = self.find_holds()
 
     def run(
         self,
