@@ -13,6 +13,7 @@ from edgekit.reports.inspection import quantity
 from edgekit.reports.words import plain
 
 EQUAL = "equal"
+MOST_NAMED = 6  # layers in one sentence
 # The heat maps' darkest and palest: below the first nothing of the signal is left, above the second
 # nobody sees a difference.
 WORST_DB, BEST_DB = 0.0, 40.0
@@ -75,7 +76,9 @@ def facts(found: TechniqueSensitivity) -> list[str]:
         source += f", top-1 {100 * found.accuracy:.2f} %"
     lines = [source]
     if found.left_out:
-        lines.append(f"left out: {', '.join(found.left_out)} ({found.because})")
+        more = len(found.left_out) - MOST_NAMED
+        names = ", ".join(found.left_out[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        lines.append(f"left out: {names} ({found.because})")
     return [plain(line) for line in (*lines, f"measured: {found.measured}")]
 
 
