@@ -2,6 +2,7 @@
 
     prune      the smallest weights become zero
     cluster    weights share few values
+    qat        weights learn to live with the rounding of the export
 
 A technique is framework-free where it can be: it works on named arrays of a `Net` and has it
 trained by a `Trainer`. One is registered with one line here.
@@ -30,6 +31,7 @@ PASSES = Registry(
     {
         "prune": "edgekit.compress.prune:Prune",
         "cluster": "edgekit.compress.cluster:Cluster",
+        "qat": "edgekit.compress.qat:QuantizeAware",
     },
 )
 
