@@ -8,12 +8,14 @@ Kernels are rounded as they are, before a batch norm is folded into them. With a
 output channel that is the same as afterwards: folding multiplies a channel by one number, its scale
 is multiplied by that too, and the integers stay.
 
-Where activations are rounded is found by calling the model once and following its tensors: see
-`plan`.
+Where activations are rounded is found by calling the model once and following its tensors.
+Functions called between layers in a subclassed model are not seen; there the layers' inputs are
+rounded, and a ReLU among these functions is taken for an operator of its own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,54 +23,57 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.keras_net import KERNELS, KerasLearner, KerasNet, _children, _kind
 from edgekit.compress.net import Batch, Loss, matching
+from edgekit.compress.rounding import (
+    GIVEN,
+    LEAST_RANGE,
+    NORM,
+    PASSING,
+    Ends,
+    Key,
+    Op,
+    Place,
+    block,
+    levels,
+    means,
+    places,
+    plan,
+)
 from edgekit.core.compression import Training
 from edgekit.export.ranges import AVERAGING
 
 if TYPE_CHECKING:
     from edgekit.compress.qat import QuantizeAware
 
-# Layers that only move numbers about, and what they are called as operations. What they give is
-# rounded if what they took is.
-MOVES = frozenset(
-    {"flatten", "reshape", "permute", "transpose", "maxpooling1d", "maxpooling2d", "maxpooling3d",
-     "globalmaxpooling1d", "globalmaxpooling2d", "zeropadding1d", "zeropadding2d", "zeropadding3d",
-     "cropping1d", "cropping2d", "repeatvector", "getitem", "squeeze", "expanddims", "expand_dims",
-     "inputlayer", "masking", "pad", "strided_slice", "slice", "stop_gradient", "cast"}
-)  # fmt: skip
-# Layers that do nothing outside of training.
-IDENTITIES = frozenset(
-    {"dropout", "spatialdropout1d", "spatialdropout2d", "spatialdropout3d", "gaussiandropout",
-     "alphadropout", "gaussiannoise", "activityregularization", "identity"}
-)  # fmt: skip
-# What gives numbers on the scale of those it takes, rounded to it.
-SAME_SCALE = frozenset({"averagepooling1d", "averagepooling2d", "upsampling1d", "upsampling2d"})
-# The scale is always the same: 256 steps over [0, 1), or [-1, 1).
-FIXED = {"softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-FUSED = ("relu", "relu6")  # are a part of the operator before them
-SUMS = frozenset({"add", "subtract", "multiply"})  # operators that a ReLU can be a part of
-LEAST_RANGE = 1e-6  # narrower ones are widened
+# Words of `rounding` for what Keras calls otherwise; numbers of dimensions are left out of names.
+WORDS = {
+    "zeropadding": "padding", "pad": "padding", "inputlayer": "input", "strided_slice": "slice",
+    "cast": "identity", "stop_gradient": "identity", "activityregularization": "identity",
+    "spatialdropout": "dropout", "gaussiandropout": "dropout", "alphadropout": "dropout",
+    "gaussiannoise": "noise", "expanddims": "unsqueeze", "expand_dims": "unsqueeze",
+    "avgpool": "averagepooling", "maxpool": "maxpooling", "sub": "subtract",
+}  # fmt: skip
 
 
-def symmetric(values: Any, levels: int, axes: Sequence[int] | None) -> Any:
-    """`values` rounded to whole steps of the largest magnitude / `levels`; gradients go through.
+def symmetric(values: Any, steps: int, axes: Sequence[int] | None) -> Any:
+    """`values` rounded to whole steps of the largest magnitude / `steps`; gradients go through.
 
     Args:
-        levels: steps in each direction: 127 for 8 bits, 7 for 4.
+        steps: in each direction: 127 for 8 bits, 7 for 4.
         axes: over which a scale is shared; None is all.
     """
     import tensorflow as tf
 
     largest = tf.reduce_max(tf.abs(values), axis=axes, keepdims=True)
-    step = tf.where(largest > 0, largest, tf.ones_like(largest)) / levels
+    step = tf.where(largest > 0, largest, tf.ones_like(largest)) / steps
     return values + tf.stop_gradient(tf.round(values / step) * step - values)
 
 
-def blocks(values: Any, levels: int, size: int) -> Any:
+def blocks(values: Any, steps: int, size: int) -> Any:
     """`symmetric` of a dense kernel (inputs, outputs) with a scale for `size` inputs in a row."""
     import tensorflow as tf
 
     parts = tf.reshape(values, (-1, size, values.shape[-1]))
-    return tf.reshape(symmetric(parts, levels, [1]), values.shape)
+    return tf.reshape(symmetric(parts, steps, [1]), values.shape)
 
 
 class Range:
@@ -78,7 +83,7 @@ class Range:
         fixed: least and greatest, where they never change.
     """
 
-    def __init__(self, bits: int, fixed: tuple[float, float] | None = None) -> None:
+    def __init__(self, bits: int, fixed: Ends | None = None) -> None:
         import tensorflow as tf
 
         self.bits, self.fixed = bits, fixed
@@ -153,12 +158,20 @@ class Part:
         kind = type(self.layer).__name__.lower()
         symbol = getattr(self.layer, "symbol", "")  # tf_keras: a function called on its tensors
         if symbol:
-            return str(symbol).rpartition(".")[2].lower()
+            kind = str(symbol).rpartition(".")[2].lower()
         if kind == "activation":
             return function_name(self.layer.activation)
         if kind == "relu":
             return "relu" if _is_plain(self.layer) else "clipped"
-        return kind
+        bare = re.sub(r"([1-3]d|v\d)$", "", kind)
+        return WORDS.get(bare, bare)
+
+    @property
+    def last(self) -> str:
+        """See `Op`."""
+        if not self.kernels or _repeats(self.layer):
+            return ""
+        return function_name(getattr(self.layer, "activation", None))
 
 
 def function_name(function: Any) -> str:
@@ -234,7 +247,7 @@ def roundings(part: Part, how: QuantizeAware) -> None:
     for owner in [part.layer, *(_below(part.layer) if part.whole else ())]:
         for attribute in KERNELS:
             variable = getattr(owner, attribute, None)
-            if attribute == "embeddings" or not hasattr(variable, "assign"):
+            if attribute == "embeddings" or variable is None or not hasattr(variable, "assign"):
                 continue  # a lookup multiplies nothing: its numbers are rounded as activations
             rounding = _rounding(owner, attribute, len(variable.shape), how)
             # Keras 3 keeps some under another name, behind a property.
@@ -247,140 +260,15 @@ def roundings(part: Part, how: QuantizeAware) -> None:
 
 def _rounding(layer: Any, attribute: str, rank: int, how: QuantizeAware) -> Callable[[Any], Any]:
     kind, _ = _kind(layer, attribute, rank)
-    four = how.bits == 4 and kind in ("conv", "dense")  # LiteRT has no other kernels for them
-    levels = 7 if four else 127
-    size = int(how.weights.removeprefix("block-")) if how.weights.startswith("block-") else 0
+    steps = levels(kind, how.bits)
     axes = None if how.weights == "per-tensor" else channel_axes(layer, attribute, rank)
 
     def rounding(values: Any) -> Any:
-        if size and kind == "dense" and rank == 2 and values.shape[0] % size == 0:
-            return blocks(values, levels, size)
-        return symmetric(values, levels, axes)
+        if size := block(how.weights, kind, values.shape, 0):
+            return blocks(values, steps, size)
+        return symmetric(values, steps, axes)
 
     return rounding
-
-
-# ------------------------------------------------------------------------------------- the plan
-
-Key = tuple[str, int]  # a part's path, and the number of its call
-Place = tuple[Key, str]  # which of its tensors: "in 0", "before" its activation, "out 0"
-GIVEN: Key = ("", 0)  # what the model is given
-
-
-@dataclass
-class Call:
-    """One call of a part, as it was seen; tensors are told apart by their ids."""
-
-    key: Key
-    part: Part
-    inputs: list[int]
-    outputs: list[int]
-
-
-def plan(calls: Sequence[Call], given: Sequence[int], left: Sequence[int]) -> dict[Key, str]:
-    """What is done to the outputs of each call: "own" range, "same" range as its input, a function
-    of `FIXED`, or nothing, if it is not in here.
-
-    As in TFLite: the output of each operator is rounded, where an operator includes the batch norm
-    and the ReLU after it. So nothing is rounded between these. Functions called between layers in
-    a subclassed model are not seen; there the layers' inputs are rounded, and a ReLU among them is
-    taken for an operator of its own.
-
-    Args:
-        given, left: the model's inputs and outputs.
-    """
-    readers: dict[int, list[Call]] = {}
-    for call in calls:
-        for tensor in call.inputs:
-            readers.setdefault(tensor, []).append(call)
-    found: dict[Key, str] = {}
-    for call in calls:
-        word = call.part.word
-        if word in MOVES or word in IDENTITIES or word == "linear" or call.part.spared:
-            continue
-        if _goes_on(call, readers, left):
-            continue
-        name = _last(call.part) or word
-        if name in FIXED:
-            # The loss takes the logarithm of the model's last softmax: that must not be zero.
-            if not _leaves(call, readers, left):
-                found[call.key] = name
-        else:
-            found[call.key] = "same" if word in SAME_SCALE else "own"
-    return found
-
-
-def places(
-    calls: Sequence[Call], given: Sequence[int], decided: dict[Key, str]
-) -> dict[Place, tuple[float, float] | None]:
-    """Every tensor that has a range of its own; the range, where it is fixed."""
-    found: dict[Place, tuple[float, float] | None] = {
-        (GIVEN, f"in {index}"): None for index in range(len(given))
-    }
-    known = set(given)
-    for call in calls:
-        if call.part.spared:
-            continue
-        # From a layer in float, or from a function that was not seen.
-        found |= {
-            (call.key, f"in {index}"): None
-            for index, tensor in enumerate(call.inputs)
-            if tensor not in known
-        }
-        if _last(call.part) not in ("", "linear", *FUSED):
-            found[call.key, "before"] = None
-        how = decided.get(call.key, "same")
-        if how != "same":
-            found |= {(call.key, f"out {i}"): FIXED.get(how) for i in range(len(call.outputs))}
-        known.update(call.outputs)
-    return found
-
-
-def _last(part: Part) -> str:
-    """The activation function that a layer with kernels ends with, "linear" for none; empty for
-    another layer.
-    """
-    if not part.kernels or _repeats(part.layer):
-        return ""
-    return function_name(getattr(part.layer, "activation", None))
-
-
-def _goes_on(call: Call, readers: dict[int, list[Call]], left: Sequence[int]) -> bool:
-    """Whether its operator has not ended: what reads it is a part of it."""
-    reader = _only_reader(call, readers, left)
-    if reader is None or reader.part.spared:
-        return False
-    word, after = call.part.word, reader.part.word
-    multiplies = _last(call.part) == "linear"
-    if after.startswith("batchnormalization"):
-        return multiplies
-    norm = word.startswith("batchnormalization")
-    return after in FUSED and (multiplies or norm or word in SUMS)
-
-
-def _only_reader(call: Call, readers: dict[int, list[Call]], left: Sequence[int]) -> Call | None:
-    """The one call that reads what it gives, behind those that do nothing."""
-    while True:
-        if len(call.outputs) != 1 or call.outputs[0] in left:
-            return None
-        found = readers.get(call.outputs[0], [])
-        if len(found) != 1:
-            return None
-        call = found[0]
-        if call.part.word not in IDENTITIES and call.part.word != "linear":
-            return call
-
-
-def _leaves(call: Call, readers: dict[int, list[Call]], left: Sequence[int]) -> bool:
-    """Whether the model gives it out, perhaps in another shape."""
-    return any(
-        tensor in left
-        or any(
-            reader.part.word in MOVES | IDENTITIES | {"linear"} and _leaves(reader, readers, left)
-            for reader in readers.get(tensor, [])
-        )
-        for tensor in call.outputs
-    )
 
 
 # --------------------------------------------------------------------------------------- the net
@@ -395,7 +283,7 @@ class RoundingKerasNet(KerasNet):
         self._parts = parts(self.model)
         spared = {w.layer for w in matching(self.weights().values(), how.exclude, "exclude")}
         for part in self._parts:
-            part.spared = part.path in spared or _means(how.in_float, part.path)
+            part.spared = part.path in spared or means(how.in_float, [part.path])
             if not part.spared:
                 roundings(part, how)
         self.live = _RoundingLive(net.live, self._parts, how.activations)
@@ -446,12 +334,6 @@ class RoundingKerasNet(KerasNet):
     def learner(self, training: Training, loss: Loss) -> KerasLearner:
         """See `Net.learner`."""
         return _Learner(self, training, loss)
-
-
-def _means(patterns: Sequence[str], path: str) -> bool:
-    import fnmatch
-
-    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
 
 
 class _Learner(KerasLearner):
@@ -511,7 +393,7 @@ class _RoundingLive:
 
         specs = [tf.TensorSpec(each.shape, each.dtype) for each in self.module.inputs]
         tf.function(look).get_concrete_function(*specs)
-        self._plan = plan(watcher.calls, watcher.given, watcher.left)
+        self._plan = plan(watcher.calls, watcher.left)
         for place, fixed in places(watcher.calls, watcher.given, self._plan).items():
             self.ranges[place] = Range(self._bits, fixed)
 
@@ -567,7 +449,7 @@ class _Watcher(_Counter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[Call] = []
+        self.calls: list[Op] = []
         self.given: list[int] = []
         self.left: list[int] = []
         self._alive: list[Any] = []  # so that no id is given twice
@@ -584,7 +466,7 @@ class _Watcher(_Counter):
             return original(*args, **kwargs)
         key, inputs = self.key(part), self.ids((args, kwargs))
         outputs = original(*args, **kwargs)
-        self.calls.append(Call(key, part, inputs, self.ids(outputs)))
+        self.calls.append(Op(key, part.word, inputs, self.ids(outputs), part.last, part.spared))
         return outputs
 
 
@@ -612,7 +494,7 @@ class _Rounder(_Counter):
         """See `wrapped`."""
         import tensorflow as tf
 
-        if self._frozen and part.word.startswith("batchnormalization"):
+        if self._frozen and part.word == NORM:
             args, kwargs = args[:1], {**kwargs, "training": False}
         if not part.whole:
             with _standing_in(part, None):
@@ -627,7 +509,8 @@ class _Rounder(_Counter):
 
         args, kwargs = tf.nest.map_structure(taken, (args, kwargs))
         before = self._ranges.get((key, "before"))
-        with _standing_in(part, before and (lambda values: self._rounded(values, before))):
+        change = None if before is None else (lambda values: self._rounded(values, before))
+        with _standing_in(part, change):
             outputs = original(*args, **kwargs)
         return self._given(part, key, floats((args, kwargs)), outputs)
 
@@ -637,7 +520,7 @@ class _Rounder(_Counter):
         first = self._known.get(id(inputs[0])) if inputs else None
         decided = self._plan.get(key)
         if decided is None:
-            if first and part.word in MOVES | IDENTITIES | {"linear"}:
+            if first and part.word in PASSING:
                 self._known |= {id(each): (each, first[1]) for each in floats(outputs)}
             return outputs
         count = iter(range(len(tf.nest.flatten(outputs))))
@@ -690,7 +573,7 @@ def is_float(values: Any) -> bool:
     """Whether it is a tensor of floating-point numbers."""
     import tensorflow as tf
 
-    return tf.is_tensor(values) and values.dtype.is_floating
+    return bool(tf.is_tensor(values) and values.dtype.is_floating)
 
 
 def floats(nest: Any) -> list[Any]:

@@ -49,6 +49,7 @@ NETS = {
     "keras": "edgekit.compress.keras_qat:RoundingKerasNet",
     "torch": "edgekit.compress.torch_qat:RoundingTorchNet",
 }
+PREDICTED = 1024  # samples at a time
 CALIBRATED = 256  # samples, at most, that tell the first ranges
 
 
@@ -167,13 +168,16 @@ def quality(net: Net, trainer: Trainer, indices: Array) -> Quality:
     samples, training = trainer.samples, trainer.training
     loss = find_loss(net, samples, training)
     learner = net.learner(training, loss)
-    total, right = 0.0, 0
+    total = 0.0
     for at in range(0, len(indices), training.batch):
         batch = samples.batch(indices[at : at + training.batch])
         total += learner.loss(batch) * len(batch.targets)
-        if loss.kind == "classes":
-            scores = net.predict(batch.inputs)[loss.output]
-            right += int((scores.argmax(axis=loss.axis) == batch.targets).sum())
-    answers = samples.targets[indices].size
-    share = right / answers if loss.kind == "classes" else None
-    return Quality(total / len(indices), share)
+    mean = total / len(indices)
+    if loss.kind != "classes":
+        return Quality(mean, None)
+    right = 0
+    for at in range(0, len(indices), PREDICTED):
+        batch = samples.batch(indices[at : at + PREDICTED])
+        scores = net.predict(batch.inputs)[loss.output]
+        right += int((scores.argmax(axis=loss.axis) == batch.targets).sum())
+    return Quality(mean, right / samples.targets[indices].size)
