@@ -277,7 +277,7 @@ def _rounding(layer: Any, attribute: str, rank: int, how: QuantizeAware) -> Call
 class RoundingKerasNet(KerasNet):
     """See `edgekit.compress.qat.Rounding`. It shares the weights with the net it is made of."""
 
-    def __init__(self, net: KerasNet, how: QuantizeAware) -> None:
+    def __init__(self, net: KerasNet, how: QuantizeAware, example: Sequence[Any]) -> None:
         super().__init__(net.live)
         self._how = how
         self._parts = parts(self.model)
@@ -287,7 +287,7 @@ class RoundingKerasNet(KerasNet):
             if not part.spared:
                 roundings(part, how)
         self.live = _RoundingLive(net.live, self._parts, how.activations)
-        self.live.find()
+        self.live.find(example)
 
     @property
     def weights_rounded(self) -> int:
@@ -315,9 +315,6 @@ class RoundingKerasNet(KerasNet):
     def freeze(self) -> None:
         """See `Rounding.freeze`."""
         self.live.frozen = True
-
-    def finish(self) -> None:
-        """See `Rounding.finish`: the weights are the same ones."""
 
     def state(self) -> dict[str, Any]:
         """See `Net.state`: ranges too."""
@@ -376,8 +373,8 @@ class _RoundingLive:
             given = [rounder.input(index, each) for index, each in enumerate(inputs)]
             return list(self._live.call(given, training=training))
 
-    def find(self) -> None:
-        """Find where activations are rounded: follow the tensors through one call."""
+    def find(self, example: Sequence[Any]) -> None:
+        """Find where activations are rounded: follow the tensors through one call with these."""
         import tensorflow as tf
 
         if not self._bits:
@@ -391,7 +388,7 @@ class _RoundingLive:
             watcher.left = watcher.ids(outputs)
             return outputs
 
-        specs = [tf.TensorSpec(each.shape, each.dtype) for each in self.module.inputs]
+        specs = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in example]
         tf.function(look).get_concrete_function(*specs)
         self._plan = plan(watcher.calls, watcher.left)
         for place, fixed in places(watcher.calls, watcher.given, self._plan).items():

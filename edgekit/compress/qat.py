@@ -50,6 +50,7 @@ NETS = {
     "torch": "edgekit.compress.torch_qat:RoundingTorchNet",
 }
 PREDICTED = 1024  # samples at a time
+EXAMPLES = 2  # samples that a network is traced with
 CALIBRATED = 256  # samples, at most, that tell the first ranges
 
 
@@ -104,10 +105,12 @@ class QuantizeAware(Technique):
         """See `Technique.apply`."""
         if trainer is None:
             raise UsageError("qat is a training, and there is nothing to train on")
-        rounding: Rounding = resolve(NETS[net.framework])(net, self)
         held, train = held_back(trainer.samples, trainer.training)
         first = train[:: max(1, len(train) // CALIBRATED)][:CALIBRATED]
-        rounding.calibrate(trainer.samples.inputs(first))
+        inputs = trainer.samples.inputs(first)
+        example = [array[:EXAMPLES] for array in inputs]
+        rounding: Rounding = resolve(NETS[net.framework])(net, self, example)
+        rounding.calibrate(inputs)
         before = quality(rounding, trainer, held)
 
         def freeze(step: int, steps: int) -> None:
@@ -116,7 +119,6 @@ class QuantizeAware(Technique):
 
         trainer.run(net=rounding, before=freeze)
         after = quality(rounding, trainer, held)
-        rounding.finish()
         plain = quality(net, trainer, held)
         return [
             f"{rounding.weights_rounded} kernels and {rounding.activations_rounded} activations "
@@ -127,8 +129,7 @@ class QuantizeAware(Technique):
 
 
 class Rounding(Net, Protocol):
-    """A net that rounds as the export will. It shares its weights with the one it is made of, or
-    gives them back in `finish`.
+    """A net that rounds as the export will. It shares its weights with the one it is made of.
 
     Attributes:
         weights_rounded, activations_rounded: how many tensors.
@@ -142,9 +143,6 @@ class Rounding(Net, Protocol):
 
     def freeze(self) -> None:
         """Ranges and statistics of batch norms stay as they are from here on."""
-
-    def finish(self) -> None:
-        """Let the plain net have what was learned."""
 
 
 @dataclass(frozen=True)
