@@ -5,6 +5,7 @@
     cluster    weights share few values
     fuse       batch norms become part of the layers before them
     low-rank   a large layer becomes two small ones
+    qat        weights learn to live with the rounding of the export
 
 A technique is framework-free where it can be: it works on named arrays of a `Net` and has it
 trained by a `Trainer`. One is registered with one line here.
@@ -46,6 +47,7 @@ PASSES = Registry(
         "cluster": "edgekit.compress.cluster:Cluster",
         "fuse": "edgekit.compress.fuse:Fuse",
         "low-rank": "edgekit.compress.low_rank:LowRank",
+        "qat": "edgekit.compress.qat:QuantizeAware",
     },
 )
 

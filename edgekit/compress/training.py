@@ -84,6 +84,25 @@ class Samples:
         )
 
 
+def held_back(samples: Samples, training: Training) -> tuple[Array, Array]:
+    """Indices of the samples that are held back, and of those that are trained on.
+
+    Raises:
+        DataError: there are too few for both.
+    """
+    import numpy as np
+
+    count = samples.data.count
+    shuffled = np.random.default_rng(training.seed).permutation(count)
+    held = max(1, round(count * training.validation))
+    if held >= count:
+        raise DataError(
+            f"{samples.data.origin} has {count} samples: too few to train on and to hold some back",
+            hint="give more with --train",
+        )
+    return np.sort(shuffled[:held]), np.sort(shuffled[held:])
+
+
 def find_loss(net: Net, samples: Samples, training: Training) -> Loss:
     """What the labels say of the outputs.
 
@@ -214,21 +233,10 @@ class _Loop:
         settled: float,
         started: float,
     ) -> None:
-        import numpy as np
-
         self.trainer, self.net, self.settings = trainer, net, trainer.training
         self.before, self.after, self.started = before, after, started
         samples, settings = trainer.samples, trainer.training
-        count = samples.data.count
-        shuffled = np.random.default_rng(settings.seed).permutation(count)
-        held = max(1, round(count * settings.validation))
-        self.validation, self.train = np.sort(shuffled[:held]), np.sort(shuffled[held:])
-        if not len(self.train):
-            raise DataError(
-                f"{samples.data.origin} has {count} samples: too few to train on and to hold some "
-                "back",
-                hint="give more with --train",
-            )
+        self.validation, self.train = held_back(samples, settings)
         self.batch = min(settings.batch, len(self.train))
         self.per_epoch = len(self.train) // self.batch
         self.steps = self.per_epoch * settings.epochs
