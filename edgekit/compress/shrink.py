@@ -28,7 +28,7 @@ import functools
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -333,7 +333,7 @@ class _Rounds:
         self._epochs = trainer.training.epochs if trainer else 0
         self._histories: list[History] = []
 
-    def planned(self, index: int, make: Any) -> Plan:
+    def planned(self, index: int, make: Callable[[], Plan]) -> Plan:
         import numpy as np
 
         if self._folder is None:
@@ -342,7 +342,7 @@ class _Rounds:
         if path.exists():
             with np.load(path, allow_pickle=False) as kept:
                 return Plan(kept["kept"], float(kept["cost"]), float(kept["whole"]))
-        made: Plan = make()
+        made = make()
         self._folder.mkdir(parents=True, exist_ok=True)
         _save(path, kept=made.kept, cost=np.float64(made.cost), whole=np.float64(made.whole))
         return made
