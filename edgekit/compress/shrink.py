@@ -28,7 +28,7 @@ import functools
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -66,9 +66,9 @@ LOOKED_AT = 256  # training samples that tell what is important
 GENTLER = 2 / 3  # of the share: see `Shrink.gentler`
 LEAST = 0.1  # share below which it is not worth it
 NAMED = 8  # layers in a note
-# XNNPACK computes 8 channels at once, or 16 and more on x86: what is no multiple of 8 is computed
-# all the same. In a narrow layer steps of 8 would be too coarse to choose from.
-WIDE, WIDE_STEP, NARROW_STEP = 32, 8, 4
+# XNNPACK computes 8 channels at once, 16 on x86 and in INT8 on Arm; what is no multiple of that costs
+# as much as the next one. In narrow layers such steps would be too coarse to choose from.
+STEPS = (16, 8, 4)
 
 
 class Shrink(Technique):
@@ -76,8 +76,8 @@ class Shrink(Technique):
 
     Attributes:
         remove: share that goes, 0 to 1.
-        round_to: layers' channels become a multiple of it. If left out: 8 in layers of 32 channels
-            and more, 4 below. A layer that loses none keeps the number it has.
+        round_to: layers' channels become a multiple of it. If left out: 16, or 8 or 4 where that is
+            more than half of a layer. A layer that loses none keeps the number it has.
         floor: share of a layer's channels that stays in any case.
         steps: rounds of removing and training; each of them removes the same share of what is
             left, and the recipe's epochs are divided between them.
@@ -145,8 +145,7 @@ class Shrink(Technique):
         for family in families:
             width = widths.get(family.layers, len(family.units))
             family.floor = max(1, math.ceil(self.floor * width))
-            step = self.round_to or (WIDE_STEP if width >= WIDE else NARROW_STEP)
-            family.step = 1 if family.single else step
+            family.step = 1 if family.single else self.round_to or _step(width)
             if id(family) in spared:
                 family.free[:] = False
         scores = levelled(self._scores(cutter, families, trainer), families)
@@ -280,6 +279,10 @@ class Cutter(Protocol):
         """
 
 
+def _step(width: int) -> int:
+    return next((step for step in STEPS if 2 * step <= width), STEPS[-1])
+
+
 def _cutter(net: Net) -> Cutter:
     found: Cutter = resolve(CUTTERS[net.framework])(net)
     return found
@@ -330,7 +333,7 @@ class _Rounds:
         self._epochs = trainer.training.epochs if trainer else 0
         self._histories: list[History] = []
 
-    def planned(self, index: int, make: Any) -> Plan:
+    def planned(self, index: int, make: Callable[[], Plan]) -> Plan:
         import numpy as np
 
         if self._folder is None:
@@ -339,7 +342,7 @@ class _Rounds:
         if path.exists():
             with np.load(path, allow_pickle=False) as kept:
                 return Plan(kept["kept"], float(kept["cost"]), float(kept["whole"]))
-        made: Plan = make()
+        made = make()
         self._folder.mkdir(parents=True, exist_ok=True)
         _save(path, kept=made.kept, cost=np.float64(made.cost), whole=np.float64(made.whole))
         return made

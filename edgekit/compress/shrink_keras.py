@@ -565,20 +565,18 @@ class KerasCutter:
         query, value = given.get("query"), given.get("value")
         key = given.get("key")
         key = value if key is None else key
-        if not all(
-            isinstance(t, Tensor) and _fits(t, 2) and t.rank == 3 for t in (query, value, key)
-        ):
+        read = [each for each in (query, value, key) if isinstance(each, Tensor)]
+        if len(read) < 3 or any(each.rank != 3 or not _fits(each, 2) for each in read):
+            return None
+        if any(each.rank > 3 for each in call.inputs):  # a mask with a place for each head
             return None
         if getattr(layer, "_use_gate", False) or call.shapes[0][-1] is None:
             return None
         out = layer._output_dense
         heads = self._made(layer._query_dense.kernel, 1, heads=True)
-        times = float(query.shape[1] or 1)
-        for inner, tensor in (
-            (layer._query_dense, query),
-            (layer._key_dense, key),
-            (layer._value_dense, value),
-        ):
+        times = float(read[0].shape[1] or 1)
+        dense = (layer._query_dense, layer._value_dense, layer._key_dense)
+        for inner, tensor in zip(dense, read, strict=True):
             macs = float(tensor.shape[1] or 1)
             axes = {0: tensor.labels, 1: heads}
             self._mark(call, inner.kernel, axes, kind="kernel", reads=0, macs=macs)

@@ -72,6 +72,10 @@ class TorchCutter:
                     continue
                 mine = self._labels.setdefault((name, side), np.full(size, PINNED))
                 places, own = np.asarray(item.idxs), labels[np.asarray(item.root_idxs)]
+                inside = places < size
+                if not inside.all():  # more than it has: something in between was not followed
+                    self.channels.pin(labels)
+                    places, own = places[inside], own[inside]
                 known = mine[places] != PINNED
                 self.channels.tie(mine[places][known], own[known])
                 mine[places] = np.where(known, mine[places], own)
