@@ -23,7 +23,8 @@ def command(on: str | None, keep_mb: int, environments: bool, dry_run: bool) -> 
     """Free the space that cached work takes.
 
     Builds, bundles and measured results are not touched. Work that was removed is done again when
-    it is needed; trainings that were interrupted start anew. Toolchains stay; edgekit toolchain remove takes them away.
+    it is needed; trainings that were interrupted start anew. Toolchains stay; edgekit toolchain
+    remove takes them away.
     """
     from edgekit.core.files import readable_bytes
     from edgekit.jobs.clean import clean_device, clean_here, usage_here, usage_of_device

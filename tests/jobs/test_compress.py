@@ -161,9 +161,9 @@ def test_data_without_labels_is_refused(tmp_path: Path) -> None:
     x, labels = np.zeros((4, 2), np.float32), np.arange(4)
     with_labels = data_set(tmp_path / "a", x, labels)
     without = data_set(tmp_path / "b", x)
-    with pytest.raises(DataError, match="--evaluate train.npz has no labels; passes train by"):
+    with pytest.raises(DataError, match=r"--evaluate train\.npz has no labels; passes train by"):
         _trained_on(with_labels, without)
-    with pytest.raises(DataError, match="--train train.npz has no labels"):
+    with pytest.raises(DataError, match=r"--train train\.npz has no labels"):
         _trained_on(without, with_labels)
     values = data_set(tmp_path / "c", x, x)  # targets that are no classes
     for folder in "ac":
