@@ -184,7 +184,7 @@ def _score(recipe: Recipe, model: Model, start: Start) -> Step:
 def _sizes(
     models: Sequence[Model], start: Start, pool: Pool, cache: Cache, progress: Progress
 ) -> list[ModelSize | EdgekitError]:
-    """Of each model, or why there is none; multiply-adds are what `edgekit inspect` counts."""
+    """Of each model, or why there is none. Multiply-adds are those that edgekit inspect counts."""
     steps = [
         (size_step(model, opener=start.opener, origin=start.origin), _inspection(model))
         for model in models

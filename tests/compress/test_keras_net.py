@@ -18,7 +18,7 @@ def kernels(depthwise: str) -> dict[str, Kernels]:
         (f"heads/{n}/kernel", f"heads/{n}", "dense", (4, 2, 3), 2, None)
         for n in ("query", "key", "value")
     ]
-    cell = "lstm/lstm_cell"
+    cell, out = "lstm/lstm_cell", "heads/attention_output"
     return {
         "vector": [
             ("hidden/kernel", "hidden", "dense", (8, 16), 1, None),
@@ -38,7 +38,7 @@ def kernels(depthwise: str) -> dict[str, Kernels]:
         ],
         "attention": [
             *heads,
-            ("heads/attention_output/kernel", "heads/attention_output", "dense", (2, 3, 4), 2, None),
+            (f"{out}/kernel", out, "dense", (2, 3, 4), 2, None),
         ],
         "nested": [
             ("base/inner/kernel", "base/inner", "dense", (6, 6), 1, None),
