@@ -158,13 +158,16 @@ def _notes(
     samples: int,
 ) -> list[str]:
     said = [
-        f"{len(pairs)} batch norms are folded into the layers before them and {len(dropouts)} "
-        f"layers of dropout are taken out; on {samples} samples outputs differ by {worst:.1g} of "
-        "the largest"
+        f"folded {_count(pairs, 'batch norm')} and took {_count(dropouts, 'dropout')} out; on "
+        f"{samples} samples outputs differ by {worst:.1g} of the largest"
     ]
     if left:
         said.append(f"left as they are: {_listed(left)}")
     return said
+
+
+def _count(things: Sequence[Any], name: str) -> str:
+    return f"{len(things) or 'no'} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _listed(left: Mapping[str, str]) -> str:

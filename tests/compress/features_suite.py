@@ -82,7 +82,8 @@ class FeaturesSuite:
             np.testing.assert_array_equal(array, kept[name])
 
     def test_patterns_mean_layers_by_name(self, student: Any, teacher: Any) -> None:
-        assert set(self.layers) < set(Features.found(student, teacher, ["*"]).layers)
+        found = Features.found(student, teacher, [*self.layers, "hid*"])
+        assert set(found.layers) == {*self.layers, "hidden", "hidden_norm"}
         with pytest.raises(UsageError, match=f"matches no layer.*\n.*{self.near}"):
             Features.found(student, teacher, [f"{self.near}s"])
 

@@ -29,7 +29,7 @@ def test_outputs_stay_and_the_norms_go(tmp_path: Path) -> None:
     net = sampled(open_net(opener, origin, model), 4, 3, 12, 12)
     before = net.predict(net.samples)[0]
     notes = Fuse().apply(net, None)
-    assert notes[0].startswith("4 batch norms are folded into the layers before them and 1 layer")
+    assert notes[0].startswith("folded 4 batch norms and took 1 dropout out; on 4 samples")
     assert len(notes) == 1
     kinds = {type(each).__name__ for each in net.module.modules()}
     assert not kinds & {"BatchNorm1d", "BatchNorm2d", "Dropout"}
@@ -66,7 +66,7 @@ def test_norms_that_cannot_be_folded_are_told() -> None:
     net = sampled(net_of(moved(Odd()), torch.randn(1, 4, 6, 6)), 3, 4, 6, 6)
     before = net.predict(net.samples)[0]
     notes = Fuse(dropout=False).apply(net, None)
-    assert notes[0].startswith("1 batch norms")
+    assert notes[0].startswith("folded 1 batch norm and took no dropouts out")
     assert notes[1] == (
         "left as they are: used_twice is used more than once; shown_norm follows no layer that "
         "only it uses; batch is not called, or takes its averages from what it is given; "

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.compress.keras_graph import packed
 from edgekit.compress.low_rank import Factors, LowRank
 from edgekit.compress.low_rank_keras import replace, sites
 from edgekit.core.errors import ConversionError
 from tests.compress.keras_models import GENERATIONS, import_keras, mixed, net_of, opened, reopened
+from tests.keras_zoo import zoo_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("generation", GENERATIONS)]
 
@@ -89,6 +91,31 @@ def test_any_graph_keeps_its_names_and_outputs(generation: str, tmp_path: Path) 
     for got, here, wanted in zip(again.predict(x), net.predict(x), before, strict=True):
         np.testing.assert_allclose(here, wanted, atol=1e-4)
         np.testing.assert_allclose(got, here, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cnn", "dict", "nested", "lstm", "residual", "open", "batch4"])
+def test_inputs_and_outputs_of_any_form_stay(
+    generation: str, name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    zoo = zoo_for(tmp_path_factory, {"keras": "keras3", "tf_keras": "keras2"}[generation])
+    keras = import_keras(generation)
+    model = keras.models.load_model(zoo / f"{name}.keras", compile=False)
+    net = net_of(keras, model)
+    shapes = [[4, *(size or 8 for size in tensor.shape[1:])] for tensor in model.inputs]
+    draws = np.random.default_rng(0)
+    given = packed(model, [draws.normal(size=shape).astype(np.float32) for shape in shapes])
+    full = {site.layer: Factors.of(site, 0, FULL, 1.0) for site in sites(net)}
+    replace(net, full)
+    wanted, got = model(given), net.model(given)
+    assert type(got) is type(wanted)
+    for one, other in zip(flat(got), flat(wanted), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def flat(answer: Any) -> list[Any]:
+    if isinstance(answer, dict):
+        return [answer[key] for key in sorted(answer)]
+    return list(answer) if isinstance(answer, list | tuple) else [answer]
 
 
 def test_less_energy_leaves_less_to_compute(generation: str) -> None:
