@@ -216,7 +216,7 @@ class KerasLearner:
     """See `Learner`: Adam on what is trainable."""
 
     def __init__(
-        self, net: KerasNet, training: Training, loss: Loss, features: Features | None
+        self, net: KerasNet, training: Training, loss: Loss, features: Features | None = None
     ) -> None:
         import tensorflow as tf
 

@@ -171,7 +171,7 @@ class TorchLearner:
     """See `Learner`: Adam on what is trainable."""
 
     def __init__(
-        self, net: TorchNet, training: Training, loss: Loss, features: Features | None
+        self, net: TorchNet, training: Training, loss: Loss, features: Features | None = None
     ) -> None:
         import torch
 

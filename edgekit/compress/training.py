@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.compress.net import Batch, Features, Learner, Loss, Net, taken
 from edgekit.core.compression import History, Training
 from edgekit.core.dataset import DataSet
-from edgekit.core.errors import ConversionError, DataError
+from edgekit.core.errors import ConversionError, DataError, UsageError
 from edgekit.core.protocols import LiveModel
 from edgekit.core.tensor import Signature
 from edgekit.work.progress import tell
@@ -242,12 +242,27 @@ class _Loop:
         self.steps = self.per_epoch * settings.epochs
         self.first_settled = min(math.ceil(settled * settings.epochs), settings.epochs - 1)
         self.loss = find_loss(net, samples, settings)
-        features = None
-        if trainer.teacher is not None and settings.distill is not None:
-            features = Features.found(net, trainer.teacher, settings.distill.features)
-        self.learner: Learner = net.learner(settings, self.loss, features)
+        features = self._features()
+        self.learner: Learner = (
+            net.learner(settings, self.loss, features)
+            if features
+            else net.learner(settings, self.loss)
+        )
         self.losses: list[float] = []
         self.best, self.best_state = 0, net.state()
+
+    def _features(self) -> Features | None:
+        """What is to be like the teacher's."""
+        teacher, distill = self.trainer.teacher, self.settings.distill
+        if teacher is None or distill is None:
+            return None
+        if self.net is not self.trainer.net:
+            raise UsageError(
+                f"{self.trainer.name} trains the model in another form, whose layers cannot be "
+                "compared with the teacher's",
+                hint="leave features out of [training.distill] in recipes with this pass",
+            )
+        return Features.found(self.net, teacher, distill.features)
 
     def run(self) -> History:
         epoch = self._resume()

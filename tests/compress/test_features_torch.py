@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import pytest
 
 from edgekit.compress.net import Loss, open_net
-from edgekit.core.compression import Training
-from tests.compress.features_suite import FeaturesSuite
+from edgekit.compress.training import Samples, Trainer
+from edgekit.core.compression import Distillation, Training
+from edgekit.core.errors import UsageError
+from tests.compress.features_suite import FeaturesSuite, labelled
 from tests.compress.torch_models import net_of, opened, plain
 
 pytestmark = pytest.mark.slow
@@ -58,3 +60,15 @@ class TestFeatures(FeaturesSuite):
     def test_without_them_nothing_is_asked_of_a_teacher(self, student: Any) -> None:
         learner = student.learner(Training(), Loss("classes", 0, 1))
         assert learner.loss(self.batch()) > 0
+
+    def test_a_model_in_another_form_is_not_compared(self, tmp_path: Path) -> None:
+        """As one with fake quantizers in it, which a pass trains in the model's place."""
+        found = opened("plain", tmp_path / "made")
+        net, teacher, form = (open_net(*found) for _ in range(3))
+        distill = Distillation(features=self.layers)
+        trainer = Trainer(
+            "qat", net, Samples(labelled(tmp_path / "data", self.shape), net.live),
+            Training(distill=distill), tmp_path / "checkpoint", teacher=teacher,
+        )  # fmt: skip
+        with pytest.raises(UsageError, match="qat trains the model in another form"):
+            trainer.run(net=form)
