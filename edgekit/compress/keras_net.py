@@ -6,6 +6,7 @@ the training loop is ours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ class KerasNet:
     def __init__(self, live: Any) -> None:
         self.live = live
         self.samples: Sequence[Array] = ()
-        self._batched: Any = None
+        self._walked: tuple[Any, dict[str, Any]] = (None, {})  # a model and its layers by path
 
     @property
     def model(self) -> Any:
@@ -68,11 +69,8 @@ class KerasNet:
     def weights(self) -> dict[str, Weight]:
         """See `Net.weights`."""
         return {
-            f"{path}/{attribute}": Weight(
-                f"{path}/{attribute}", path, kind, tuple(variable.shape), axis
-            )
-            for path, layer, attribute, variable in self._kernels()
-            for kind, axis in [_kind(layer, attribute, tuple(variable.shape))]
+            f"{path}/{attribute}": Weight(f"{path}/{attribute}", path, *_kind(layer, attribute))
+            for path, layer, attribute, _ in self._kernels()
         }
 
     def _kernels(self) -> Iterator[tuple[str, Any, str, Any]]:
@@ -83,18 +81,31 @@ class KerasNet:
                     yield path, layer, attribute, variable
 
     def variable(self, name: str) -> Any:
-        """The variable of a weight."""
-        return next(v for path, _, attribute, v in self._kernels() if f"{path}/{attribute}" == name)
+        """The variable of a weight; it may have more axes than the weight: see `_kind`."""
+        return getattr(*self._place(name))
+
+    def _place(self, name: str) -> tuple[Any, str]:
+        """The layer that a weight is of, and the attribute that holds it.
+
+        It is asked for every kernel in every step: the layers are walked once a model.
+        """
+        if self._walked[0] is not self.model:
+            self._walked = (self.model, dict(self.layers()))
+        path, _, attribute = name.rpartition("/")
+        return self._walked[1][path], attribute
 
     def get(self, name: str) -> Any:
         """See `Net.get`."""
         import numpy as np
 
-        return np.array(self.variable(name).numpy(), dtype=np.float32)
+        values = np.array(self.variable(name).numpy(), dtype=np.float32)
+        _, shape, _ = _kind(*self._place(name))
+        return values.reshape(shape)
 
     def put(self, name: str, values: Any) -> None:
         """See `Net.put`."""
-        self.variable(name).assign(values)
+        variable = self.variable(name)
+        variable.assign(values.reshape(tuple(variable.shape)))
 
     def predict(self, inputs: Sequence[Any]) -> list[Any]:
         """See `Net.predict`."""
@@ -189,22 +200,41 @@ def _reset(generator: Any, seed: int) -> None:
         generator._generator.reset_from_seed(seed)
 
 
-def _kind(layer: Any, attribute: str, shape: tuple[int, ...]) -> tuple[Kind, int]:
-    """What a kernel is, and the axis of its output channels; see Keras' own layers."""
+def _kind(layer: Any, attribute: str) -> tuple[Kind, tuple[int, ...], int]:
+    """What a kernel is, its shape, and the axis of its output channels; see Keras' own layers.
+
+    Outputs that stand along several axes (the heads of an attention, a depthwise convolution of
+    some kernels a channel) are one axis here, as they are in runtimes, which scale each of them.
+    """
+    shape = tuple(getattr(layer, attribute).shape)
     names = " ".join(cls.__name__ for cls in type(layer).__mro__)  # a user's may be made of one
     last = len(shape) - 1
     if attribute == "embeddings":
-        return "embedding", 0
+        return "embedding", shape, 0
     if attribute == "recurrent_kernel" or hasattr(layer, "recurrent_kernel"):
-        return "recurrent", last
+        return "recurrent", shape, last
     if attribute == "depthwise_kernel" or "DepthwiseConv" in names:
-        return "depthwise", last - 1
+        return "depthwise", (*shape[:-2], shape[-2] * shape[-1], 1), last - 1
+    if "EinsumDense" in names:
+        shape = _einsum_shape(layer.equation, shape)
+        return "dense", shape, len(shape) - 1
     if last < 2 or "Conv" not in names:
-        return "dense", last
+        return "dense", shape, last
     if "Transpose" in names:
-        return "transposed", last - 1
+        return "transposed", shape, last - 1
     alone = getattr(layer, "groups", 1) > 1 and shape[-2] == 1
-    return ("depthwise" if alone else "conv"), last
+    return ("depthwise" if alone else "conv"), shape, last
+
+
+def _einsum_shape(equation: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(inputs, outputs) of a kernel whose axes of inputs come first; other ones stay."""
+    operands, _, outputs = equation.replace(" ", "").partition("->")
+    kernel = operands.partition(",")[2]
+    summed = [letter not in outputs for letter in kernel]
+    count = sum(summed)
+    if len(kernel) != len(shape) or not all(summed[:count]):
+        return shape
+    return math.prod(shape[:count]), math.prod(shape[count:])
 
 
 def _variables(model: Any) -> list[Any]:

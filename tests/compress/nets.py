@@ -77,8 +77,8 @@ def yes():
 def image():
     x = L.Input((8, 8, 4), name="image")
     y = L.Conv2D(6, 3, name="conv")(x)
-    y = L.DepthwiseConv2D(3, name="depth")(y)
-    y = L.Conv2D(6, 1, groups=6, name="groups")(y)
+    y = L.DepthwiseConv2D(3, depth_multiplier=2, name="depth")(y)
+    y = L.Conv2D(12, 1, groups=12, name="groups")(y)
     y = L.Conv2DTranspose(5, 2, strides=2, name="up")(y)
     return keras.Model(x, y)
 

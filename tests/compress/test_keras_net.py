@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def kernels(depthwise: str) -> dict[str, Kernels]:
     heads = [
-        (f"heads/{n}/kernel", f"heads/{n}", "dense", (4, 2, 3), 2, None)
+        (f"heads/{n}/kernel", f"heads/{n}", "dense", (4, 6), 1, None)
         for n in ("query", "key", "value")
     ]
     cell, out = "lstm/lstm_cell", "heads/attention_output"
@@ -26,9 +26,9 @@ def kernels(depthwise: str) -> dict[str, Kernels]:
         ],
         "image": [
             ("conv/kernel", "conv", "conv", (3, 3, 4, 6), 3, None),
-            (f"depth/{depthwise}", "depth", "depthwise", (3, 3, 6, 1), 2, None),
-            ("groups/kernel", "groups", "depthwise", (1, 1, 1, 6), 3, None),
-            ("up/kernel", "up", "transposed", (2, 2, 5, 6), 2, None),
+            (f"depth/{depthwise}", "depth", "depthwise", (3, 3, 12, 1), 2, None),
+            ("groups/kernel", "groups", "depthwise", (1, 1, 1, 12), 3, None),
+            ("up/kernel", "up", "transposed", (2, 2, 5, 12), 2, None),
         ],
         "words": [
             ("table/embeddings", "table", "embedding", (11, 4), 0, None),
@@ -38,7 +38,7 @@ def kernels(depthwise: str) -> dict[str, Kernels]:
         ],
         "attention": [
             *heads,
-            (f"{out}/kernel", out, "dense", (2, 3, 4), 2, None),
+            (f"{out}/kernel", out, "dense", (6, 4), 1, None),
         ],
         "nested": [
             ("base/inner/kernel", "base/inner", "dense", (6, 6), 1, None),
