@@ -28,7 +28,7 @@ COMMANDS = {
     ),
     "sensitivity": (
         "edgekit.cli.sensitivity:command",
-        "Measure what quantizing each layer alone costs.",
+        "Measure what changing each layer alone costs.",
     ),
     "inspect": ("edgekit.cli.inspect:command", "Show what is in a model file."),
     "devices": ("edgekit.cli.devices:command", "List the kinds of board that can be targeted."),

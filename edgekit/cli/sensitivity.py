@@ -52,7 +52,7 @@ def command(
     as_json: bool,
     page: Path | None,
 ) -> None:
-    """Measure what changing each layer alone costs: quantization, or techniques of [[passes]].
+    """Measure what changing each layer alone costs.
 
     Each layer is quantized while all others stay in float, and run: its cost in signal-to-noise
     (and accuracy, where --evaluate has labels), and what it saves. The layers at the top are those
