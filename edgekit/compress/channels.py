@@ -85,6 +85,13 @@ class Channels:
         for label in set(labels.tolist()) - {PINNED}:
             self._pinned.add(_root(self._parent, label))
 
+    def join(self, blocks: Labels) -> None:
+        """Make one unit of each row of units that are one family: a head."""
+        for row in blocks.tolist():
+            for unit in row[1:]:
+                self._parent[_root(self._parent, unit)] = _root(self._parent, row[0])
+            self._single.add(_root(self._families, self._family[_root(self._parent, row[0])]))
+
     def roots(self, labels: Labels) -> Labels:
         """The labels with one number for each unit."""
         import numpy as np

@@ -66,8 +66,8 @@ LOOKED_AT = 256  # training samples that tell what is important
 GENTLER = 2 / 3  # of the share: see `Shrink.gentler`
 LEAST = 0.1  # share below which it is not worth it
 NAMED = 8  # layers in a note
-# XNNPACK computes 8 channels at once, 16 on x86 and in INT8 on Arm; what is no multiple of that costs
-# as much as the next one. In narrow layers such steps would be too coarse to choose from.
+# XNNPACK computes 8 channels at once, 16 on x86 and in INT8 on Arm; what is no multiple of that
+# costs as much as the next one. In narrow layers such steps would be too coarse to choose from.
 STEPS = (16, 8, 4)
 
 

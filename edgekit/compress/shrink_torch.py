@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.channels import PINNED, Channels, Site, find_families, keep_along
@@ -27,6 +28,20 @@ NAMED = 6  # layers in a note
 Side = Literal["out", "in"]
 
 
+@dataclass(frozen=True)
+class Heads:
+    """Channels that only go as whole heads.
+
+    Attributes:
+        blocks: units as (heads, size of each).
+        owner: the module that has the number of heads in `attribute`; None if it needs none.
+    """
+
+    blocks: Any
+    owner: str = ""
+    attribute: str | None = None
+
+
 class TorchCutter:
     """See `Cutter`."""
 
@@ -36,6 +51,7 @@ class TorchCutter:
         self.channels = Channels()
         self.notes: list[str] = []
         self._labels: dict[tuple[str, Side], Any] = {}
+        self._heads: list[Heads] = []
         self._find()
         self.sites = list(self._sites())
         self._try()
@@ -180,9 +196,10 @@ class TorchCutter:
     def _try(self) -> None:
         """Pin the channels of every family that cannot do without some of them."""
         families = [f for f in find_families(self.channels, self.sites) if f.free.any()]
-        stuck = self._failing(families)
+        stuck = [family for family in self._failing(families) if not self._in_heads(family)]
         for family in stuck:
             self.channels.pin(family.units)
+        self.sites = list(self._sites())
         inner = [family.name for family in stuck if self._shaped(family)]
         if inner:
             self.notes.append(
@@ -198,6 +215,32 @@ class TorchCutter:
             return list(families)
         half = len(families) // 2
         return [*self._failing(families[:half]), *self._failing(families[half:])]
+
+    def _in_heads(self, family: Family) -> bool:
+        """Whether whole heads of it may go; joins their units if so."""
+        import numpy as np
+
+        for heads in self._guesses(family):
+            kept = np.ones(len(self.channels), dtype=bool)
+            kept[heads.blocks[:-1:2]] = False
+            self._heads.append(heads)
+            if self._agrees(kept):
+                self.channels.join(heads.blocks)
+                return True
+            self._heads.pop()
+        return False
+
+    def _guesses(self, family: Family) -> Iterator[Heads]:
+        """What numbers in the user's own modules around it may mean: heads, or the size of one."""
+        modules = dict(self._module.named_modules())
+        count = len(family.units)
+        for name in dict.fromkeys(layer.rpartition(".")[0] for layer in family.layers):
+            for attribute, value in vars(modules[name]).items():
+                if type(value) is int and 1 < value < count and count % value == 0:
+                    blocks = family.units.reshape(value, -1)
+                    yield Heads(blocks, name, attribute)
+                    yield Heads(blocks)
+                    yield Heads(family.units.reshape(-1, value))
 
     def _sample(self, families: Sequence[Family]) -> Any:
         """A mask with some units of these families away: not the last ones, not evenly."""
@@ -318,7 +361,12 @@ class TorchCutter:
             stay = keep_along(self.channels.roots(labels), kept)
             if len(stay) < len(labels):
                 cuts.append({"layer": name, "side": side, "stay": stay.tolist()})
-        return {"apply": REPLAY, "cuts": cuts}
+        numbers = [
+            [heads.owner, heads.attribute, int(kept[heads.blocks[:, 0]].sum())]
+            for heads in self._heads
+            if heads.attribute is not None
+        ]
+        return {"apply": REPLAY, "cuts": cuts, "heads": numbers}
 
 
 def replay(module: Any, edit: dict[str, Any]) -> Any:
@@ -327,6 +375,8 @@ def replay(module: Any, edit: dict[str, Any]) -> Any:
     """
     for cut in edit["cuts"]:
         _cut(module.get_submodule(cut["layer"]), cut["side"], cut["stay"])
+    for owner, attribute, count in edit["heads"]:
+        setattr(module.get_submodule(owner), attribute, count)
     return module
 
 

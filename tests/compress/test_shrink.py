@@ -43,7 +43,7 @@ def test_wrong_values_are_told(wrong: dict[str, Any], said: str) -> None:
     ],
 )
 def test_it_refuses_to_break_what_stands_before_it(before: PassSpec, why: str) -> None:
-    recipe = Recipe(name="mine", passes=(before, spec("shrink")))
+    recipe = Recipe(name="mine", quantization="int8", passes=(before, spec("shrink")))
     if not why:
         return check_passes(recipe, "torch")
     with pytest.raises(PlanError, match=why):

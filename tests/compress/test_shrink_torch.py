@@ -116,6 +116,28 @@ class Attention(nn.Module):
         return self.scores((x + self.down(F.gelu(self.up(x)))).mean(1))
 
 
+class Heads(nn.Module):
+    """As Transformers are written: the number of heads, or the size of one, is an attribute."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.inside = nn.Linear(8, 16)
+        self.q, self.k, self.v, self.out = (nn.Linear(16, 16) for _ in range(4))
+        self.by = by
+        if by == "number":
+            self.heads = 4
+        else:
+            self.size = 4
+        self.scores = nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.inside(x)
+        shape = (self.heads, -1) if self.by == "number" else (-1, self.size)
+        q, k, v = (f(x).unflatten(2, shape).transpose(1, 2) for f in (self.q, self.k, self.v))
+        y = F.scaled_dot_product_attention(q, k, v, scale=0.5).transpose(1, 2).flatten(2)
+        return self.scores((x + self.out(y)).mean(1))
+
+
 class Padded(nn.Module):
     """The shortcut of a ResNet for CIFAR: channels that are missing are zeros."""
 
@@ -241,6 +263,30 @@ def test_heads_whose_number_the_code_has_keep_their_channels(nets: Any) -> None:
     assert net.module.up.out_features < 32
     assert net.module.norm.normalized_shape == (net.module.inside.out_features,)
     assert any(note.startswith("q (+2) kept all channels") for note in notes)
+
+
+@pytest.mark.parametrize("by", ["number", "size"])
+def test_whole_heads_go_where_their_number_is_an_attribute(nets: Any, by: str) -> None:
+    import torch
+
+    from edgekit.compress.shrink_torch import replay
+
+    fresh = nets.Heads(by)
+    net = net_of(copy.deepcopy(fresh), torch.zeros(1, 5, 8))
+    cutter = cutter_of(net)
+    heads = next(f for f in find_families(cutter.channels, cutter.sites) if f.single)
+    assert set(heads.layers) == {"q", "k", "v"}
+    assert len(heads.units) == 4
+    Shrink(remove=0.3, of="parameters", only=("q",)).apply(net, None)
+    assert net.module.q.out_features in (4, 8)
+    assert net.module.out.in_features == net.module.q.out_features
+    if by == "number":
+        assert net.module.heads == net.module.q.out_features // 4
+    (edit,) = json.loads(json.dumps(net.live.edits))
+    again = replay(fresh, edit)
+    again.load_state_dict(net.module.state_dict(), strict=True)
+    x = torch.ones(2, 5, 8)
+    torch.testing.assert_close(again(x), net.module(x), rtol=0, atol=0)
 
 
 def test_what_torch_pruning_takes_for_elementwise_is_found_out(nets: Any) -> None:
