@@ -23,6 +23,8 @@ class Technique(Noun):
     Attributes:
         epochs: of its training, instead of the recipe's; 0 does without.
         frameworks: that it knows.
+        gated: whether the model that it makes is held against the budget; if not, only the artifact
+            is.
     """
 
     epochs: int | None = Field(default=None, ge=0)
@@ -30,6 +32,7 @@ class Technique(Noun):
     frameworks: ClassVar[tuple[str, ...]] = ("keras", "torch")
     always_trains: ClassVar[bool] = False
     never_trains: ClassVar[bool] = False
+    gated: ClassVar[bool] = True
 
     @property
     def trains(self) -> bool:
