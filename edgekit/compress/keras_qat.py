@@ -94,8 +94,8 @@ class Range:
         """`values` on this range's scale.
 
         Args:
-            looking: whether the range is widened to hold them ("all"), moves towards theirs
-                ("average"), or stays.
+            looking: whether the range moves towards theirs ("average"), is widened to hold them
+                while nothing is rounded ("all"), or stays.
         """
         import tensorflow as tf
 
@@ -106,6 +106,8 @@ class Range:
             low = tf.minimum(tf.reduce_min(numbers), 0.0)
             high = tf.maximum(tf.reduce_max(numbers), 0.0)
             self._look(tf.stop_gradient(tf.stack([low, high])), looking)
+        if looking == "all":
+            return values
         low, high = self._ends()
         return tf.cast(
             tf.quantization.fake_quant_with_min_max_vars(numbers, low, high, self.bits), kind
@@ -307,6 +309,8 @@ class RoundingKerasNet(KerasNet):
     def calibrate(self, inputs: Sequence[Any]) -> None:
         """See `Rounding.calibrate`."""
         self.live.looking = "all"
+        for each in self.live.ranges.values():
+            each.seen.assign(0.0)
         try:
             self.predict(inputs)
         finally:
@@ -494,7 +498,7 @@ class _Rounder(_Counter):
         if self._frozen and part.word == NORM:
             args, kwargs = args[:1], {**kwargs, "training": False}
         if not part.whole:
-            with _standing_in(part, None):
+            with self._standing_in(part, None):
                 return original(*args, **kwargs)
         key = self.key(part)
         count = iter(range(len(tf.nest.flatten((args, kwargs)))))
@@ -507,9 +511,12 @@ class _Rounder(_Counter):
         args, kwargs = tf.nest.map_structure(taken, (args, kwargs))
         before = self._ranges.get((key, "before"))
         change = None if before is None else (lambda values: self._rounded(values, before))
-        with _standing_in(part, change):
+        with self._standing_in(part, change):
             outputs = original(*args, **kwargs)
         return self._given(part, key, floats((args, kwargs)), outputs)
+
+    def _standing_in(self, part: Part, before: Callable[[Any], Any] | None) -> Any:
+        return _standing_in(part, before, kernels=self._looking != "all")
 
     def _given(self, part: Part, key: Key, inputs: Sequence[Any], outputs: Any) -> Any:
         import tensorflow as tf
@@ -545,17 +552,20 @@ class _Rounder(_Counter):
 
 
 @contextmanager
-def _standing_in(part: Part, before: Callable[[Any], Any] | None) -> Iterator[None]:
+def _standing_in(
+    part: Part, before: Callable[[Any], Any] | None, *, kernels: bool
+) -> Iterator[None]:
     """Within it, the part's kernels are rounded, and what its activation takes goes through
     `before`.
     """
     import tensorflow as tf
 
-    kept = [(owner, name, variable) for owner, name, variable, _ in part.kernels]
+    rounded = part.kernels if kernels else []
+    kept = [(owner, name, variable) for owner, name, variable, _ in rounded]
     if before:
         kept.append((part.layer, "activation", part.layer.activation))
     try:
-        for owner, name, variable, rounding in part.kernels:
+        for owner, name, variable, rounding in rounded:
             vars(owner)[name] = rounding(tf.convert_to_tensor(variable))
         if before:
             function = part.layer.activation

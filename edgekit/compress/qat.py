@@ -2,7 +2,7 @@
 
     [[passes]]
     pass = "qat"
-    freeze = 0.75              # share of the training after which ranges and batch norms stay
+    freeze = 0.5               # share of the training after which ranges and batch norms stay
     exclude = ["logits"]       # layers that are not rounded while training
 
 While it trains, weights and activations are rounded as the recipe's numbers will round them, and
@@ -11,9 +11,15 @@ https://arxiv.org/abs/1712.05877). What comes out is the same float model with o
 rounding stays in it, and the export quantizes it as it quantizes any other.
 
 Weights are rounded with a symmetric scale, one for each output channel or what ``[quantize]
-weights`` says; activations over a moving average of the least and greatest values of the batches.
+weights`` says; activations over a range of their own. It follows the batches' least and greatest
+values as a moving average first. At `freeze` it is set to what the export's calibration will find,
+least and greatest values of the network that does not round, and stays: the export knows nothing of
+averages, and a network that has learned to live on their steps loses again on others.
 ``dynamic-int8`` and ``dynamic-int4`` set ranges of activations anew for each input, so there only
 weights are rounded; rounding of activations by 1/255 of an input's own range costs next to nothing.
+
+The float model's own accuracy may be lower than before, where its weights count on being rounded;
+so it is the artifact that is held against the budget.
 
 It comes last: what another pass does to the weights afterwards would undo what they have learned.
 What passes before it made (zeros, clusters) stays.
@@ -21,6 +27,7 @@ What passes before it made (zeros, clusters) stays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
@@ -59,14 +66,15 @@ class QuantizeAware(Technique):
 
     Attributes:
         freeze: share of the steps after which ranges of activations and the statistics of batch
-            norms stay as they are, so that weights settle on what is exported.
+            norms stay, so that weights settle on what is exported. Epochs before that are never
+            the best one.
         exclude: layers that are not rounded, by patterns of the user's names.
         weights, bits, activations: how is rounded; the recipe's ``quantization`` and ``[quantize]``
             decide. `activations` are bits, 0 leaves them as they are.
         in_float: patterns of layers that the recipe leaves in float or in other numbers.
     """
 
-    freeze: float = Field(default=0.75, ge=0, le=1)
+    freeze: float = Field(default=0.5, ge=0, lt=1)
     exclude: tuple[str, ...] = ()
     weights: Spread = "per-channel"
     bits: Bits = 8
@@ -74,6 +82,7 @@ class QuantizeAware(Technique):
     in_float: tuple[str, ...] = ()
 
     always_trains: ClassVar[bool] = True
+    gated: ClassVar[bool] = False
 
     def settled(self, recipe: Recipe) -> Self:
         """With the numbers that the recipe makes."""
@@ -114,10 +123,13 @@ class QuantizeAware(Technique):
         before = quality(rounding, trainer, held)
 
         def freeze(step: int, steps: int) -> None:
-            if step >= self.freeze * steps:
+            at = math.ceil(self.freeze * steps)
+            if step >= at:
                 rounding.freeze()
+            if step == at:
+                rounding.calibrate(inputs)
 
-        trainer.run(net=rounding, before=freeze)
+        trainer.run(net=rounding, before=freeze, settled=self.freeze)
         after = quality(rounding, trainer, held)
         plain = quality(net, trainer, held)
         return [
@@ -139,7 +151,9 @@ class Rounding(Net, Protocol):
     activations_rounded: int
 
     def calibrate(self, inputs: Sequence[object]) -> None:
-        """Set ranges by these samples, nothing trained."""
+        """Set ranges anew to hold what these samples give where nothing is rounded, as the export's
+        calibration does.
+        """
 
     def freeze(self) -> None:
         """Ranges and statistics of batch norms stay as they are from here on."""

@@ -26,6 +26,8 @@ class Technique(Noun):
         frameworks: that it knows.
         probes: samples of the evaluation data that a technique which does not train looks at; they
             are in `Net.samples`.
+        gated: whether the model that it makes is held against the budget; if not, only the artifact
+            is.
     """
 
     epochs: int | None = Field(default=None, ge=0)
@@ -34,6 +36,7 @@ class Technique(Noun):
     always_trains: ClassVar[bool] = False
     never_trains: ClassVar[bool] = False
     probes: ClassVar[int] = 0
+    gated: ClassVar[bool] = True
 
     @property
     def trains(self) -> bool:

@@ -98,11 +98,29 @@ def blocks(values: Any, steps: int, size: int) -> Any:
     return symmetric(parts, steps, [2]).reshape(values.shape)
 
 
+def kernel_module(steps: int, axes: Sequence[int], size: int) -> Any:
+    """A module that rounds a kernel: `blocks` where it has a size of them, else `symmetric`.
+
+    While its ``looking`` is "all" it does nothing.
+    """
+    import torch
+
+    class Kernel(torch.nn.Module):
+        looking: Looking = ""
+
+        def forward(self, values: Any) -> Any:
+            if self.looking == "all":
+                return values
+            return blocks(values, steps, size) if size else symmetric(values, steps, axes)
+
+    return Kernel()
+
+
 def range_module(bits: int, fixed: Ends | None) -> Any:
     """A module that rounds what it is given over a range.
 
-    Its ``ends`` are that range, its ``looking`` says whether the range is widened to hold the
-    values ("all"), moves towards theirs ("average"), or stays.
+    Its ``ends`` are that range. Its ``looking`` says whether it moves towards the values' own
+    ("average"), is widened to hold them while nothing is rounded ("all"), or stays.
 
     Args:
         fixed: the range, where it never changes.
@@ -125,6 +143,8 @@ def range_module(bits: int, fixed: Ends | None) -> Any:
         def forward(self, values: Any) -> Any:
             if self.looking and fixed is None:
                 self._look(values.detach())
+            if self.looking == "all":
+                return values
             low, high = (float(end) for end in self.ends)
             if bits == 16:  # 16-bit integers have no zero point
                 scale = max(-low, high, LEAST_RANGE) / (2**15 - 1)
@@ -171,6 +191,8 @@ class RoundingTorchNet(TorchNet):
     def calibrate(self, inputs: Sequence[Any]) -> None:
         """See `Rounding.calibrate`."""
         self.live.looking = "all"
+        for each in self.live.graph.ranges:
+            each.seen = False
         try:
             self.predict(inputs)
         finally:
@@ -312,6 +334,8 @@ class _Graph:
         self.module, self._how, self._spared = module, how, spared
         self.kernels: set[str] = set()
         self.ranges: list[Any] = []
+        self._rounding: list[Any] = []  # kernels' and activations'
+        self._names: dict[Any, str] = {}
         functional(module.graph)
         self._nodes = list(module.graph.nodes)
         self._numbers = {node: index for index, node in enumerate(self._nodes)}
@@ -327,7 +351,7 @@ class _Graph:
 
     def switch(self, *, norms: bool, drops: bool, looking: Looking) -> None:
         """Whether batch norms and dropout train, and what ranges do."""
-        for each in self.ranges:
+        for each in self._rounding:
             each.looking = looking
         if (norms, drops) == self._switched:
             return
@@ -402,9 +426,9 @@ class _Graph:
         graph = self.module.graph
         with graph.inserting_after(kernel):
             size = block(self._how.weights, kind, shape, 1) if axis == 0 else 0
-            if size:
-                return graph.call_function(blocks, (kernel, steps, size))
-            return graph.call_function(symmetric, (kernel, steps, axes))
+            made = kernel_module(steps, axes, size)
+            self._rounding.append(made)
+            return graph.call_module(self._added(made), (kernel,))
 
     def _shape(self, constant: Any) -> list[int]:
         found = constant.meta.get("val")
@@ -444,12 +468,18 @@ class _Graph:
     def _range(self, fixed: Ends | None) -> Any:
         made = range_module(self._how.activations, fixed)
         self.ranges.append(made)
-        self.module.add_submodule(f"rounding_{len(self.ranges) - 1}", made)
+        self._rounding.append(made)
+        self._names[made] = self._added(made)
         return made
+
+    def _added(self, made: Any) -> str:
+        name = f"rounding_{len(self._rounding)}"
+        self.module.add_submodule(name, made)
+        return name
 
     def _insert(self, node: Any, made: Any, only: Any = None) -> None:
         """Round `node` before what reads it, or before `only`."""
-        name = f"rounding_{next(i for i, each in enumerate(self.ranges) if each is made)}"
+        name = self._names[made]
         graph = self.module.graph
         readers = [only] if only is not None else list(node.users)
         if only is not None:

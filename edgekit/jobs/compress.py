@@ -220,7 +220,8 @@ def _decide(line: _Line, done: Done, model: Model, size: ModelSize, score: Score
     """Take what the pass made, or try it again gentler, or give the recipe up."""
     spec, budget = line.now, line.recipe.budget
     line.attempts += 1
-    if score is None or score.within(budget.max_drop):
+    found = technique(spec, line.recipe.name)
+    if score is None or not found.gated or score.within(budget.max_drop):
         line.done.append(
             PassReport(
                 spec=spec,
@@ -242,7 +243,7 @@ def _decide(line: _Line, done: Done, model: Model, size: ModelSize, score: Score
         f"({score.said(score.value)}, source {score.said(score.source_value)}), "
         f"{score.amount(budget.max_drop)} are allowed"
     )
-    milder = technique(spec, line.recipe.name).gentler()
+    milder = found.gentler()
     if milder is None or line.attempts > RETRIES:
         place = len(line.done) + 1
         line.failure = RejectedError(
