@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.keras_net import KERNELS, KerasLearner, KerasNet, _children, _kind
-from edgekit.compress.net import Batch, Loss, matching
+from edgekit.compress.net import Batch, Features, Loss, matching
 from edgekit.compress.rounding import (
     GIVEN,
     LEAST_RANGE,
@@ -39,7 +39,7 @@ from edgekit.compress.rounding import (
     plan,
 )
 from edgekit.core.compression import Training
-from edgekit.export.ranges import AVERAGING
+from edgekit.core.quantize import AVERAGING
 
 if TYPE_CHECKING:
     from edgekit.compress.qat import QuantizeAware
@@ -238,10 +238,11 @@ def channel_axes(layer: Any, attribute: str, rank: int) -> list[int]:
         inputs, _, outputs = equation.replace(" ", "").replace("...", "").partition("->")
         letters = inputs.partition(",")[2]
         return [axis for axis, letter in enumerate(letters) if letter not in outputs]
-    kind, axis = _kind(layer, attribute, rank)
+    kind, _, _ = _kind(layer, attribute)
     if kind == "depthwise":  # (…, inputs, multiplier): each pair is an output
         return list(range(rank - 2))
-    return [each for each in range(rank) if each != axis % rank]
+    outputs = rank - 2 if kind == "transposed" else rank - 1
+    return [axis for axis in range(rank) if axis != outputs]
 
 
 def roundings(part: Part, how: QuantizeAware) -> None:
@@ -261,7 +262,7 @@ def roundings(part: Part, how: QuantizeAware) -> None:
 
 
 def _rounding(layer: Any, attribute: str, rank: int, how: QuantizeAware) -> Callable[[Any], Any]:
-    kind, _ = _kind(layer, attribute, rank)
+    kind, _, _ = _kind(layer, attribute)
     steps = levels(kind, how.bits)
     axes = None if how.weights == "per-tensor" else channel_axes(layer, attribute, rank)
 
@@ -332,9 +333,11 @@ class RoundingKerasNet(KerasNet):
             each.ends.assign(state[f"range/{index}"])
             each.seen.assign(1.0)
 
-    def learner(self, training: Training, loss: Loss) -> KerasLearner:
-        """See `Net.learner`."""
-        return _Learner(self, training, loss)
+    def learner(
+        self, training: Training, loss: Loss, features: Features | None = None
+    ) -> KerasLearner:
+        """See `Net.learner`. The loop has refused features: layers here are not the user's own."""
+        return _Learner(self, training, loss, features)
 
 
 class _Learner(KerasLearner):

@@ -36,8 +36,8 @@ from edgekit.compress.rounding import (
 )
 from edgekit.compress.torch_net import TorchNet
 from edgekit.core.errors import ConversionError
-from edgekit.export.executorch_coverage import modules
-from edgekit.export.ranges import AVERAGING
+from edgekit.core.fx import modules
+from edgekit.core.quantize import AVERAGING
 
 if TYPE_CHECKING:
     from edgekit.compress.qat import QuantizeAware

@@ -26,6 +26,9 @@ Bits = Literal[8, 4]
 LayerNumbers = Literal["float32", "float16", "dynamic", "int4", "int8", "int16x8"]
 
 USUAL_PERCENTILE = 99.99
+# How much a new sample counts in a moving average of ranges. PyTorch's MovingAverageMinMaxObserver
+# has 0.01 and so, after 100 samples, still a third of the first one; ai-edge-quantizer has this.
+AVERAGING = 0.05
 
 
 class Quantize(Noun):

@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from edgekit.core.description import PORTABLE, Coverage, Node
+from edgekit.core.fx import modules
 
 # These cost nothing when the program runs: they pick one of several results, or only say something.
 _FREE = ("getitem", "alloc", "executorch_call_delegate")
@@ -87,17 +88,6 @@ def _name(node: Any) -> str:
 def layer(node: Any) -> str:
     """The user's name of the module that the node comes from; empty if nothing is kept."""
     return next(iter(modules(node)), "")
-
-
-def modules(node: Any) -> list[str]:
-    """The user's names of the module that the node comes from, and of those around it."""
-    stack = node.meta.get("nn_module_stack") or {}
-    names = [str(entry[0]) for entry in stack.values() if entry and entry[0]]
-    # "L['self'].features.0.conv" in older programs
-    return [
-        name.replace("L['self'].", "").replace("L['self']", "").removeprefix("inner.")
-        for name in reversed(names)
-    ]
 
 
 def _dtype(node: Any) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError
+from edgekit.core.fx import modules
 from edgekit.core.layers import Labelled, chosen
 from edgekit.core.recipe import Recipe
 from edgekit.core.tensor import Signature
-from edgekit.export.executorch_coverage import layer, modules
+from edgekit.export.executorch_coverage import layer
 from edgekit.export.executorch_errors import stage
 from edgekit.export.program import dynamic_shapes_of, load, save
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.quantize import USUAL_PERCENTILE, Quantize, RangeMethod
+from edgekit.core.quantize import AVERAGING, USUAL_PERCENTILE, Quantize, RangeMethod
 from edgekit.core.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 BINS = 4096
-# How much a new sample counts. PyTorch's MovingAverageMinMaxObserver has 0.01 and so, after 100
-# samples, still a third of the first one; ai-edge-quantizer has this.
-AVERAGING = 0.05
 _STEPS_AN_OCTAVE = 8  # how fine ranges are tried
 _OCTAVES = 10  # the narrowest that is tried: 1/1024 of the whole
 

@@ -97,7 +97,7 @@ def _observed(config: Any, recipe: Recipe) -> Any:
         return config
     from torchao.quantization.pt2e import MinMaxObserver, MovingAverageMinMaxObserver
 
-    from edgekit.export.ranges import AVERAGING
+    from edgekit.core.quantize import AVERAGING
 
     observer = (
         MinMaxObserver.with_args(eps=2**-12)
