@@ -241,8 +241,8 @@ def channel_axes(layer: Any, attribute: str, rank: int) -> list[int]:
     kind, _, _ = _kind(layer, attribute)
     if kind == "depthwise":  # (…, inputs, multiplier): each pair is an output
         return list(range(rank - 2))
-    outputs = rank - 2 if kind == "transposed" else rank - 1
-    return [axis for axis in range(rank) if axis != outputs]
+    last = rank - 2 if kind == "transposed" else rank - 1
+    return [axis for axis in range(rank) if axis != last]
 
 
 def roundings(part: Part, how: QuantizeAware) -> None:
