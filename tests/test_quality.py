@@ -36,5 +36,7 @@ def test_the_top_level_is_what_the_readme_says() -> None:
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
     folders = {line.split("/")[0] for line in listed.stdout.splitlines() if "/" in line}
-    allowed = {"edgekit", "device_profiles", "runtime_bench", "android_demo", "tests", "tools"}
+    allowed = {
+        "edgekit", "device_profiles", "recipes", "runtime_bench", "android_demo", "tests", "tools"
+    }  # fmt: skip
     assert folders - allowed == {".ci"}

@@ -20,7 +20,7 @@ from edgekit.export.delegates import DELEGATES
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-OWN = {"demo", "test"}  # what the Makefile installs
+OWN = {"demo", "test", "peers"}  # what the Makefile installs, and a benchmark needs
 
 
 def command_lines() -> list[str]:
@@ -127,7 +127,7 @@ def test_a_missing_package_is_told_with_an_extra_that_is_there() -> None:
 def test_what_the_tests_need_includes_every_extra_that_pip_can_bring() -> None:
     needed = {name for line in EXTRAS["test"] for name in _extras(line)}
     needed |= {name for line in EXTRAS["demo"] for name in _extras(line)}
-    assert needed >= set(EXTRAS) - OWN - {"board", "board-legacy", "compress"}
+    assert needed >= set(EXTRAS) - OWN - {"board", "board-legacy"}
 
 
 def _extras(requirement: str) -> list[str]:

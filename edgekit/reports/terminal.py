@@ -106,17 +106,12 @@ def _verdicts(rows: Sequence[VariantRow]) -> Table:
         table.add_row(
             *(Text(cell) for cell in cells), Text(row.status, style=STYLES.get(row.status, ""))
         )
-        if row.interval:
-            table.add_row("", "", "", "", Text(row.interval, style="dim"), "", "")
     return table
 
 
 def _explain(console: Console, rows: Sequence[VariantRow]) -> None:
     if any(row.best for row in rows):
         console.print("* what profile and bundle take unless told otherwise")
-    if any(row.interval for row in rows):
-        _, unit = metric_heads(rows)
-        console.print(f"below {unit.lower()}: the 95 % interval")
     if not all(row.compared for row in rows):
         console.print(f"– {NOT_COMPARED}")
     said: dict[tuple[str, str], list[str]] = {}

@@ -38,7 +38,7 @@ def test_the_fingerprint_tells_recipes_apart() -> None:
         (
             'schema = 1\nname = "x"\nquantization = "int8"\nbugdet = 1',
             "(known: schema, name, format, delegate, options, quantization, io, quantize, "
-            "calibration, budget)",
+            "calibration, budget, passes, training)",
         ),
         (
             'schema = 1\nname = "x"\nquantization = "int8"\n[budget]\nmax_dorp = 1',
@@ -72,10 +72,12 @@ def test_a_built_in_name_stays_the_built_in_recipe(tmp_path: Path) -> None:
 
 def test_the_recipe_in_the_readme_is_one(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    plain, changed = re.findall(r"```toml\n(schema.*?)```", readme, re.DOTALL)
     path = tmp_path / "r.toml"
-    path.write_text(text)
+    path.write_text(plain)
     assert load_recipe(str(path)).variant == "int8-io"
+    path.write_text(changed)
+    assert [each.name for each in load_recipe(str(path)).passes] == ["prune", "cluster"]
     section = readme.partition("\n## Recipes\n")[2].partition("\n## ")[0]
     for name in ("schema", "name", "format", "delegate", "quantization", "io"):
         assert f"| `{name}` |" in section
