@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-fast lint zoo zoo-check clean
+.PHONY: demo test test-fast lint zoo zoo-check compress-bench clean
 
 demo: .make/demo
 	$(BIN)/edgekit demo -o demo
@@ -26,6 +26,11 @@ zoo: .make/test
 # Four models of it, the CPU's formats only: minutes.
 zoo-check: .make/test
 	$(BIN)/python tools/zoo/run.py --check
+
+# Every technique on small models, beside TF-MOT's by hand: about two hours. Stopped, it goes on.
+compress-bench: .make/test
+	$(BIN)/python -m pip install --quiet --editable '.[test,peers]' --constraint tools/constraints.txt
+	$(BIN)/python tools/compress/bench.py --by-hand --markdown tools/compress/TABLE.md
 
 # Installed again only when what is asked for has changed.
 .make/demo .make/test: .make/%: pyproject.toml tools/constraints.txt
