@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.compress.keras_net import KERNELS, KerasLearner, KerasNet, _children, _kind
+from edgekit.compress.keras_net import KERNELS, KerasLearner, KerasNet, _children
 from edgekit.compress.net import Batch, Loss, matching
 from edgekit.compress.rounding import (
     GIVEN,
@@ -231,17 +231,30 @@ def _below(layer: Any) -> Iterator[Any]:
         yield from _below(each)
 
 
-def channel_axes(layer: Any, attribute: str, rank: int) -> list[int]:
+def kernel_kind(layer: Any, attribute: str) -> str:
+    """ "dense", "conv", "depthwise", "transposed" or "recurrent"."""
+    names = " ".join(each.__name__ for each in type(layer).__mro__)  # a user's may be made of one
+    if attribute == "recurrent_kernel" or hasattr(layer, "recurrent_kernel"):
+        return "recurrent"
+    if attribute == "depthwise_kernel" or "DepthwiseConv" in names:
+        return "depthwise"
+    if "Conv" in names:
+        return "transposed" if "Transpose" in names else "conv"
+    return "dense"
+
+
+def shared_axes(layer: Any, attribute: str, rank: int) -> list[int]:
     """The axes of a kernel that a scale is shared over: all but those of outputs."""
-    equation = getattr(layer, "equation", None)
+    equation, kind = getattr(layer, "equation", None), kernel_kind(layer, attribute)
     if attribute == "kernel" and isinstance(equation, str):  # EinsumDense: "abc,cd->abd"
         inputs, _, outputs = equation.replace(" ", "").replace("...", "").partition("->")
         letters = inputs.partition(",")[2]
         return [axis for axis, letter in enumerate(letters) if letter not in outputs]
-    kind, axis = _kind(layer, attribute, rank)
     if kind == "depthwise":  # (…, inputs, multiplier): each pair is an output
         return list(range(rank - 2))
-    return [each for each in range(rank) if each != axis % rank]
+    if kind == "transposed":  # (…, outputs, inputs)
+        return [*range(rank - 2), rank - 1]
+    return list(range(rank - 1))
 
 
 def roundings(part: Part, how: QuantizeAware) -> None:
@@ -261,9 +274,9 @@ def roundings(part: Part, how: QuantizeAware) -> None:
 
 
 def _rounding(layer: Any, attribute: str, rank: int, how: QuantizeAware) -> Callable[[Any], Any]:
-    kind, _ = _kind(layer, attribute, rank)
+    kind = kernel_kind(layer, attribute)
     steps = levels(kind, how.bits)
-    axes = None if how.weights == "per-tensor" else channel_axes(layer, attribute, rank)
+    axes = None if how.weights == "per-tensor" else shared_axes(layer, attribute, rank)
 
     def rounding(values: Any) -> Any:
         if size := block(how.weights, kind, values.shape, 0):
