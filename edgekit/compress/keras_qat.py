@@ -231,7 +231,7 @@ def _below(layer: Any) -> Iterator[Any]:
         yield from _below(each)
 
 
-def channel_axes(layer: Any, attribute: str, rank: int) -> list[int]:
+def shared_axes(layer: Any, attribute: str, rank: int) -> list[int]:
     """The axes of a kernel that a scale is shared over: all but those of outputs."""
     equation = getattr(layer, "equation", None)
     if attribute == "kernel" and isinstance(equation, str):  # EinsumDense: "abc,cd->abd"
@@ -264,7 +264,7 @@ def roundings(part: Part, how: QuantizeAware) -> None:
 def _rounding(layer: Any, attribute: str, rank: int, how: QuantizeAware) -> Callable[[Any], Any]:
     kind, _, _ = _kind(layer, attribute)
     steps = levels(kind, how.bits)
-    axes = None if how.weights == "per-tensor" else channel_axes(layer, attribute, rank)
+    axes = None if how.weights == "per-tensor" else shared_axes(layer, attribute, rank)
 
     def rounding(values: Any) -> Any:
         if size := block(how.weights, kind, values.shape, 0):
@@ -470,7 +470,9 @@ class _Watcher(_Counter):
             return original(*args, **kwargs)
         key, inputs = self.key(part), self.ids((args, kwargs))
         outputs = original(*args, **kwargs)
-        self.calls.append(Op(key, part.word, inputs, self.ids(outputs), part.last, part.spared))
+        made = self.ids(outputs)
+        if made != inputs[:1]:  # a dropout gives back what it was given
+            self.calls.append(Op(key, part.word, inputs, made, part.last, part.spared))
         return outputs
 
 
