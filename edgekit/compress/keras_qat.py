@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgekit.compress.keras_net import KERNELS, KerasLearner, KerasNet, _children
 from edgekit.compress.net import Batch, Loss, matching
 from edgekit.compress.rounding import (
+    AVERAGING,
     GIVEN,
     LEAST_RANGE,
     NORM,
@@ -39,7 +40,6 @@ from edgekit.compress.rounding import (
     plan,
 )
 from edgekit.core.compression import Training
-from edgekit.export.ranges import AVERAGING
 
 if TYPE_CHECKING:
     from edgekit.compress.qat import QuantizeAware

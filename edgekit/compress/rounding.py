@@ -27,6 +27,9 @@ NORM = "batchnormalization"
 FUSED = frozenset({"relu", "relu6"})  # are a part of the operator before them
 SUMS = frozenset({"add", "subtract", "multiply"})  # operators that a ReLU can be a part of
 LEAST_RANGE = 1e-6  # narrower ones are widened
+# How much a batch counts in the average of ranges. PyTorch's observers have 0.01, which follows
+# weights too slowly where a training has few steps.
+AVERAGING = 0.05
 
 Key = tuple[str, int]  # a layer's path, and the number of its call
 Place = tuple[Key, str]  # which of its tensors: "in 0", "before" its activation, "out 0"

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.compress.net import matching
 from edgekit.compress.rounding import (
+    AVERAGING,
     GIVEN,
     LEAST_RANGE,
     NORM,
@@ -36,8 +37,6 @@ from edgekit.compress.rounding import (
 )
 from edgekit.compress.torch_net import TorchNet
 from edgekit.core.errors import ConversionError
-from edgekit.export.executorch_coverage import modules
-from edgekit.export.ranges import AVERAGING
 
 if TYPE_CHECKING:
     from edgekit.compress.qat import QuantizeAware
@@ -481,7 +480,11 @@ class _Graph:
         """Round `node` before what reads it, or before `only`."""
         name = self._names[made]
         graph = self.module.graph
-        readers = [only] if only is not None else list(node.users)
+        readers = (
+            [only]
+            if only is not None
+            else [each for each in node.users if each.op == "output" or _is_float(each)]
+        )
         if only is not None:
             place = graph.inserting_before(only)
         elif node.op == "placeholder":  # not between two of them
@@ -515,6 +518,12 @@ def _word(node: Any) -> str:
     if name == "clamp_min" and float(node.args[1]) == 0:
         return "relu"
     return WORDS.get(name, name)
+
+
+def modules(node: Any) -> list[str]:
+    """The user's names of the module that the node comes from, and of those around it."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return [str(entry[0]) for entry in reversed(stack.values()) if entry and entry[0]]
 
 
 def _groups(node: Any) -> int:
