@@ -26,8 +26,7 @@ FIXED = {"softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 NORM = "batchnormalization"
 FUSED = frozenset({"relu", "relu6"})  # are a part of the operator before them
 SUMS = frozenset({"add", "subtract", "multiply"})  # operators that a ReLU can be a part of
-LEAST_RANGE = 1e-6  # narrower ones are widened
-
+LEAST_RANGE = 1e-6
 Key = tuple[str, int]  # a layer's path, and the number of its call
 Place = tuple[Key, str]  # which of its tensors: "in 0", "before" its activation, "out 0"
 GIVEN: Key = ("", 0)  # what the model is given

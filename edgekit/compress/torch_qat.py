@@ -481,7 +481,11 @@ class _Graph:
         """Round `node` before what reads it, or before `only`."""
         name = self._names[made]
         graph = self.module.graph
-        readers = [only] if only is not None else list(node.users)
+        readers = (
+            [only]
+            if only is not None
+            else [each for each in node.users if each.op == "output" or _is_float(each)]
+        )
         if only is not None:
             place = graph.inserting_before(only)
         elif node.op == "placeholder":  # not between two of them
