@@ -49,6 +49,7 @@ PASSES = Registry(
         "low-rank": "edgekit.compress.low_rank:LowRank",
         "qat": "edgekit.compress.qat:QuantizeAware",
     },
+    group="edgekit.passes",
 )
 
 TOOLS = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.keras_graph import calls, exposed, packed
-from edgekit.compress.net import Batch, Features, Kind, Loss, Weight
+from edgekit.compress.net import Batch, Features, Kind, Loss, Weight, frozen, own_loss
 from edgekit.core.compression import Training
 from edgekit.core.registry import resolve_own
 
@@ -259,6 +259,8 @@ class KerasLearner:
             ]
         self._own = resolve_own(training.loss) if training.loss else None
         self._trained = net.model.trainable_variables
+        if not self._trained:
+            raise frozen("set layer.trainable = True before the model is saved")
         self._optimizer = net.live.keras.optimizers.Adam(training.learning_rate)
         self._optimizer.build(self._trained)
         self._step = tf.function(self._traced, reduce_retracing=True)
@@ -344,9 +346,13 @@ class KerasLearner:
         value = (1 - share) * self._task(outputs, targets) if share < 1 else 0.0
         if not share or distill is None:
             return value
-        mine, other = outputs[self._loss.output], teacher[self._loss.output]
+        for index, (one, two) in enumerate(zip(outputs, teacher, strict=True)):
+            by_squares = index != self._loss.output or self._loss.kind != "classes"
+            if by_squares and one.dtype.is_floating:
+                value += share * tf.reduce_mean(tf.square(one - tf.cast(two, one.dtype)))
         if self._loss.kind != "classes":
-            return value + share * tf.reduce_mean(tf.square(mine - tf.cast(other, mine.dtype)))
+            return value
+        mine, other = outputs[self._loss.output], teacher[self._loss.output]
         heat = distill.temperature
         student = tf.nn.log_softmax(self._scores(mine) / heat)
         target = tf.nn.log_softmax(self._scores(tf.cast(other, mine.dtype)) / heat)
@@ -359,11 +365,18 @@ class KerasLearner:
         if self._own is not None:
             names = [spec.name for spec in self._net.live.signature.outputs]
             given = dict(zip(names, outputs, strict=True)) if len(outputs) > 1 else outputs[0]
-            return tf.reduce_mean(self._own(given, targets))
+            with own_loss(self._training.loss, outputs, targets):
+                return tf.reduce_mean(self._own(given, targets))
         output = outputs[self._loss.output]
         if self._loss.kind == "classes":
-            found = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self._scores(output))
-            return tf.reduce_mean(found)
+            scores = self._scores(output)
+            counted = (targets >= 0) & (targets < scores.shape[-1])  # the others are no class
+            ids = tf.where(counted, targets, tf.zeros_like(targets))
+            found = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.reshape(ids, tf.shape(scores)[:-1]), scores
+            )
+            weights = tf.reshape(tf.cast(counted, found.dtype), tf.shape(found))
+            return tf.reduce_sum(found * weights) / tf.maximum(tf.reduce_sum(weights), 1)
         wanted = tf.reshape(tf.cast(targets, output.dtype), tf.shape(output))
         if self._loss.kind == "numbers":
             return tf.reduce_mean(tf.square(output - wanted))

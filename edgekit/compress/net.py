@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 from edgekit.core.compression import Training
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ModelError, UsageError
+from edgekit.core.failures import named
 from edgekit.core.model import Model
 from edgekit.core.protocols import LiveModel
 from edgekit.core.quantize import names_near
@@ -244,6 +246,27 @@ def taken(data: DataSet, live: LiveModel, indices: Any) -> tuple[Array, ...]:
         for spec, index in zip(live.signature.inputs, order, strict=True)
     ]
     return tuple(live.take(own))
+
+
+def frozen(how: str) -> UsageError:
+    """What is raised where nothing of a model may be trained."""
+    return UsageError(
+        "no weight of the model is trainable: all are frozen",
+        hint=f"{how}, or write epochs = 0 in the pass",
+    )
+
+
+@contextmanager
+def own_loss(function: str, outputs: Sequence[Any], targets: Any) -> Iterator[None]:
+    """What the user's own loss raises becomes a UsageError that says what it was given."""
+    try:
+        yield
+    except Exception as exc:
+        given = ", ".join(f"{each.dtype} {tuple(each.shape)}" for each in [*outputs, targets])
+        raise UsageError(
+            f"the loss {function} raised {named(exc)}",
+            hint=f"it was given outputs and targets as {given}",
+        ) from exc
 
 
 def matching(weights: Iterable[Weight], patterns: Sequence[str], what: str) -> list[Weight]:

@@ -81,7 +81,6 @@ class QuantizeAware(Technique):
     activations: int = Field(default=8, ge=0, le=16)
     in_float: tuple[str, ...] = ()
 
-    always_trains: ClassVar[bool] = True
     gated: ClassVar[bool] = False
 
     def settled(self, recipe: Recipe) -> Self:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edgekit.compress import technique
-from edgekit.compress.net import check_finite, open_net, save_net, taken
+from edgekit.compress.net import Net, check_finite, open_net, save_net, taken
 from edgekit.compress.training import Samples, Trainer
 from edgekit.core.compression import PassSpec, Training
 from edgekit.core.dataset import DataSet
@@ -77,11 +78,26 @@ def run(
     notes += found.apply(net, trainer)
     made = save_net(net, out)
     history = trainer.history if trainer else None
+    if trainer is not None:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        notes += _outputs(net, trainer)
     return {
         "model": made.to_json(),
         "notes": notes,
         "history": history.to_json() if history else None,
     }
+
+
+def _outputs(net: Net, trainer: Trainer) -> list[str]:
+    """What has to be told where labels speak of one output of several."""
+    names = [spec.name for spec in net.live.signature.outputs]
+    loss = trainer.loss
+    if len(names) < 2 or loss is None or loss.kind == "own":
+        return []
+    others = ", ".join(name for index, name in enumerate(names) if index != loss.output)
+    taught = trainer.training.distill is not None
+    held = "held to the teacher's" if taught else "nothing held them; [training.distill] does"
+    return [f"the labels trained {names[loss.output]}; {others}: {held}"]
 
 
 def size(

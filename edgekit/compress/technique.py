@@ -33,7 +33,6 @@ class Technique(Noun):
     epochs: int | None = Field(default=None, ge=0)
 
     frameworks: ClassVar[tuple[str, ...]] = ("keras", "torch")
-    always_trains: ClassVar[bool] = False
     never_trains: ClassVar[bool] = False
     probes: ClassVar[int] = 0
     gated: ClassVar[bool] = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.compress.net import Batch, Features, Kind, Loss, Weight
+from edgekit.compress.net import Batch, Features, Kind, Loss, Weight, frozen, own_loss
 from edgekit.compress.torch_edits import watched
 from edgekit.core.compression import Training
 from edgekit.core.registry import resolve_own
@@ -146,6 +146,8 @@ def _kind(module: Any, name: str, parameter: Any) -> tuple[Kind, int] | None:
 
     if parameter.ndim < 2:
         return None
+    if isinstance(module, _ConvNd) and name != "weight":
+        return None  # a norm of its weights
     if isinstance(module, _ConvTransposeNd):
         return "transposed", 1
     if isinstance(module, _ConvNd):
@@ -178,6 +180,8 @@ class TorchLearner:
         self._net, self._training, self._loss, self._features = net, training, loss, features
         self._own = resolve_own(training.loss) if training.loss else None
         self._trained = [p for p in net.module.parameters() if p.requires_grad]
+        if not self._trained:
+            raise frozen("call requires_grad_(True) on the module in your function")
         self._optimizer = torch.optim.Adam(self._trained, lr=training.learning_rate)
 
     def step(self, batch: Batch, rate: float) -> float:
@@ -265,9 +269,13 @@ class TorchLearner:
         value = (1 - share) * self._task(outputs, targets) if share < 1 else 0.0
         if not share or distill is None:
             return value
-        mine, other = outputs[self._loss.output], teacher[self._loss.output]
+        for index, (one, two) in enumerate(zip(outputs, teacher, strict=True)):
+            by_squares = index != self._loss.output or self._loss.kind != "classes"
+            if by_squares and one.is_floating_point():
+                value = value + share * functional.mse_loss(one, two.to(one.dtype))
         if self._loss.kind != "classes":
-            return value + share * functional.mse_loss(mine, other.to(mine.dtype))
+            return value
+        mine, other = outputs[self._loss.output], teacher[self._loss.output]
         heat = distill.temperature
         student = functional.log_softmax(self._scores(mine) / heat, dim=-1)
         target = functional.log_softmax(self._scores(other.to(mine.dtype)) / heat, dim=-1)
@@ -280,13 +288,18 @@ class TorchLearner:
         if self._own is not None:
             names = [spec.name for spec in self._net.live.signature.outputs]
             given = dict(zip(names, outputs, strict=True)) if len(outputs) > 1 else outputs[0]
-            return self._own(given, targets).mean()
+            with own_loss(self._training.loss, outputs, targets):
+                return self._own(given, targets).mean()
         output = outputs[self._loss.output]
         if self._loss.kind == "classes":
             scores = self._scores(output)
-            return functional.cross_entropy(
-                scores.reshape(-1, scores.shape[-1]), targets.reshape(-1).long()
+            classes = scores.shape[-1]
+            ids = targets.reshape(-1).long()
+            counted = (ids >= 0) & (ids < classes)  # the others are no class
+            found = functional.cross_entropy(
+                scores.reshape(-1, classes), ids.where(counted, ids.new_zeros(())), reduction="none"
             )
+            return (found * counted).sum() / counted.sum().clamp_min(1)
         wanted = targets.reshape(output.shape).to(output.dtype)
         if self._loss.kind == "numbers":
             return functional.mse_loss(output, wanted)

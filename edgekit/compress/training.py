@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ from edgekit.core.compression import History, Training
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError, UsageError
 from edgekit.core.protocols import LiveModel
-from edgekit.core.tensor import Signature
 from edgekit.work.progress import tell
 
 if TYPE_CHECKING:
@@ -107,62 +105,84 @@ def find_loss(net: Net, samples: Samples, training: Training) -> Loss:
     """What the labels say of the outputs.
 
     Raises:
-        DataError: they fit none of them.
+        DataError: they fit none of them, or more than one.
     """
     import numpy as np
 
     signature, targets = samples.live.signature, samples.targets
-    if training.loss:
-        return Loss("own", _first_scored(signature))
-    probe = net.predict(samples.inputs(np.arange(min(PROBED, samples.data.count))))
-    shape = targets.shape[1:]
-    if targets.dtype.kind in "iu":
-        found = _classes(probe, shape, _first_scored(signature))
-        if found is not None:
-            loss, classes = found
-            _check_range(targets, classes, samples.data.origin)
-            return loss
-    for index, output in enumerate(probe):
-        if math.prod(output.shape[1:]) == math.prod(shape):
-            return Loss("numbers", index)
-    sizes = ", ".join(f"{s.name} {s.sizes}" for s in signature.outputs)
-    raise DataError(
-        f"the labels of {samples.data.origin} are {targets.dtype} "
-        f"{'×'.join(map(str, shape)) or 'numbers'}; they fit none of the outputs ({sizes})",
-        hint="class ids go with scores of classes, numbers with an output of their shape; for "
-        'anything else name a loss: [training] loss = "package.module:function"',
-    )
-
-
-def _first_scored(signature: Signature) -> int:
-    scored = signature.score_output()
     names = [spec.name for spec in signature.outputs]
-    return names.index(scored.name) if scored else 0
+    if training.loss:
+        scored = signature.score_output()
+        return Loss("own", names.index(scored.name) if scored else 0)
+    spread = np.linspace(0, samples.data.count - 1, min(PROBED, samples.data.count)).astype(int)
+    probe = net.predict(samples.inputs(spread))
+    fitting = [
+        loss
+        for index, output in enumerate(probe)
+        if (loss := _fitting(index, output, targets, labelled=samples.data.labelled)) is not None
+    ]
+    said = f"the labels of {samples.data.origin}, {targets.dtype} {_words(targets.shape[1:])},"
+    own = 'name a loss of your own: [training] loss = "package.module:function"'
+    if not fitting:
+        sizes = ", ".join(f"{spec.name} {spec.sizes}" for spec in signature.outputs)
+        raise DataError(
+            f"{said} fit none of the outputs ({sizes})",
+            hint="class ids go with scores of classes, numbers with an output of their shape; or "
+            + own,
+        )
+    if len(fitting) > 1:
+        raise DataError(
+            f"{said} fit {len(fitting)} outputs ({', '.join(names[f.output] for f in fitting)})",
+            hint=f"which is meant is not known: {own}",
+        )
+    _check_range(fitting[0], targets, probe[fitting[0].output], samples.data.origin)
+    return fitting[0]
 
 
-def _classes(probe: Sequence[Any], shape: tuple[int, ...], first: int) -> tuple[Loss, int] | None:
-    """The loss of class ids of `shape` against the outputs, and how many classes there are."""
-    order = [first, *(i for i in range(len(probe)) if i != first)]
-    for index in order:
-        output = probe[index]
-        inner = output.shape[1:]
-        if inner == (1,) and not shape:
-            inside = bool((output >= 0).all() and (output <= 1).all())
-            return Loss("yes-no", index, probabilities=inside), 2
-        for axis in (len(inner) - 1, 0):
-            if len(inner) == len(shape) + 1 and (*inner[:axis], *inner[axis + 1 :]) == shape:
-                sums = output.sum(axis=axis + 1)
-                sure = bool((output >= 0).all() and (abs(sums - 1) < 1e-3).all())
-                return Loss("classes", index, axis + 1, sure), inner[axis]
-    return None
+def _words(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "a sample"
 
 
-def _check_range(targets: Any, classes: int, origin: str) -> None:
+def _fitting(index: int, output: Any, targets: Any, *, labelled: bool) -> Loss | None:
+    """The loss of these targets against an output (samples, …); None if they do not fit.
+
+    Args:
+        labelled: whether they are ids of classes for sure.
+    """
+    inner, shape = output.shape[1:], targets.shape[1:]
+    if len(shape) > 1 and shape[-1] == 1 and len(shape) == len(inner):
+        shape = shape[:-1]  # a mask with an axis for its one channel
+    if targets.dtype.kind in "iub":
+        binary = labelled or bool((targets >= 0).all() and (targets <= 1).all())
+        inside = bool((output >= 0).all() and (output <= 1).all())
+        for axis in sorted({len(inner) - 1, 0}, reverse=True):
+            if len(inner) != len(shape) + 1 or (*inner[:axis], *inner[axis + 1 :]) != shape:
+                continue
+            if inner[axis] == 1:
+                if binary:
+                    return Loss("yes-no", index, probabilities=inside)
+                continue
+            sums = output.sum(axis=axis + 1)
+            sure = bool((output >= 0).all() and (abs(sums - 1) < 1e-3).all())
+            return Loss("classes", index, axis + 1, sure)
+        if binary and shape and inner == shape:  # several labels at a time
+            return Loss("yes-no", index, probabilities=inside)
+    same = math.prod(inner) == math.prod(shape) and not labelled
+    return Loss("numbers", index) if same else None
+
+
+def _check_range(loss: Loss, targets: Any, output: Any, origin: str) -> None:
+    """Raise DataError for ids of classes that there are not; in masks those are not counted."""
+    if loss.kind not in ("classes", "yes-no") or targets.ndim > 1:
+        return
+    classes = output.shape[loss.axis] if loss.kind == "classes" else 2
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= classes:
         raise DataError(
             f"{origin} has labels from {low} to {high}; the model has {classes} classes, "
-            f"0 to {classes - 1}"
+            f"0 to {classes - 1}",
+            hint="number the classes in the model's order; numbers to be predicted are given as "
+            "floats, with a metric for them (--metric rmse)",
         )
 
 
@@ -176,6 +196,7 @@ class Trainer:
         holds: what earlier passes want kept (zeros, clusters): called after every step.
         teacher: the model before all passes, where its layers' outputs are asked for.
         find_holds: finds them in the net as it is.
+        loss: what was made small, after training.
     """
 
     name: str
@@ -187,6 +208,7 @@ class Trainer:
     teacher: Net | None = None
     history: History | None = None
     find_holds: Callable[[], list[Callable[[], None]]] | None = None
+    loss: Loss | None = None
 
     def look_again(self) -> None:
         """Find the holds anew: the net's weights have other shapes than before."""
@@ -201,7 +223,7 @@ class Trainer:
         settled: float = 0.0,
         net: Net | None = None,
     ) -> History:
-        """Train.
+        """Train. The checkpoint stays until what came of it is saved: see `edgekit.compress.run`.
 
         Args:
             before, after: called around every step, with its number and how many there are.
@@ -219,7 +241,7 @@ class Trainer:
         trained = net or self.net
         loop = _Loop(self, trained, before, after, settled, started)
         self.history = loop.run()
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        self.loss = loop.loss
         return self.history
 
 

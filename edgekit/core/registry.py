@@ -121,16 +121,15 @@ class Registry:
     Args:
         kind: what they are, for error messages ("exporter").
         builtin: name to ``module:attribute``; imported when first asked for.
-
-    Other packages add theirs under the entry-point group ``edgekit.<kind>s``.
+        group: of entry points, under which other packages add theirs; ``edgekit.<kind>s``.
     """
 
-    def __init__(self, kind: str, builtin: Mapping[str, str]) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, builtin: Mapping[str, str], group: str = "") -> None:
+        self.kind, self.group = kind, group or f"edgekit.{kind}s"
         self._builtin = dict(builtin)
 
     def _references(self) -> dict[str, str]:
-        found = {point.name: point.value for point in entry_points(group=f"edgekit.{self.kind}s")}
+        found = {point.name: point.value for point in entry_points(group=self.group)}
         return found | self._builtin
 
     def names(self) -> list[str]:

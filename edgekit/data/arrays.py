@@ -51,7 +51,13 @@ BROKEN = (
 
 
 def read(
-    out: Path, path: str, origin: str, preprocessing: Any, choice: Any, targets: bool, sha256: str
+    out: Path,
+    path: str,
+    origin: str,
+    preprocessing: Any,
+    choice: Any,
+    sha256: str,
+    targets: bool = False,
 ) -> dict[str, Any]:
     """The arrays of a file as a data set. `sha256` is the file's, under which it will be kept.
 

@@ -119,7 +119,8 @@ def _round(
     made: list[tuple[_Line, Done, Model]] = []
     for line, outcome in zip(lines, outcomes, strict=True):
         if isinstance(outcome, EdgekitError):
-            line.failure = outcome
+            # A gentler try that cannot be made does not hide why it was tried.
+            line.failure = _over_budget(line, outcome.message) if line.refused else outcome
             continue
         model = Model.from_json(outcome.result["model"])
         model = model.model_copy(update={"path": str(outcome.folder / model.path)})
@@ -245,12 +246,19 @@ def _decide(line: _Line, done: Done, model: Model, size: ModelSize, score: Score
     )
     milder = found.gentler()
     if milder is None or line.attempts > RETRIES:
-        place = len(line.done) + 1
-        line.failure = RejectedError(
-            f"{line.recipe.name}: pass {place} of {len(line.wanted)}, {spec.name}, is over the "
-            f"budget: {'; '.join(line.refused)}",
-            hint="ask less of it, train longer ([training] epochs), leave out the layers that "
-            "cost most (edgekit sensitivity MODEL), or allow more ([budget] max_drop)",
-        )
+        line.failure = _over_budget(line)
         return
     line.trying = spec_of(spec.name, milder)
+
+
+def _over_budget(line: _Line, more: str = "") -> RejectedError:
+    """What was tried; `more` is what came of the last, gentlest try."""
+    place, name = len(line.done) + 1, line.now.name
+    tried = "; ".join([*line.refused, *([f"gentler: {more}"] if more else [])])
+    return RejectedError(
+        f"{line.recipe.name}: pass {place} of {len(line.wanted)}, {name}, is over the budget: "
+        f"{tried}",
+        hint="ask less of it, train longer ([training] epochs), leave out the layers that cost "
+        "most (edgekit sensitivity MODEL --technique prune --evaluate DATA), or allow more "
+        "([budget] max_drop)",
+    )

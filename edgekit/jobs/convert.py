@@ -307,9 +307,11 @@ def _trained_on(training: DataSet, evaluation: DataSet) -> list[str]:
 def _fit(plan: Plan) -> Callable[[Signature, DataSet], None]:
     """What raises DataError where data is not what a metric of the plan takes.
 
-    The usual metric takes any: without class labels, or scores, it says nothing.
+    The usual metric takes any: without class labels, or scores, it says nothing. But not where
+    passes are held against it.
     """
-    metrics = {recipe.budget.metric for recipe in plan.recipes} - {Budget().metric}
+    usual = Budget().metric
+    metrics = {r.budget.metric for r in plan.recipes if r.passes or r.budget.metric != usual}
 
     def fit(signature: Signature, data: DataSet) -> None:
         for metric in sorted(metrics):

@@ -94,8 +94,14 @@ def _of(count: int, whole: int) -> str:
 def _scored(score: Score | None) -> tuple[str, str, str]:
     if score is None:
         return "", "", ""
-    low, high = (f"{-end:+.2f}".replace("-", "−") for end in (score.high, score.low))
-    return score.said(score.value), f"{-score.drop:+.2f}".replace("-", "−"), f"{low} to {high}"
+    low, high = _signed(-score.high), _signed(-score.low)
+    return score.said(score.value), _signed(-score.drop), f"{low} to {high}"
+
+
+def _signed(change: float) -> str:
+    """Two digits with a sign; no sign for what is none."""
+    text = f"{change:+.2f}".replace("-", "−")
+    return "0.00" if text in ("+0.00", "−0.00") else text
 
 
 def _notes(reports: Sequence[PassReport]) -> list[str]:

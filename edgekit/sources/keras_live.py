@@ -9,7 +9,14 @@ from typing import Any
 from edgekit.core.files import sha256_file
 from edgekit.core.model import Model
 from edgekit.core.protocols import LiveModel
-from edgekit.sources.keras_worker import MODULES, KerasModel, import_keras, read_keras, translated
+from edgekit.sources.keras_worker import (
+    MODULES,
+    KerasModel,
+    import_keras,
+    read_keras,
+    repeatable,
+    translated,
+)
 
 FILE = "model.keras"
 
@@ -57,6 +64,7 @@ class LiveKeras:
         path = out / FILE
         with translated(self._model.reference):
             self.module.save(path)
+        repeatable(path)
         return self._model.model_copy(update={"path": path.name, "digest": sha256_file(path)})
 
 

@@ -7,9 +7,11 @@ process of the kind "tensorflow". A model stays loaded there for the next step o
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shlex
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,12 +70,38 @@ def materialise(out: Path, *, model: dict[str, Any]) -> dict[str, Any]:
     path = out / "model.keras"
     with translated(handle.reference):
         made.save(path)
+    repeatable(path)
     digest = sha256_file(path)
     # It is the user's own code that has just run, so what it made may run again.
     update = {"path": path.name, "kind": kind, "digest": digest, "trusted": True}
     saved = handle.model_copy(update=update)
     _remember(saved, KerasModel(made, saved))  # the next steps need not read it again
     return {"model": saved.to_json()}
+
+
+def repeatable(path: Path) -> None:
+    """Write a ``.keras`` file again so that the same model gives the same bytes.
+
+    Keras puts the time and addresses of objects into it. What is kept for a model is kept under the
+    digest of its file: one that a function makes anew would never be known again.
+    """
+    numbers: dict[str, int] = {}
+
+    def renumbered(found: re.Match[str]) -> str:
+        return f'"shared_object_id": {numbers.setdefault(found[1], len(numbers))}'
+
+    half = path.with_name(f"half-{path.name}")
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(half, "w") as again:
+        for name in sorted(archive.namelist()):
+            content = archive.read(name)
+            if name == "config.json":
+                text = content.decode("utf-8")
+                text = re.sub(r'"shared_object_id": (\d+)', renumbered, text)
+                content = text.encode("utf-8")
+            elif name == "metadata.json":
+                content = json.dumps(json.loads(content) | {"date_saved": ""}).encode("utf-8")
+            again.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    half.replace(path)
 
 
 def load(model: Model) -> KerasModel | SavedModel:

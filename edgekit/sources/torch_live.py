@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from edgekit.sources.torch_worker import load, read_program
 
 WEIGHTS_FILE = "weights.pt"
 EDITS_FILE = "edits.json"
-OUR_EDITS = "edgekit.compress."
+OUR_EDITS = re.compile(r"edgekit\.compress\.[a-z_]+:[a-z_]+")
 CHANNELS = {"nhwc": 3, "nchw": 1}
 
 
@@ -53,7 +54,7 @@ class LiveTorch:
         if edits.exists():
             self.edits = json.loads(edits.read_text(encoding="utf-8"))
             for edit in self.edits:
-                if not str(edit["apply"]).startswith(OUR_EDITS):
+                if not OUR_EDITS.fullmatch(str(edit["apply"])):
                     raise ModelError(f"{str(edits)!r} names {edit['apply']!r}, no pass of edgekit")
                 module = resolve(edit["apply"])(module, edit)
         self._origin, self._made = origin, dataclasses.replace(made, module=module)
@@ -71,7 +72,10 @@ class LiveTorch:
 
     def take(self, inputs: Sequence[Any]) -> list[Any]:
         """See `LiveModel.take`."""
-        own = [*self._made.args, *self._made.kwargs.values()]
+        import torch
+
+        given = [*self._made.args, *self._made.kwargs.values()]
+        own = [each for each in given if isinstance(each, torch.Tensor)]
         found = []
         for array, tensor, spec in zip(inputs, own, self.signature.inputs, strict=True):
             form = self._origin.form(spec.name, len(spec.shape))
@@ -85,12 +89,19 @@ class LiveTorch:
 
     def call(self, inputs: Sequence[Any], *, training: bool) -> list[Any]:
         """See `LiveModel.call`."""
+        import torch
         from torch.utils import _pytree as pytree
 
         self.module.train(training)
-        count = len(self._made.args)
-        named = dict(zip(self._made.kwargs, inputs[count:], strict=True))
-        return list(pytree.tree_leaves(self.module(*inputs[:count], **named)))
+        left = iter(inputs)
+
+        def filled(value: Any) -> Any:  # flags and the like stay as the user's function gave them
+            return next(left) if isinstance(value, torch.Tensor) else value
+
+        args = [filled(value) for value in self._made.args]
+        named = {name: filled(value) for name, value in self._made.kwargs.items()}
+        answers = pytree.tree_leaves(self.module(*args, **named))
+        return [answer for answer in answers if isinstance(answer, torch.Tensor)]
 
     def save(self, out: Path) -> Model:
         """See `LiveModel.save`."""

@@ -331,3 +331,24 @@ def test_the_model_loaded_last_stays(zoo: Path) -> None:
     assert load(zoo / "cnn.keras") is first
     assert load(zoo / "nested.keras") is not first
     assert load(zoo / "cnn.keras") is not first
+
+
+@pytest.mark.slow
+def test_a_model_that_a_function_makes_anew_is_the_same_file(tmp_path: Path) -> None:
+    """Or nothing that was made of it, a training above all, would be found again."""
+    import keras
+
+    from edgekit.sources.keras_worker import repeatable
+
+    files = []
+    for name in ("one.keras", "two.keras"):
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(1)
+        image, shared = keras.Input((6, 6, 1)), keras.layers.Dense(4)
+        x = keras.layers.Dense(4)(keras.layers.Flatten()(keras.layers.Conv2D(2, 3)(image)))
+        keras.Model(image, shared(shared(x))).save(tmp_path / name)
+        repeatable(tmp_path / name)
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+    again = keras.models.load_model(tmp_path / "one.keras")
+    assert again.count_params() == 20 + (32 * 4 + 4) + 20
