@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +78,6 @@ def run(
     made = save_net(net, out)
     history = trainer.history if trainer else None
     if trainer is not None:
-        shutil.rmtree(checkpoint, ignore_errors=True)
         notes += _outputs(net, trainer)
     return {
         "model": made.to_json(),

@@ -27,6 +27,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
@@ -374,9 +375,10 @@ class _Rounds:
             _save(done, history=text, **net.state())
 
     def finish(self) -> None:
-        """The trainer's history is that of all rounds."""
+        """Forget what was kept for going on; the trainer's history is that of all rounds."""
         if self._trainer is None or self._folder is None:
             return
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._trainer.checkpoint = self._folder
         found = self._histories
         before = sum(each.epochs for each in found[:-1])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
 import zipfile
 import zlib
@@ -121,7 +122,8 @@ def find_loss(net: Net, samples: Samples, training: Training) -> Loss:
         for index, output in enumerate(probe)
         if (loss := _fitting(index, output, targets, labelled=samples.data.labelled)) is not None
     ]
-    said = f"the labels of {samples.data.origin}, {targets.dtype} {_words(targets.shape[1:])},"
+    kind = f"{targets.dtype} {_words(targets.shape[1:])}"
+    said = f"the labels of {samples.data.origin} are {kind}; they"
     own = 'name a loss of your own: [training] loss = "package.module:function"'
     if not fitting:
         sizes = ", ".join(f"{spec.name} {spec.sizes}" for spec in signature.outputs)
@@ -130,6 +132,9 @@ def find_loss(net: Net, samples: Samples, training: Training) -> Loss:
             hint="class ids go with scores of classes, numbers with an output of their shape; or "
             + own,
         )
+    if len(fitting) > 1:  # labels 0 to 4 speak of five classes rather than of more
+        exact = [f for f in fitting if _classes(f, probe) == int(targets.max()) + 1]
+        fitting = exact if len(exact) == 1 else fitting
     if len(fitting) > 1:
         raise DataError(
             f"{said} fit {len(fitting)} outputs ({', '.join(names[f.output] for f in fitting)})",
@@ -171,11 +176,18 @@ def _fitting(index: int, output: Any, targets: Any, *, labelled: bool) -> Loss |
     return Loss("numbers", index) if same else None
 
 
+def _classes(loss: Loss, outputs: Any) -> int:
+    """How many classes the output of the loss tells apart; 0 if it gives numbers."""
+    if loss.kind == "classes":
+        return int(outputs[loss.output].shape[loss.axis])
+    return 2 if loss.kind == "yes-no" else 0
+
+
 def _check_range(loss: Loss, targets: Any, output: Any, origin: str) -> None:
     """Raise DataError for ids of classes that there are not; in masks those are not counted."""
     if loss.kind not in ("classes", "yes-no") or targets.ndim > 1:
         return
-    classes = output.shape[loss.axis] if loss.kind == "classes" else 2
+    classes = _classes(loss, {loss.output: output})
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= classes:
         raise DataError(
@@ -223,7 +235,7 @@ class Trainer:
         settled: float = 0.0,
         net: Net | None = None,
     ) -> History:
-        """Train. The checkpoint stays until what came of it is saved: see `edgekit.compress.run`.
+        """Train.
 
         Args:
             before, after: called around every step, with its number and how many there are.
@@ -242,6 +254,7 @@ class Trainer:
         loop = _Loop(self, trained, before, after, settled, started)
         self.history = loop.run()
         self.loss = loop.loss
+        shutil.rmtree(self.checkpoint, ignore_errors=True)
         return self.history
 
 

@@ -2,7 +2,7 @@
 
 The same ones of Keras 3 (keras3), tf_keras (keras2) and PyTorch (torch), by name; what each is for
 says `tests/contracts/net.py`. Models of Keras with classes of the user's, and all of PyTorch's, are
-made by functions of a module `users_models` in the folder.
+made by functions of a module `makers_of_nets` in the folder.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def nested():
 def own():
     return made(Image(), 4, 8, 8)
 """
-MODULE = "users_models"
+MODULE = "makers_of_nets"
 LOSS = '''
 
 def twice_wrong(outputs, targets):

@@ -337,7 +337,7 @@ def trainer_of(net: Any, folder: Path, epochs: int = 2) -> Trainer:
     images[np.arange(64), targets] += 2
     spec = TensorSpec(name="y", shape=(1, 10), dtype="float32")
     samples = SimpleNamespace(
-        data=SimpleNamespace(count=64, origin="here"),
+        data=SimpleNamespace(count=64, origin="here", labelled=True),
         live=SimpleNamespace(signature=Signature(inputs=(spec,), outputs=(spec,))),
         targets=targets,
         inputs=lambda indices: (images[indices],),
