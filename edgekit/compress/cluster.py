@@ -15,7 +15,8 @@ It is the default where the recipe quantizes to INT8 with a scale a channel.
 
 Values start as `init` says (k-means++: Arthur and Vassilvitskii, 2007; linear: evenly between the
 smallest and the largest; density: evenly in the distribution), then are Lloyd's means. While
-training goes on each weight keeps its cluster, and a value is the mean of its weights. Zeros that
+training goes on each weight keeps its cluster, and a value is the mean of its weights. All weights
+of a cluster then move together, so this and later passes train with a tenth of the learning rate. Zeros that
 an earlier pass made stay zeros: one of the values is 0 then.
 """
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -60,6 +61,8 @@ class Cluster(Technique):
     init: Literal["k-means++", "linear", "density"] = "k-means++"
     scope: Literal["layer", "channel", "scaled"] | None = None
     include: tuple[str, ...] = ()
+
+    calm: ClassVar[float] = 0.1
     exclude: tuple[str, ...] = ()
 
     def settled(self, recipe: Recipe) -> Self:

@@ -119,7 +119,7 @@ class QuantizeAware(Technique):
         example = [array[:EXAMPLES] for array in inputs]
         rounding: Rounding = resolve(NETS[net.framework])(net, self, example)
         rounding.calibrate(inputs)
-        before = quality(rounding, trainer, held)
+        before, untrained = quality(rounding, trainer, held), net.state()
 
         def freeze(step: int, steps: int) -> None:
             at = math.ceil(self.freeze * steps)
@@ -131,7 +131,12 @@ class QuantizeAware(Technique):
         trainer.run(net=rounding, before=freeze, settled=self.freeze)
         after = quality(rounding, trainer, held)
         plain = quality(net, trainer, held)
+        kept = []
+        if not after.loss <= before.loss:
+            net.restore(untrained)
+            kept = ["training made it no better: the weights are what they were before"]
         return [
+            *kept,
             f"{rounding.weights_rounded} kernels and {rounding.activations_rounded} activations "
             "were rounded while it trained",
             f"on the {len(held)} samples held back, rounded: {before} before, {after} after; "

@@ -56,6 +56,8 @@ def run(
     if found.trains and data is not None:
         samples = Samples(DataSet.from_json(data), net.live, Path(teacher) if teacher else None)
         earlier = [technique(PassSpec.from_json(each), "an earlier pass") for each in before]
+        calm = min(each.calm for each in (found, *earlier))
+        settings = settings.model_copy(update={"learning_rate": settings.learning_rate * calm})
 
         def holds() -> list[Callable[[], None]]:
             return [hold for each in earlier if (hold := each.hold(net)) is not None]

@@ -26,6 +26,8 @@ class Technique(Noun):
         frameworks: that it knows.
         probes: samples of the evaluation data that a technique which does not train looks at; they
             are in `Net.samples`.
+        calm: share of the learning rate that its training, and later ones that keep what it made,
+            are done with.
         gated: whether the model that it makes is held against the budget; if not, only the artifact
             is.
     """
@@ -35,6 +37,7 @@ class Technique(Noun):
     frameworks: ClassVar[tuple[str, ...]] = ("keras", "torch")
     never_trains: ClassVar[bool] = False
     probes: ClassVar[int] = 0
+    calm: ClassVar[float] = 1.0
     gated: ClassVar[bool] = True
 
     @property
