@@ -16,8 +16,8 @@ It is the default where the recipe quantizes to INT8 with a scale a channel.
 Values start as `init` says (k-means++: Arthur and Vassilvitskii, 2007; linear: evenly between the
 smallest and the largest; density: evenly in the distribution), then are Lloyd's means. While
 training goes on each weight keeps its cluster, and a value is the mean of its weights. All weights
-of a cluster then move together, so this and later passes train with a tenth of the learning rate. Zeros that
-an earlier pass made stay zeros: one of the values is 0 then.
+of a cluster then move together, so this and later passes train with a tenth of the learning rate.
+Zeros that an earlier pass made stay zeros: one of the values is 0 then.
 """
 
 from __future__ import annotations
