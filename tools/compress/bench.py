@@ -188,7 +188,7 @@ def table(folder: Path, keys: list[str]) -> str:
             f"×{mine['time']['ratio']:.2f} of {mine['base_ms']:.2f} ms" if "time" in mine else ""
         )
         lines.append(
-            f"{first}| {_accuracy(mine)} | {-lost:+.2f} | {mine['zipped'] / 1000:.1f} kB "
+            f"{first}| {_accuracy(mine)} | {-lost + 0.0:+.2f} | {mine['zipped'] / 1000:.1f} kB "
             f"| 1/{base['zipped'] / mine['zipped']:.1f} "
             f"| {100 * mine['nonzeros'] / max(1, mine['weights']):.0f} % "
             f"| {timed} | {said} | {size} |"
