@@ -134,6 +134,8 @@ class QuantizeAware(Technique):
         kept = []
         if not after.loss <= before.loss:
             net.restore(untrained)
+            if trainer.history is not None:
+                trainer.history = trainer.history.model_copy(update={"best": 0})
             kept = ["training made it no better: the weights are what they were before"]
         return [
             *kept,

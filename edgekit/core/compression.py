@@ -111,7 +111,7 @@ class History(Noun):
     """How a training went.
 
     Attributes:
-        epochs: done; the best of them, from 1, is what is kept.
+        epochs: done; the best of them, from 1, is what is kept; 0 is what was there before.
         loss: on the samples held back, after each epoch.
         stopped: why it ended before the last epoch, in words; empty if it did not.
     """

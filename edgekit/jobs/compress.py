@@ -134,8 +134,7 @@ def _round(
         if isinstance(size, EdgekitError):
             line.failure = size
             continue
-        found = outcome.result["score"]
-        _decide(line, done, model, size, Score.from_json(found) if found else None)
+        _decide(line, done, model, size, Score.from_json(outcome.result["score"]))
 
 
 def _step(line: _Line, start: Start) -> Step:
@@ -217,12 +216,12 @@ def _inspection(model: Model) -> Step:
     return step
 
 
-def _decide(line: _Line, done: Done, model: Model, size: ModelSize, score: Score | None) -> None:
+def _decide(line: _Line, done: Done, model: Model, size: ModelSize, score: Score) -> None:
     """Take what the pass made, or try it again gentler, or give the recipe up."""
     spec, budget = line.now, line.recipe.budget
     line.attempts += 1
     found = technique(spec, line.recipe.name)
-    if score is None or not found.gated or score.within(budget.max_drop):
+    if not found.gated or score.within(budget.max_drop):
         line.done.append(
             PassReport(
                 spec=spec,

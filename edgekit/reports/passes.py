@@ -112,8 +112,9 @@ def _notes(reports: Sequence[PassReport]) -> list[str]:
         history = report.history
         if history is not None:
             ended = f", {history.stopped}" if history.stopped else ""
+            kept = f"the one kept is number {history.best}" if history.best else "none is kept"
             found.append(
                 f"{report.spec.name}: trained {history.epochs} epochs ({history.steps} steps, "
-                f"{history.seconds:.0f} s{ended}); the one kept is number {history.best}"
+                f"{history.seconds:.0f} s{ended}); {kept}"
             )
     return found

@@ -23,14 +23,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgekit.core.dataset import ArrayFacts, DataSet
 from edgekit.core.errors import DataError, EdgekitError, UnknownNameError
-from edgekit.core.files import sha256_file
 from edgekit.core.noun import json_digest
-from edgekit.core.registry import find_module, refuse_file, resolve_own
+from edgekit.core.registry import code_beside, find_module, refuse_file, resolve_own
 from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.core.verdict import Score
 
@@ -564,15 +562,10 @@ def make_metric(name: str, signature: Signature, data: DataSet) -> Metric:
 
 
 def metric_identity(name: str) -> dict[str, str]:
-    """What the values of a metric depend on: its name, and the code of a function of one's own.
-
-    That is all ``.py`` files in the folder of the function's module.
-    """
+    """What the values of a metric depend on: its name, and the code of a function of one's own."""
     if metric_named(name) is not Own:
         return {"metric": name}
-    origin = find_module(name).origin
-    beside = sorted(Path(origin).parent.glob("*.py")) if origin else []
-    return {"metric": name, "code": json_digest([[p.name, sha256_file(p)] for p in beside])}
+    return {"metric": name, "code": json_digest(code_beside(name))}
 
 
 def scored(metric: Metric, source: Reals, candidate: Reals) -> Score:
