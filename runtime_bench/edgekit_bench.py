@@ -14,13 +14,18 @@ refused. What happens is printed as one JSON object a line:
     first         ns of the first inference, and whether its outputs are finite
     check         outputs for the given inputs were written to the file the job names
     warmup        ns of each warm-up inference
+    window        the clock's ns when sampling began and when it ended
     samples       ns of each inference; may come in several lines
-    interference  how many cores other work kept busy on average while samples were taken, or null
+    interference  how many cores this program and how many other work kept busy on average while
+                  samples were taken; null where that is not known
     memory        bytes of resident memory before the load, after it, and at the peak
     done          why sampling stopped: "enough", "max_runs" or "time_budget"
     error         code, message and perhaps hint; the exit status is then 2 to 6
 
-Times are of the monotonic clock in nanoseconds, memory is in bytes, temperatures in °C.
+Times are of the monotonic clock in nanoseconds, memory is in bytes, temperatures in °C. With
+"streams": N in the job, N processes load the model and are timed together; warmup, window and
+samples then come once for each with its number as "stream" (0 for a single one), memory is their
+sum.
 """
 
 import gc
@@ -41,8 +46,8 @@ import sys
 import sysconfig
 import time
 
-RUNNER_VERSION = "0.1.0"
-PROTOCOL = 1
+RUNNER_VERSION = "0.2.0"
+PROTOCOL = 2
 
 # Distribution name, as in `pip install`, the module that is its entry, and what it reads.
 RUNTIMES = (
@@ -71,6 +76,7 @@ DEFAULTS = {
     "inputs": None,  # .npz with the model's inputs, one row a sample: "in:<name>" or "<name>"
     "outputs": None,  # where to write an .npz with the outputs for all of them: "out:<name>"
     "threads": 1,
+    "streams": 1,  # processes that run the model at the same time
     "batch": None,  # size of the first dimension of every input; as in the model if not given
     "warmup_runs": 0,  # both must be reached
     "warmup_seconds": 0.0,
@@ -95,6 +101,9 @@ class Failure(Exception):
     def __init__(self, status, code, message, hint=""):
         Exception.__init__(self, message)
         self.status, self.code, self.message, self.hint = status, code, message, hint
+
+    def told(self):
+        return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
 def emit(event, **values):
@@ -154,9 +163,12 @@ def validate(data):
         )
     if job["names"] is not None:
         _names(job["names"])
+    if job["outputs"] and job["streams"] != 1:
+        raise Failure(2, "bad_job", "outputs are written by one stream, not by %d" % job["streams"])
     if job["outputs"] and not job["inputs"]:
         raise Failure(2, "bad_job", "outputs is given, but no inputs to compute them from")
     _whole_number(job, "threads", 1)
+    _whole_number(job, "streams", 1)
     if job["batch"] is not None:
         _whole_number(job, "batch", 1)
     for key in ("warmup_runs", "runs"):
@@ -443,11 +455,16 @@ class OtherWork:
         self.busy, self.own, self.began_ns = self._busy(), self._own(), _clock()
 
     def cores(self):
-        """Cores that others kept busy on average since then; None if that is not known."""
+        """Cores that this process and that others kept busy on average since then; None for what
+        is not known.
+        """
         busy, seconds = self._busy(), (_clock() - self.began_ns) / 1e9
-        if busy is None or self.busy is None or seconds < self.LEAST_SECONDS:
-            return None
-        return round(max(0.0, busy - self.busy - (self._own() - self.own)) / seconds, 3)
+        if seconds < self.LEAST_SECONDS:
+            return None, None
+        own = self._own() - self.own
+        if busy is None or self.busy is None:
+            return round(own / seconds, 3), None
+        return round(own / seconds, 3), round(max(0.0, busy - self.busy - own) / seconds, 3)
 
     def _busy(self):
         """Seconds of work on all cores since the start, those stolen by a hypervisor included.
@@ -935,12 +952,23 @@ def main(arguments):
         raise Failure(2, "bad_job", "give one argument: the path of the job, or -")
     job = read_job(arguments[0])
     deadline_ns = started + int(job["time_budget_seconds"] * 1e9)
-    # The default action ends the process even if it hangs in the runtime's own code.
+    set_alarm(job)
+    if not os.path.isfile(job["model"]):
+        raise Failure(2, "bad_job", "there is no model file %r" % job["model"])
+    if job["streams"] == 1:
+        one_stream(job, deadline_ns)
+    else:
+        many_streams(job, deadline_ns)
+
+
+def set_alarm(job):
+    """The kernel ends this process some time after the budget, even if the runtime's code hangs."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(int(math.ceil(job["time_budget_seconds"])) + ALARM_GRACE_SECONDS)
 
-    if not os.path.isfile(job["model"]):
-        raise Failure(2, "bad_job", "there is no model file %r" % job["model"])
+
+def one_stream(job, deadline_ns, stream=0, wait=lambda: None):
+    """The whole job in this process; `wait` is called before samples are taken."""
     kind = kind_of(job["model"])
     name, version, module = find_runtime(job["runtime"], kind)
     emit(
@@ -979,7 +1007,7 @@ def main(arguments):
         check(loaded, rows, job["outputs"])
         loaded.set_inputs(values)
 
-    stopped = measure(loaded, job, deadline_ns)
+    stopped = measure(loaded, job, deadline_ns, stream, wait)
     _, peak = resident_bytes()
     memory = {"before_load_bytes": before_load, "after_load_bytes": after_load, "peak_bytes": peak}
     emit("memory", **{key: value for key, value in memory.items() if value is not None})
@@ -987,7 +1015,7 @@ def main(arguments):
     emit("done", stopped=stopped)
 
 
-def measure(loaded, job, deadline_ns):
+def measure(loaded, job, deadline_ns, stream, wait):
     """Warm up, take samples, print both; why sampling stopped."""
     invoke = loaded.run
     gc.collect()
@@ -996,20 +1024,155 @@ def measure(loaded, job, deadline_ns):
         warmup, _ = sample(
             invoke, job["warmup_runs"], job["warmup_seconds"], job["max_runs"], deadline_ns
         )
+        wait()
         others = OtherWork()
+        began = _clock()
         samples, stopped = sample(
             invoke, job["runs"], job["min_seconds"], job["max_runs"], deadline_ns
         )
-        other_cores = others.cores()
+        ended = _clock()
+        own_cores, other_cores = others.cores()
     except Exception as exc:
         raise Failure(5, "run_failed", "the model fails when it runs: " + _one_line(exc))
     finally:
         gc.enable()
+    emit("window", stream=stream, start_ns=began, end_ns=ended)
     for event, times in (("warmup", warmup), ("samples", samples)):
         for start in range(0, len(times), SAMPLES_A_LINE):
-            emit(event, ns=times[start : start + SAMPLES_A_LINE])
-    emit("interference", other_cores=other_cores)
+            emit(event, stream=stream, ns=times[start : start + SAMPLES_A_LINE])
+    emit("interference", own_cores=own_cores, other_cores=other_cores)
     return stopped
+
+
+# ---------------------------------------------------------------------------------------------
+# Several streams
+
+
+def many_streams(job, deadline_ns):
+    """Processes that each load the model, wait for each other, and are timed at the same time.
+
+    Processes, not threads: that is the same for every runtime, and Python's lock is none of it.
+    They are forked before any runtime is imported, since runtimes start threads.
+    """
+    go, start = os.pipe()
+    streams = [Stream(job, deadline_ns, number, go, start) for number in range(job["streams"])]
+    os.close(go)
+    try:
+        while any(not stream.waits and not stream.ended for stream in streams):
+            _read_some(streams)
+            _raise_first_error(streams)
+        os.close(start)  # every stream reads an end of file there, all at once
+        while not all(stream.ended for stream in streams):
+            _read_some(streams)
+        _raise_first_error(streams)
+    finally:
+        for stream in streams:
+            stream.kill()
+    _emit_together([stream.events for stream in streams])
+
+
+class Stream:
+    """One forked process and the events that it has printed."""
+
+    def __init__(self, job, deadline_ns, number, go, start):
+        reader, writer = os.pipe()
+        self.number, self.reader, self.text, self.events = number, reader, b"", []
+        self.waits = self.ended = False
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(writer)
+            return
+        os.close(start)
+        os.dup2(writer, 1)
+        set_alarm(job)  # a fork does not inherit it
+
+        def wait():
+            emit("waits")
+            os.read(go, 1)
+
+        status = 0
+        try:
+            one_stream(job, deadline_ns, number, wait)
+        except Failure as failure:
+            status = failure.status
+            emit("error", status=status, **failure.told())
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            status = 1
+        finally:  # never back into the parent's code
+            os._exit(status)
+
+    def read(self):
+        data = os.read(self.reader, 1 << 16)
+        *lines, self.text = (self.text + data).split(b"\n")
+        for line in lines:
+            event = json.loads(line.decode("utf-8"))
+            self.waits = self.waits or event["event"] == "waits"
+            self.events.append(event)
+        if not data:
+            os.close(self.reader)
+            _, self.status = os.waitpid(self.pid, 0)
+            self.ended = True
+
+    def kill(self):
+        if not self.ended:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            os.close(self.reader)
+
+
+def _read_some(streams):
+    import select
+
+    open_ones = {stream.reader: stream for stream in streams if not stream.ended}
+    for reader in select.select(list(open_ones), [], [])[0]:
+        open_ones[reader].read()
+
+
+def _raise_first_error(streams):
+    for stream in streams:
+        last = stream.events[-1] if stream.events else {}
+        if last.get("event") == "error":
+            raise Failure(last["status"], last["code"], last["message"], last["hint"])
+        if stream.ended and last.get("event") != "done":
+            raise Failure(
+                5,
+                "run_failed",
+                "stream %d of %d ended before it was done (status %d)"
+                % (stream.number + 1, len(streams), stream.status),
+            )
+
+
+def _emit_together(events):
+    """One run's events out of those of several streams (a list each)."""
+    first = {event["event"]: event for event in reversed(events[0])}
+    for name in ("hello", "environment", "load", "first"):
+        emit_again(first[name])
+    for name in ("window", "warmup", "samples"):
+        for stream in events:
+            for event in stream:
+                if event["event"] == name:
+                    emit_again(event)
+    last = [{event["event"]: event for event in stream} for stream in events]
+    shares = [each["interference"] for each in last]
+    own = [share["own_cores"] for share in shares]
+    other = [share["other_cores"] for share in shares]
+    # To each stream the others are other work.
+    used = None if None in own else sum(own)
+    more = None if None in own + other else other[0] + own[0] - used
+    emit("interference", own_cores=used, other_cores=None if more is None else max(0.0, more))
+    keys = set.intersection(*(set(each["memory"]) for each in last)) - {"event"}
+    emit("memory", **{key: sum(each["memory"][key] for each in last) for key in sorted(keys)})
+    emit_again(last[0]["environment"])
+    stopped = [each["done"]["stopped"] for each in last]
+    emit("done", stopped=next((why for why in stopped if why != "enough"), "enough"))
+
+
+def emit_again(event):
+    emit(event["event"], **{key: value for key, value in event.items() if key != "event"})
 
 
 def verify_digest(path, expected):
@@ -1031,5 +1194,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except Failure as failure:
-        emit("error", code=failure.code, message=failure.message, hint=failure.hint)
+        emit("error", **failure.told())
         sys.exit(failure.status)

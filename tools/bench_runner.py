@@ -28,8 +28,9 @@ from edgekit.core.files import sha256_file
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.result import Estimate
 from edgekit.devices.local import LocalDevice
-from edgekit.measure.session import Subject, measure
+from edgekit.measure.session import measure
 from edgekit.measure.stats import estimate, summarize
+from edgekit.measure.subject import Subject
 from tests.tiny_tflite import dense_model
 
 ALLOWED = 0.05

@@ -9,8 +9,15 @@ from pydantic import Field
 from edgekit.core.noun import Noun
 
 
+class Window(Noun):
+    """When samples were taken, in ns of the device's monotonic clock."""
+
+    start_ns: int
+    end_ns: int
+
+
 class Launch(Noun):
-    """One process launch of the runner on the device, the sampling unit.
+    """One launch of the runner on the device, the sampling unit: a process, or one a stream.
 
     Times are in nanoseconds of the device's monotonic clock, one entry an inference.
 
@@ -19,8 +26,13 @@ class Launch(Noun):
         first_ns: of the first inference; it is in neither of the two lists.
         peak_rss_bytes: resident memory of the whole process at its peak.
         rss_before_load_bytes: the same when runtime and Python were there and the model was not.
-        other_cores: how many cores other work kept busy on average while samples were taken; None
-            where the device does not tell, or for windows too short to tell.
+        windows: when samples were taken, one a stream; empty in what older editions measured.
+        samples_per_stream: how many of `samples_ns` are the first stream's, the
+            second's, and so on; empty for a single stream.
+        own_cores, other_cores: how many cores the runner and how many other work kept busy on
+            average while samples were taken; None where the device does not tell, or for windows
+            too short to tell.
+        before, after: clocks, governors, temperatures, load; empty in what older editions measured.
         stopped: why sampling ended: "enough", "max_runs" or "time_budget".
     """
 
@@ -30,7 +42,12 @@ class Launch(Noun):
     samples_ns: tuple[int, ...]
     peak_rss_bytes: int | None
     rss_before_load_bytes: int | None = None
+    own_cores: float | None = None
     other_cores: float | None = None
+    windows: tuple[Window, ...] = ()
+    samples_per_stream: tuple[int, ...] = ()
+    before: dict[str, Any] = Field(default_factory=dict)
+    after: dict[str, Any] = Field(default_factory=dict)
     stopped: Literal["enough", "max_runs", "time_budget"] = "enough"
 
 
@@ -50,6 +67,7 @@ class MeasureSettings(Noun):
     warmup_seconds: float = Field(default=0.5, ge=0)
     threads: int = Field(default=1, ge=1)
     batch: int = Field(default=1, ge=1)
+    streams: int = Field(default=1, ge=1)
     timeout_seconds: float = Field(default=600.0, gt=0)
 
 

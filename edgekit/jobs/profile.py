@@ -15,7 +15,9 @@ from edgekit.core.result import Result
 from edgekit.devices import open_device
 from edgekit.export.delegates import DELEGATES
 from edgekit.jobs.results import results_of, to_result
-from edgekit.measure.session import Subject, measure
+from edgekit.measure.runner import RunnerWish
+from edgekit.measure.session import measure
+from edgekit.measure.subject import Subject
 from edgekit.store import Store
 from edgekit.work.protocols import Delegate
 
@@ -66,8 +68,7 @@ def profile(
                 device,
                 _subject(build, variant),
                 settings,
-                python=python,
-                runtime=runtime,
+                wish=RunnerWish(python=python, runtime=runtime),
                 progress=partial(progress, name),
             )
             results.append(to_result(measurement, store.add(measurement)))

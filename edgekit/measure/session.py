@@ -11,38 +11,16 @@ from typing import Any
 
 from edgekit import __version__
 from edgekit.core.agreement import compare, load_outputs
-from edgekit.core.errors import UnknownNameError
 from edgekit.core.files import sha256_file
-from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck
+from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck, Window
 from edgekit.core.protocols import Device
-from edgekit.core.recipe import QuantizationKind
-from edgekit.measure.runner import READERS, RUNNER, Events, find_python, run_job
+from edgekit.measure.events import Events
+from edgekit.measure.runner import Runner, RunnerWish
+from edgekit.measure.runners import RUNNERS
+from edgekit.measure.subject import Subject
 
 # What is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is measured.
-
-    Attributes:
-        path: the artifact's file here; `sha256` is its digest.
-        file_format: "tflite", "executorch" or "onnx".
-        names: of its inputs and of its outputs, in order.
-        quantization: how it computes; decides how near the board's outputs must be.
-        check: .npz with its inputs (``in:<name>``) and this computer's outputs (``out:<name>``),
-            one row a sample; None leaves the check out.
-    """
-
-    path: Path
-    sha256: str
-    quantization: QuantizationKind
-    build_name: str
-    variant: str
-    check: Path | None = None
-    file_format: str = "tflite"
-    names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
 
 def measure(
@@ -50,8 +28,8 @@ def measure(
     subject: Subject,
     settings: MeasureSettings,
     *,
-    python: str | None = None,
-    runtime: str | None = None,
+    runner: str = "python",
+    wish: RunnerWish = RunnerWish(),  # noqa: B008 - frozen
     device_name: str = "",
     progress: Progress = lambda *_: None,
 ) -> Measurement:
@@ -59,8 +37,7 @@ def measure(
 
     Args:
         device: open (inside its ``with`` block).
-        python: the Python to use there; looked for if not given.
-        runtime: one of `edgekit.measure.runner.READERS`; the first that is there otherwise.
+        runner: a name in `edgekit.measure.runners.RUNNERS`; `wish` is what it is asked for.
         device_name: how the result shall call it; what the board calls itself if not given.
         progress: called as (what, done, of).
 
@@ -72,7 +49,7 @@ def measure(
         DeviceError: anything else that went wrong there.
     """
     size = subject.path.stat().st_size  # now: the folder may be moved before the last launch ends
-    deployed = _deploy(device, subject, python, runtime, progress)
+    deployed = _deploy(device, subject, runner, wish, progress)
     check = inputs = None
     if subject.check is not None:
         progress("check", 0, 1)
@@ -111,45 +88,37 @@ def measure(
 
 @dataclass(frozen=True)
 class _Deployed:
-    """What lies on the device, under the names it has there."""
+    """A runner and an artifact on a device."""
 
-    device: Device
-    python: str
-    runner: str
+    runner: Runner
     model: str
     runtime: str | None
     names: dict[str, list[str]] | None
 
     def run(self, job: dict[str, Any]) -> Events:
-        full = {"model": self.model, "runtime": self.runtime, "names": self.names, **job}
-        return run_job(self.device, self.python, self.runner, full)
+        return self.runner.run(
+            {"model": self.model, "runtime": self.runtime, "names": self.names, **job}
+        )
 
 
 def _deploy(
-    device: Device,
-    subject: Subject,
-    python: str | None,
-    runtime: str | None,
-    progress: Progress,
+    device: Device, subject: Subject, runner: str, wish: RunnerWish, progress: Progress
 ) -> _Deployed:
-    readers = READERS[subject.file_format]
-    if runtime is not None and runtime not in readers:
-        raise UnknownNameError(f"runtime for {subject.variant}", runtime, readers)
     progress("deploy", 0, 2)
-    runner = device.push(RUNNER, sha256_file(RUNNER))
+    there: Runner = RUNNERS[runner].deploy(device, subject, wish)
     progress("deploy", 1, 2)
-    found = find_python(device, named=python, runtime=runtime, file_format=subject.file_format)
     model = device.push(subject.path, subject.sha256)
     progress("deploy", 2, 2)
     names = None
     if subject.names is not None and subject.file_format == "executorch":
         names = dict(zip(("inputs", "outputs"), map(list, subject.names), strict=True))
-    return _Deployed(device, found, runner, model, runtime, names)
+    return _Deployed(there, model, wish.runtime, names)
 
 
 def _timing(settings: MeasureSettings) -> dict[str, Any]:
     return {
         "threads": settings.threads,
+        "streams": settings.streams,
         # 1 is what every artifact is made for, and a first dimension need not be a batch
         "batch": settings.batch if settings.batch > 1 else None,
         "warmup_runs": settings.warmup_runs,
@@ -210,9 +179,24 @@ def _launch(events: Events) -> Launch:
         samples_ns=events.times("samples"),
         peak_rss_bytes=memory.get("peak_bytes"),
         rss_before_load_bytes=memory.get("before_load_bytes"),
+        own_cores=events["interference"].get("own_cores"),
         other_cores=events["interference"]["other_cores"],
+        windows=tuple(
+            Window(start_ns=event["start_ns"], end_ns=event["end_ns"])
+            for event in events.every("window")
+        ),
+        samples_per_stream=_by_stream(events),
+        before=events.environment("before"),
+        after=events.environment("after"),
         stopped=events["done"]["stopped"],
     )
+
+
+def _by_stream(events: Events) -> tuple[int, ...]:
+    counts: dict[int, int] = {}
+    for event in events.every("samples"):
+        counts[event["stream"]] = counts.get(event["stream"], 0) + len(event["ns"])
+    return tuple(counts[stream] for stream in sorted(counts)) if len(counts) > 1 else ()
 
 
 def _name(device: Device, hello: dict[str, Any]) -> str:

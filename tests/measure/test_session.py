@@ -23,9 +23,11 @@ from edgekit.core.files import sha256_file
 from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.devices.local import LocalDevice
 from edgekit.devices.ssh import SSHDevice
-from edgekit.measure.runner import find_python
-from edgekit.measure.session import Subject, measure
+from edgekit.measure.runner import RunnerWish
+from edgekit.measure.runners.python import find_python
+from edgekit.measure.session import measure
 from edgekit.measure.stats import summarize
+from edgekit.measure.subject import Subject
 from tests.sshd import SSHServer
 from tests.tiny_tflite import dense_model
 
@@ -121,7 +123,7 @@ def test_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sftp: bool) -
         server.configure(monkeypatch)
         server.trust()
         with SSHDevice("ssh://board") as board:
-            found = measure(board, subject(tmp_path), QUICK, python=sys.executable)
+            found = measure(board, subject(tmp_path), QUICK, wish=RunnerWish(python=sys.executable))
             is_sound(found, "ssh://board")
             assert (server.store / "objects" / found.artifact_sha256).is_file()
             assert list((server.store / "scratch").iterdir()) == []
@@ -175,7 +177,7 @@ def test_check_outputs_that_are_none(device: LocalDevice, tmp_path: Path) -> Non
 
 def test_a_runtime_that_nobody_knows(device: LocalDevice, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean tflite-runtime"):
-        measure(device, subject(tmp_path), QUICK, runtime="tflite_runtime")
+        measure(device, subject(tmp_path), QUICK, wish=RunnerWish(runtime="tflite_runtime"))
 
 
 def bare_python(folder: Path) -> str:
@@ -188,13 +190,13 @@ def bare_python(folder: Path) -> str:
 def test_a_device_with_no_runtime(device: LocalDevice, tmp_path: Path) -> None:
     python = bare_python(tmp_path)
     with pytest.raises(RuntimeMissingError, match="has no ai-edge-litert or tflite") as caught:
-        measure(device, subject(tmp_path), QUICK, python=python)
+        measure(device, subject(tmp_path), QUICK, wish=RunnerWish(python=python))
     assert caught.value.hint.startswith(f"on the device: {python} -m pip install ")
 
 
 def test_a_device_with_no_python(device: LocalDevice, tmp_path: Path) -> None:
     with pytest.raises(RuntimeMissingError, match=r"has no Python 3\.8 or newer at /no/python"):
-        measure(device, subject(tmp_path), QUICK, python="/no/python")
+        measure(device, subject(tmp_path), QUICK, wish=RunnerWish(python="/no/python"))
 
 
 def script(path: Path, text: str) -> str:
@@ -207,7 +209,7 @@ def test_a_device_with_an_old_python(device: LocalDevice, tmp_path: Path) -> Non
     answer = '{"edgekit_python": "old", "version": [3, 7], "modules": ["tflite_runtime"]}'
     old = script(tmp_path / "old", f"echo {shlex.quote(answer)}")
     with pytest.raises(RuntimeMissingError, match=r"\(old is 3\.7\)"):
-        measure(device, subject(tmp_path), QUICK, python=old)
+        measure(device, subject(tmp_path), QUICK, wish=RunnerWish(python=old))
 
 
 def python_that(tmp_path: Path, does: str) -> str:
@@ -235,13 +237,13 @@ def test_runners_that_end_otherwise(
 ) -> None:
     python = python_that(tmp_path, does)
     with pytest.raises(DeviceError, match=message):
-        measure(device, subject(tmp_path, check=False), QUICK, python=python)
+        measure(device, subject(tmp_path, check=False), QUICK, wish=RunnerWish(python=python))
 
 
 def test_a_login_script_that_talks(device: LocalDevice, tmp_path: Path) -> None:
     real = shlex.quote(sys.executable)
     talking = script(tmp_path / "python", f'echo "Welcome to the board"\nexec {real} "$@"')
-    found = measure(device, subject(tmp_path), QUICK, python=talking)
+    found = measure(device, subject(tmp_path), QUICK, wish=RunnerWish(python=talking))
     is_sound(found, "local")
 
 
@@ -259,7 +261,9 @@ def test_the_python_with_a_runtime_is_found(
     assert find_python(device) == good
     assert find_python(device, runtime="ai-edge-litert") == good
     # Without the wanted runtime anywhere, the first is asked, which says what to install.
-    monkeypatch.setattr("edgekit.measure.runner._MODULES", {"tflite-runtime": "tflite_runtime"})
+    monkeypatch.setattr(
+        "edgekit.measure.runners.python._MODULES", {"tflite-runtime": "tflite_runtime"}
+    )
     first = str(home / ".edgekit" / "venv" / "bin" / "python")
     assert find_python(device, runtime="tflite-runtime") == first
 

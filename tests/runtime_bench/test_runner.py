@@ -53,14 +53,14 @@ def run(
 
 
 def good(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    code, events = run({"protocol": 1, **job})
+    code, events = run({"protocol": 2, **job})
     assert code == 0, events[-1]
     assert events[-1]["event"] == "done"
     return {event["event"]: event for event in events}
 
 
 def error(job: Any) -> tuple[int, dict[str, Any]]:
-    code, events = run({"protocol": 1, **job} if isinstance(job, dict) else job)
+    code, events = run({"protocol": 2, **job} if isinstance(job, dict) else job)
     assert events[-1]["event"] == "error"
     return code, events[-1]
 
@@ -84,12 +84,13 @@ def expected(path: Path, rows: np.ndarray) -> np.ndarray:
 
 
 def test_the_events_in_order(model: Path) -> None:
-    _, events = run({"protocol": 1, "model": str(model), "runs": 7, "warmup_runs": 3})
+    _, events = run({"protocol": 2, "model": str(model), "runs": 7, "warmup_runs": 3})
     assert [event["event"] for event in events] == [
         "hello",
         "environment",
         "load",
         "first",
+        "window",
         "warmup",
         "samples",
         "interference",
@@ -98,7 +99,7 @@ def test_the_events_in_order(model: Path) -> None:
         "done",
     ]
     hello, load = events[0], events[2]
-    assert hello["protocol"] == 1
+    assert hello["protocol"] == 2
     assert hello["runtime"] == "ai-edge-litert"
     assert hello["python"] == ".".join(map(str, sys.version_info[:3]))
     assert hello["cores"] == os.cpu_count()
@@ -112,11 +113,14 @@ def test_the_events_in_order(model: Path) -> None:
             "zero_points": [],
         }
     ]
-    assert len(events[4]["ns"]) == 3
-    assert len(events[5]["ns"]) == 7
-    assert all(ns > 0 for ns in events[5]["ns"])
-    assert events[6] == {"event": "interference", "other_cores": None}  # too short to tell
-    assert events[7]["peak_bytes"] >= events[7]["before_load_bytes"] > 0
+    window, warmup, samples = events[4:7]
+    assert len(warmup["ns"]) == 3
+    assert len(samples["ns"]) == 7
+    assert all(ns > 0 for ns in samples["ns"])
+    assert window["end_ns"] - window["start_ns"] >= sum(samples["ns"])
+    # too short to tell
+    assert events[7] == {"event": "interference", "own_cores": None, "other_cores": None}
+    assert events[8]["peak_bytes"] >= events[8]["before_load_bytes"] > 0
 
 
 def test_count_and_time_must_both_be_reached(model: Path) -> None:
@@ -127,9 +131,53 @@ def test_count_and_time_must_both_be_reached(model: Path) -> None:
     assert events["done"]["stopped"] == "enough"
 
 
+def test_streams_are_timed_together(model: Path) -> None:
+    code, events = run(
+        {"protocol": 2, "model": str(model), "streams": 3, "runs": 5, "min_seconds": 0.3}
+    )
+    assert code == 0
+    windows = [event for event in events if event["event"] == "window"]
+    assert [window["stream"] for window in windows] == [0, 1, 2]
+    # They wait for each other: all have begun before the first one ends.
+    assert max(w["start_ns"] for w in windows) < min(w["end_ns"] for w in windows)
+    assert {event["stream"] for event in events if event["event"] == "samples"} == {0, 1, 2}
+    kinds = [event["event"] for event in events if event["event"] not in ("warmup", "samples")]
+    assert kinds == [
+        *("hello", "environment", "load", "first", "window", "window", "window"),
+        *("interference", "memory", "environment", "done"),
+    ]
+    alone = good({"model": str(model), "runs": 5})["memory"]["peak_bytes"]
+    memory = next(event for event in events if event["event"] == "memory")
+    assert memory["peak_bytes"] > 2 * alone
+
+
+def test_a_stream_that_fails_ends_all(model: Path) -> None:
+    code, last = error({"model": str(model), "streams": 3, "inputs": "/no/inputs.npz"})
+    assert (code, last["code"]) == (2, "bad_inputs")
+
+
+def test_a_stream_that_dies_ends_all(model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "ai_edge_litert"
+    broken.mkdir()
+    (broken / "__init__.py").touch()
+    (broken / "interpreter.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    job = {"protocol": 2, "model": str(model), "streams": 2, "runtime": "ai-edge-litert"}
+    code, events = run(job, env={"PYTHONPATH": str(tmp_path)})
+    assert code == 5
+    assert "ended before it was done" in events[-1]["message"]
+
+
+def test_outputs_are_of_one_stream(model: Path) -> None:
+    code, last = error({"model": str(model), "streams": 2, "inputs": "i", "outputs": "o"})
+    assert (code, last["code"]) == (2, "bad_job")
+    assert "one stream" in last["message"]
+
+
 def test_max_runs_ends_it(model: Path) -> None:
     code, events = run(
-        {"protocol": 1, "model": str(model), "runs": 5, "min_seconds": 60, "max_runs": 25_000}
+        {"protocol": 2, "model": str(model), "runs": 5, "min_seconds": 60, "max_runs": 25_000}
     )
     assert code == 0
     samples = [event["ns"] for event in events if event["event"] == "samples"]
@@ -222,7 +270,7 @@ def test_the_digest(model: Path) -> None:
     ("change", "named"),
     [
         ({"surprise": 1}, "surprise"),
-        ({"protocol": 2}, "protocol 2"),
+        ({"protocol": 1}, "protocol 1"),
         ({"model": None}, "model"),
         ({"model": 5}, "model"),
         ({"model": "/no/such/file"}, "/no/such/file"),
@@ -275,7 +323,7 @@ def test_inputs_that_do_not_fit(
 
 def test_a_job_in_a_file(model: Path, tmp_path: Path) -> None:
     job = tmp_path / "job.json"
-    job.write_text(json.dumps({"protocol": 1, "model": str(model)}))
+    job.write_text(json.dumps({"protocol": 2, "model": str(model)}))
     done = subprocess.run(
         [sys.executable, str(RUNNER), str(job)], capture_output=True, text=True, check=True
     )
@@ -294,7 +342,7 @@ def test_a_hanging_runtime_is_ended_by_the_kernel(model: Path, tmp_path: Path) -
         "main.__globals__['ALARM_GRACE_SECONDS'] = 0\n"
         "main(sys.argv[1:])\n"
     )
-    job = json.dumps({"protocol": 1, "model": str(model), "time_budget_seconds": 0.5}).encode()
+    job = json.dumps({"protocol": 2, "model": str(model), "time_budget_seconds": 0.5}).encode()
     done = subprocess.run([sys.executable, str(program), "-"], input=job, check=False)
     assert done.returncode == -14
 
@@ -318,11 +366,11 @@ def bare_python(version: str) -> str:
 @pytest.mark.parametrize("version", BARE_PYTHONS)
 def test_under_an_old_python_without_a_runtime(version: str, model: Path) -> None:
     python = bare_python(version)
-    code, events = run({"protocol": 1, "model": str(model)}, python)
+    code, events = run({"protocol": 2, "model": str(model)}, python)
     assert code == 3
     assert events[0]["code"] == "runtime_missing"
     assert "-m pip install " in events[0]["hint"]
-    code, events = run({"protocol": 1, "model": str(model), "surprise": 1}, python)
+    code, events = run({"protocol": 2, "model": str(model), "surprise": 1}, python)
     assert (code, events[0]["code"]) == (2, "bad_job")
 
 
@@ -338,7 +386,7 @@ def test_a_runtime_that_does_not_start(model: Path, tmp_path: Path) -> None:
         "raise ImportError('libc.so.6: version `GLIBC_2.34` not found')"
     )
     code, events = run(
-        {"protocol": 1, "model": str(model), "runtime": "tflite-runtime"},
+        {"protocol": 2, "model": str(model), "runtime": "tflite-runtime"},
         env={"PYTHONPATH": str(tmp_path)},
     )
     assert (code, events[0]["code"]) == (3, "runtime_broken")
@@ -526,8 +574,10 @@ def test_work_of_others_is_told_from_ones_own(runner: Any, tmp_path: Path) -> No
     watch = runner.OtherWork(proc=str(tmp_path))
     watch.began_ns -= 2_000_000_000  # two seconds ago
     stat(13)
-    assert watch.cores() == pytest.approx(1.5, abs=0.05)
+    own, others = watch.cores()
+    assert (own, others) == (pytest.approx(0, abs=0.05), pytest.approx(1.5, abs=0.05))
     watch.own -= 3.0  # all of it was this process
-    assert watch.cores() == pytest.approx(0, abs=0.05)
-    assert runner.OtherWork(proc=str(tmp_path)).cores() is None  # too short to tell
-    assert runner.OtherWork(proc=str(tmp_path / "none")).cores() is None
+    own, others = watch.cores()
+    assert (own, others) == (pytest.approx(1.5, abs=0.05), pytest.approx(0, abs=0.05))
+    assert runner.OtherWork(proc=str(tmp_path)).cores() == (None, None)  # too short to tell
+    assert runner.OtherWork(proc=str(tmp_path / "none")).cores() == (None, None)

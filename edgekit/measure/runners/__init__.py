@@ -1,0 +1,9 @@
+"""What runs a model on a device. Adding one is a file with a class that implements `Runner`, and a
+line.
+"""
+
+from __future__ import annotations
+
+from edgekit.core.registry import Registry
+
+RUNNERS = Registry("runner", {"python": "edgekit.measure.runners.python:PythonRunner"})

@@ -1,0 +1,31 @@
+"""What is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.core.recipe import QuantizationKind
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured.
+
+    Attributes:
+        path: the artifact's file here; `sha256` is its digest.
+        file_format: "tflite", "executorch" or "onnx".
+        names: of its inputs and of its outputs, in order.
+        quantization: how it computes; decides how near the board's outputs must be.
+        check: .npz with its inputs (``in:<name>``) and this computer's outputs (``out:<name>``),
+            one row a sample; None leaves the check out.
+    """
+
+    path: Path
+    sha256: str
+    quantization: QuantizationKind
+    build_name: str
+    variant: str
+    check: Path | None = None
+    file_format: str = "tflite"
+    names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
