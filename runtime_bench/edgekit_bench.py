@@ -82,7 +82,8 @@ DEFAULTS = {
     "warmup_seconds": 0.0,
     "runs": 1,  # both must be reached; with neither nothing is timed
     "min_seconds": 0.0,
-    "max_runs": 200000,  # sampling stops there even if min_seconds is not reached
+    "sample_every": 1,  # only every so many-th inference is timed, for very long runs
+    "max_runs": 200000,  # timed ones; sampling stops there even if min_seconds is not reached
     "time_budget_seconds": 600.0,  # from the start of the process; sampling stops then
 }
 
@@ -174,6 +175,7 @@ def validate(data):
     for key in ("warmup_runs", "runs"):
         _whole_number(job, key, 0)
     _whole_number(job, "max_runs", 1)
+    _whole_number(job, "sample_every", 1)
     for key in ("warmup_seconds", "min_seconds", "time_budget_seconds"):
         value = job[key]
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -920,11 +922,13 @@ def check(loaded, rows, path):
 # The measurement
 
 
-def sample(invoke, runs, seconds, max_runs, deadline_ns):
+def sample(invoke, runs, seconds, max_runs, deadline_ns, every=1):
     """Time `invoke` until both `runs` and `seconds` are reached; ns of each, and why it stopped.
 
     Nothing but the call stands between the two clock readings, and what the loop needs is local.
+    With `every` above 1 the others of so many run untimed before each timed one.
     """
+    untimed = range(every - 1)
     clock = _clock
     samples = []
     append = samples.append
@@ -933,6 +937,8 @@ def sample(invoke, runs, seconds, max_runs, deadline_ns):
     count = 0
     enough_ns = clock() + int(seconds * 1e9)
     while True:
+        for _ in untimed:
+            invoke()
         before = clock()
         invoke()
         after = clock()
@@ -1028,7 +1034,12 @@ def measure(loaded, job, deadline_ns, stream, wait):
         others = OtherWork()
         began = _clock()
         samples, stopped = sample(
-            invoke, job["runs"], job["min_seconds"], job["max_runs"], deadline_ns
+            invoke,
+            job["runs"],
+            job["min_seconds"],
+            job["max_runs"],
+            deadline_ns,
+            job["sample_every"],
         )
         ended = _clock()
         own_cores, other_cores = others.cores()

@@ -32,6 +32,8 @@ class Launch(Noun):
         own_cores, other_cores: how many cores the runner and how many other work kept busy on
             average while samples were taken; None where the device does not tell, or for windows
             too short to tell.
+        cooled_seconds: spent waiting before it until the board was as cool as at the start.
+        too_warm: the zone that had not cooled by then, and by how much; empty where all had.
         before, after: clocks, governors, temperatures, load; empty in what older editions measured.
         stopped: why sampling ended: "enough", "max_runs" or "time_budget".
     """
@@ -46,6 +48,8 @@ class Launch(Noun):
     other_cores: float | None = None
     windows: tuple[Window, ...] = ()
     samples_per_stream: tuple[int, ...] = ()
+    cooled_seconds: float = 0.0
+    too_warm: str = ""
     before: dict[str, Any] = Field(default_factory=dict)
     after: dict[str, Any] = Field(default_factory=dict)
     stopped: Literal["enough", "max_runs", "time_budget"] = "enough"
@@ -57,9 +61,23 @@ class MeasureSettings(Noun):
     Each launch warms up for at least `warmup_runs` and `warmup_seconds`, then takes samples until
     it has at least `runs` and has measured for at least `min_seconds`; `max_runs` ends both.
     `timeout_seconds` is for one launch.
+
+    Attributes:
+        launches: how many; at least so many where `precision` is given.
+        precision: launches go on until half the 95 % interval of the median is at most this share
+            of it, or `max_launches` or `budget_seconds` (of the whole measurement) are reached.
+        streams: processes that run the model at the same time.
+        sample_every: only every so many-th inference is timed and kept, for very long runs.
+        cooldown_seconds: how long to wait at most, before each launch, until the board is as cool
+            as it was at the start.
+        clocks: "fixed" sets the governor to performance where that is allowed, and gives it back.
+        sustained: the launch is a long one, of interest for how it changes.
     """
 
     launches: int = Field(default=5, ge=1)
+    precision: float | None = Field(default=None, gt=0, lt=1)
+    max_launches: int = Field(default=50, ge=1)
+    budget_seconds: float = Field(default=900.0, gt=0)
     runs: int = Field(default=100, ge=1)  # fewer leave a 99th percentile that is the slowest run
     min_seconds: float = Field(default=0.5, ge=0)
     max_runs: int = Field(default=200_000, ge=1)
@@ -69,6 +87,10 @@ class MeasureSettings(Noun):
     batch: int = Field(default=1, ge=1)
     streams: int = Field(default=1, ge=1)
     timeout_seconds: float = Field(default=600.0, gt=0)
+    sample_every: int = Field(default=1, ge=1)
+    cooldown_seconds: float = Field(default=30.0, ge=0)
+    clocks: Literal["fixed", "as-is"] = "fixed"
+    sustained: bool = False
 
 
 class OutputCheck(Noun):
@@ -92,6 +114,10 @@ class Measurement(Noun):
         device: where it was asked to run ("local", "ssh://pi@10.0.0.7:22").
         hello: what the runner said of itself and the machine.
         environment_before, environment_after: clocks, governors, temperatures, load.
+        session: of what was measured together, launches taking turns; `turns` are the places of
+            its launches in that order.
+        clocks: what was set while measuring, or why nothing was.
+        cut_short: why there are fewer launches than asked for; empty where there are not.
         emulated: whether the device's processor is emulated, so that its times mean nothing.
     """
 
@@ -108,5 +134,9 @@ class Measurement(Noun):
     environment_after: dict[str, Any]
     launches: tuple[Launch, ...]
     check: OutputCheck | None = None
+    session: str = ""
+    turns: tuple[int, ...] = ()
+    clocks: str = ""
+    cut_short: str = ""
     emulated: bool = False
     edgekit_version: str

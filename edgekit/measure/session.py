@@ -1,11 +1,18 @@
-"""One measurement: deploy, check the answers, launch the runner several times, collect."""
+"""Measurements: deploy, check the answers, launch the runner several times in turns, collect."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import math
+import secrets
+import statistics
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +21,18 @@ from edgekit.core.agreement import compare, load_outputs
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck, Window
 from edgekit.core.protocols import Device
+from edgekit.measure.clocks import Clocks, held
 from edgekit.measure.events import Events
+from edgekit.measure.heat import Cooling, Waited
 from edgekit.measure.runner import Runner, RunnerWish
 from edgekit.measure.runners import RUNNERS
+from edgekit.measure.stats import estimate
 from edgekit.measure.subject import Subject
 
 # What is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
+# The same after the variant that it is done for.
+SubjectProgress = Callable[[str, str, int, int], None]
 
 
 def measure(
@@ -33,57 +45,209 @@ def measure(
     device_name: str = "",
     progress: Progress = lambda *_: None,
 ) -> Measurement:
-    """Deploy `subject` to `device`, check its outputs there, and time it.
+    """`measure_together` for one subject alone; `progress` is called as (what, done, of)."""
+    (found,) = measure_together(
+        device,
+        [subject],
+        settings,
+        runner=runner,
+        wish=wish,
+        device_name=device_name,
+        progress=lambda _, *what: progress(*what),
+    )
+    return found
+
+
+def measure_together(
+    device: Device,
+    subjects: Sequence[Subject],
+    settings: MeasureSettings,
+    *,
+    runner: str = "python",
+    wish: RunnerWish = RunnerWish(),  # noqa: B008 - frozen
+    device_name: str = "",
+    progress: SubjectProgress = lambda *_: None,
+    keep: Callable[[Measurement], object] = lambda _: None,
+) -> list[Measurement]:
+    """Deploy `subjects` to `device`, check their outputs there, and time them in turns.
+
+    Launches of all subjects are interleaved, each round in the opposite order of the one before,
+    so that heat, clocks and other work hit all of them alike. Before each launch the board cools
+    down to where it was at the start (`edgekit.measure.heat`); its clocks are held still meanwhile
+    and given back in the end (`edgekit.measure.clocks`).
 
     Args:
         device: open (inside its ``with`` block).
         runner: a name in `edgekit.measure.runners.RUNNERS`; `wish` is what it is asked for.
         device_name: how the result shall call it; what the board calls itself if not given.
-        progress: called as (what, done, of).
+        progress: called as (variant, what, done, of).
+        keep: called with each measurement as soon as it is complete; also with what there is of
+            the others if an error or Ctrl-C ends it all, marked as cut short.
 
     Raises:
         RuntimeMissingError: no runtime there; says how to install one.
         RejectedError: the runtime there does not load the artifact.
         MismatchError: the board computes something else than this computer.
-        TransientDeviceError: the link broke. Nothing is repeated: half a measurement is none.
+        TransientDeviceError: the link broke. No launch is repeated: half a measurement is none.
         DeviceError: anything else that went wrong there.
     """
-    size = subject.path.stat().st_size  # now: the folder may be moved before the last launch ends
-    deployed = _deploy(device, subject, runner, wish, progress)
-    check = inputs = None
-    if subject.check is not None:
-        progress("check", 0, 1)
-        check = _check(device, deployed, subject, settings)
-        inputs = _push_first_sample(device, subject.check)
-        progress("check", 1, 1)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    launches: list[Events] = []
-    for index in range(settings.launches):
-        progress("measure", index, settings.launches)
-        # The digest once is enough, and not before the check has done it.
-        digest = subject.sha256 if index == 0 and check is None else None
-        job = {**_timing(settings), "sha256": digest, "inputs": inputs}
-        launches.append(deployed.run(job))
-    progress("measure", settings.launches, settings.launches)
+    turns = [_Turns(device, subject, settings, device_name, progress) for subject in subjects]
+    for each in turns:
+        each.prepare(runner, wish)
+    session = secrets.token_hex(8)
+    deadline = time.monotonic() + settings.budget_seconds
+    launch_seconds = settings.timeout_seconds + settings.cooldown_seconds
+    try:
+        with _clocks(device, settings, launch_seconds) as clocks:
+            for each in turns:
+                each.session, each.clocks = session, _told(clocks, settings)
+            cooling = Cooling(device, settings.cooldown_seconds)
+            for turn, each in enumerate(_order(turns, deadline)):
+                waited = cooling.wait(each.cools)
+                if clocks is not None:
+                    clocks.renew()
+                each.launch(turn, waited)
+                if each.complete(deadline):
+                    each.end(keep)
+    except BaseException as exc:
+        why = "interrupted" if isinstance(exc, KeyboardInterrupt) else str(exc)
+        for each in turns:
+            if each.launches and not each.ended:
+                each.end(keep, cut_short=why)
+        raise
+    for each in turns:
+        if not each.ended:  # the time was over before its next turn
+            each.end(keep)
+    return [each.measurement() for each in turns]
 
-    hello = launches[0].hello
-    return Measurement(
-        created=created,
-        device=device.address,
-        device_name=device_name or _name(device, hello),
-        build_name=subject.build_name,
-        variant=subject.variant,
-        artifact_sha256=subject.sha256,
-        artifact_size_bytes=size,
-        settings=settings,
-        hello=hello,
-        environment_before=launches[0].environment("before"),
-        environment_after=launches[-1].environment("after"),
-        launches=tuple(_launch(events) for events in launches),
-        check=check,
-        emulated="emulated" in hello,
-        edgekit_version=__version__,
-    )
+
+def _clocks(
+    device: Device, settings: MeasureSettings, launch_seconds: float
+) -> contextlib.AbstractContextManager[Clocks | None]:
+    if settings.clocks == "as-is":
+        return contextlib.nullcontext()
+    return held(device, launch_seconds)
+
+
+def _told(clocks: Clocks | None, settings: MeasureSettings) -> str:
+    if clocks is None:
+        return "left as they were: --clocks as-is"
+    if clocks.changed:
+        return f"fixed while measuring, {', '.join(clocks.changed)} before and after"
+    return f"left as they were: {clocks.why}" if clocks.why else "fixed already"
+
+
+def _order(turns: Sequence[_Turns], deadline: float) -> Iterator[_Turns]:
+    """Whose launch is next, until all are complete: there and back, and so on."""
+    for number in itertools.count():
+        left = [each for each in turns if not each.complete(deadline)]
+        if not left:
+            return
+        yield from left if number % 2 == 0 else reversed(left)
+
+
+class _Turns:
+    """The launches of one subject."""
+
+    def __init__(
+        self,
+        device: Device,
+        subject: Subject,
+        settings: MeasureSettings,
+        device_name: str,
+        progress: SubjectProgress,
+    ) -> None:
+        self._device, self._subject, self._settings = device, subject, settings
+        self._device_name = device_name
+        self._progress = partial(progress, subject.variant)
+        # now: the folder may be moved before the last launch ends
+        self._size = subject.path.stat().st_size
+        self._check: OutputCheck | None = None
+        self._inputs: str | None = None
+        self._created = ""
+        self._hello: dict[str, Any] = {}
+        self._turns: list[int] = []
+        self.launches: list[Launch] = []
+        self.ended = False
+        self.session = self.clocks = ""
+
+    def prepare(self, runner: str, wish: RunnerWish) -> None:
+        """Deploy it, and check its outputs."""
+        device, subject, progress = self._device, self._subject, self._progress
+        self._deployed = _deploy(device, subject, runner, wish, progress)
+        if subject.check is not None:
+            progress("check", 0, 1)
+            self._check = _check(device, self._deployed, subject, self._settings)
+            self._inputs = _push_first_sample(device, subject.check)
+            progress("check", 1, 1)
+
+    def complete(self, deadline: float) -> bool:
+        """Whether there are enough launches; with a precision asked for, whether it is reached."""
+        settings, count = self._settings, len(self.launches)
+        if count < settings.launches:
+            return False
+        if settings.precision is None:
+            return True
+        return (
+            count >= settings.max_launches
+            or time.monotonic() >= deadline
+            or _half_width(self.launches) <= settings.precision
+        )
+
+    def cools(self, degrees: float) -> None:
+        self._progress(f"cooling down, {degrees:.0f} °C to go; launch", *self._done())
+
+    def launch(self, turn: int, waited: Waited) -> None:
+        """One more; `turn` is its place among those of all subjects."""
+        self._progress("measure", *self._done())
+        self._created = self._created or datetime.now(UTC).isoformat(timespec="seconds")
+        # The digest once is enough, and not before the check has done it.
+        digest = self._subject.sha256 if not self.launches and self._check is None else None
+        job = {**_timing(self._settings), "sha256": digest, "inputs": self._inputs}
+        events = self._deployed.run(job)
+        self._hello = self._hello or events.hello
+        self.launches.append(_launch(events, waited))
+        self._turns.append(turn)
+
+    def _done(self) -> tuple[int, int]:
+        return len(self.launches), max(self._settings.launches, len(self.launches) + 1)
+
+    def end(self, keep: Callable[[Measurement], object], cut_short: str = "") -> None:
+        """There will be no more launches."""
+        self.ended = True
+        self._progress("measure", len(self.launches), len(self.launches))
+        keep(self.measurement(cut_short))
+
+    def measurement(self, cut_short: str = "") -> Measurement:
+        hello, launches = self._hello, self.launches
+        return Measurement(
+            created=self._created,
+            device=self._device.address,
+            device_name=self._device_name or _name(self._device, hello),
+            build_name=self._subject.build_name,
+            variant=self._subject.variant,
+            artifact_sha256=self._subject.sha256,
+            artifact_size_bytes=self._size,
+            settings=self._settings,
+            hello=hello,
+            environment_before=launches[0].before,
+            environment_after=launches[-1].after,
+            launches=tuple(launches),
+            check=self._check,
+            session=self.session,
+            turns=tuple(self._turns),
+            clocks=self.clocks,
+            cut_short=cut_short,
+            emulated="emulated" in hello,
+            edgekit_version=__version__,
+        )
+
+
+def _half_width(launches: Sequence[Launch]) -> float:
+    """Half the 95 % interval of the median, as a share of it."""
+    medians = [statistics.median(launch.samples_ns) for launch in launches]
+    share = estimate(medians).relative_half_width
+    return math.inf if share is None else share
 
 
 @dataclass(frozen=True)
@@ -116,9 +280,8 @@ def _deploy(
 
 
 def _timing(settings: MeasureSettings) -> dict[str, Any]:
-    return {
+    job: dict[str, Any] = {
         "threads": settings.threads,
-        "streams": settings.streams,
         # 1 is what every artifact is made for, and a first dimension need not be a batch
         "batch": settings.batch if settings.batch > 1 else None,
         "warmup_runs": settings.warmup_runs,
@@ -128,6 +291,12 @@ def _timing(settings: MeasureSettings) -> dict[str, Any]:
         "max_runs": max(settings.max_runs, settings.runs),
         "time_budget_seconds": settings.timeout_seconds,
     }
+    # Left out where it is the usual: not every runner can do these.
+    if settings.streams > 1:
+        job["streams"] = settings.streams
+    if settings.sample_every > 1:
+        job["sample_every"] = settings.sample_every
+    return job
 
 
 def _check(
@@ -170,7 +339,7 @@ def _push_first_sample(device: Device, check: Path) -> str:
         return device.push(path, sha256_file(path))
 
 
-def _launch(events: Events) -> Launch:
+def _launch(events: Events, waited: Waited) -> Launch:
     memory = events["memory"]
     return Launch(
         load_ns=events["load"]["ns"],
@@ -186,6 +355,8 @@ def _launch(events: Events) -> Launch:
             for event in events.every("window")
         ),
         samples_per_stream=_by_stream(events),
+        cooled_seconds=waited.seconds,
+        too_warm=waited.too_warm,
         before=events.environment("before"),
         after=events.environment("after"),
         stopped=events["done"]["stopped"],

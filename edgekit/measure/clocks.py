@@ -1,0 +1,187 @@
+"""Holds a board's clocks still while it is measured, and always gives them back.
+
+Where the governors may be written (as root, or through ``sudo -n``), they are set to "performance",
+and on a Jetson `jetson_clocks` is run; what was there before is kept on the board itself, by a
+process that does not depend on the link: it gives everything back when it is told to, or when
+nobody has renewed its lease for longer than one launch may take. A cable that is pulled, a computer
+that crashes or Ctrl-C therefore leave no board in another mode. A reboot resets all of it anyway.
+
+Sources: https://docs.kernel.org/admin-guide/pm/cpufreq.html (scaling_governor),
+https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/SD/PlatformPowerAndPerformance.html
+(jetson_clocks --store, --restore).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edgekit.core.errors import DeviceError, TransientDeviceError
+from edgekit.core.protocols import Device
+
+# Beyond the time that one launch may take.
+GRACE_SECONDS = 60
+_STOP_SECONDS = 30
+_GOVERNORS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
+
+# $1: folder of this guard (not there yet), $2: seconds of a lease, $3: pattern of governor files.
+# Prints what was changed, or why nothing was. What a crashed measurement left is given back first.
+# The guard itself has no open file of ours, so that the link does not wait for its end.
+_START = """
+umask 077
+sudo=
+for old in "${1%/*}"/*/guard; do
+  [ -e "$old" ] || continue
+  : >"${old%/guard}/stop"
+  left=10
+  while [ -e "$old" ] && [ "$left" -gt 0 ]; do sleep 1; left=$((left - 1)); done
+done
+for file in $3; do
+  [ -e "$file" ] || continue
+  [ "$(cat "$file")" = performance ] && continue
+  if [ ! -w "$file" ]; then
+    sudo -n true 2>/dev/null && sudo='sudo -n' || { echo "refused $file"; exit 0; }
+  fi
+  some=1
+done
+jetson=$(command -v jetson_clocks)
+[ -z "$some$jetson" ] && { for file in $3; do [ -e "$file" ] && echo already && exit 0; done
+  echo "refused: no cpufreq"; exit 0; }
+mkdir -p "$1" || exit 1
+for file in $3; do
+  [ -e "$file" ] && printf '%s %s\\n' "$(cat "$file")" "$file"
+done >"$1/before"
+[ -n "$jetson" ] && $sudo "$jetson" --store "$1/jetson" >/dev/null 2>&1 || jetson=
+cat >"$1/guard" <<'END'
+trap '' HUP INT
+cd "$1" || exit 1
+left=$2
+while [ "$left" -gt 0 ] && [ ! -e stop ]; do
+  sleep 1
+  left=$((left - 1))
+  [ -e renew ] && rm -f renew && left=$2
+done
+[ -e jetson ] && $3 jetson_clocks --restore "$1/jetson" >/dev/null 2>&1
+while read -r governor file; do
+  printf '%s' "$governor" | $3 tee "$file" >/dev/null 2>&1
+done <before
+cd / && rm -rf "$1"
+END
+(sh "$1/guard" "$1" "$2" "$sudo" </dev/null >/dev/null 2>&1 &)
+while read -r governor file; do
+  [ "$governor" = performance ] && continue
+  printf performance | $sudo tee "$file" >/dev/null && some=set && echo "set $governor"
+done <"$1/before"
+[ -n "$jetson" ] && $sudo "$jetson" >/dev/null && some=set && echo "set jetson_clocks"
+[ "$some" = set ] || : >"$1/stop"
+exit 0
+"""
+
+# $1: the guard's folder. Whether the guard was still there.
+_RENEW = """[ -d "$1" ] && : >"$1/renew" && echo renewed; :"""
+
+# $1: the guard's folder, $2: seconds to wait until everything is as it was.
+_STOP = """
+[ -d "$1" ] || exit 0
+: >"$1/stop"
+left=$2
+while [ -d "$1" ] && [ "$left" -gt 0 ]; do sleep 1; left=$((left - 1)); done
+[ -d "$1" ] && exit 1
+exit 0
+"""
+
+
+@dataclass
+class Clocks:
+    """The clocks of one board during a measurement.
+
+    Attributes:
+        changed: what was set, as it was before ("schedutil"); empty where nothing was.
+        why: why nothing was changed, for people; empty where something was.
+    """
+
+    device: Device
+    folder: str
+    changed: tuple[str, ...]
+    why: str
+
+    def renew(self) -> None:
+        """Keep the clocks for one more launch.
+
+        Raises:
+            DeviceError: the board has given them back already.
+        """
+        if not self.changed:
+            return
+        if "renewed" not in _script(self.device, _RENEW, self.folder):
+            raise DeviceError(
+                f"{self.device.address}: its clocks were given back before the measurement ended",
+                hint="give a launch more time: --timeout",
+            )
+
+
+@contextlib.contextmanager
+def held(device: Device, launch_seconds: float, *, governors: str = _GOVERNORS) -> Iterator[Clocks]:
+    """Hold the clocks of `device` inside the block.
+
+    Args:
+        launch_seconds: how long one launch may take; see `Clocks.renew`.
+        governors: pattern of the files, for tests.
+
+    Raises:
+        DeviceError: the clocks were set and could not be given back.
+    """
+    folder = device.scratch()
+    lease = str(int(launch_seconds) + GRACE_SECONDS)
+    said = _script(device, _START, folder, lease, governors).splitlines()
+    changed = tuple(dict.fromkeys(line[4:] for line in said if line.startswith("set ")))
+    clocks = Clocks(device, folder, changed, "" if changed else _why(said))
+    try:
+        yield clocks
+    except TransientDeviceError:
+        _give_back_over_a_new_link(clocks)
+        raise
+    except BaseException:
+        _give_back(clocks, quietly=True)
+        raise
+    _give_back(clocks, quietly=False)
+
+
+def _give_back(clocks: Clocks, *, quietly: bool) -> None:
+    if not clocks.changed:
+        return
+    try:
+        _script(clocks.device, _STOP, clocks.folder, str(_STOP_SECONDS))
+    except DeviceError:
+        if not quietly:  # else the error that led here is the one to tell; the lease ends anyway
+            raise
+
+
+def _give_back_over_a_new_link(clocks: Clocks) -> None:
+    """Try once; if the board cannot be reached its own guard does it when the lease is over."""
+    if not clocks.changed:
+        return
+    with contextlib.suppress(DeviceError):
+        clocks.device.__enter__()
+        _give_back(clocks, quietly=True)
+
+
+def _why(said: list[str]) -> str:
+    line = said[-1] if said else ""
+    if line == "already":
+        return ""
+    if line == "refused: no cpufreq":
+        return "the kernel offers no clocks to set"
+    return "setting the governor needs root, or sudo without a password"
+
+
+def _script(device: Device, script: str, *arguments: str) -> str:
+    done = device.run(["sh", "-c", script, "edgekit", *arguments], timeout_seconds=120)
+    if done.exit_code != 0:
+        raise DeviceError(
+            f"{device.address}: its clocks cannot be looked after: "
+            f"{done.stderr.strip()[-200:] or f'exit code {done.exit_code}'}",
+            hint="leave them alone: --clocks as-is",
+        )
+    return done.stdout

@@ -1,0 +1,96 @@
+"""Waits until a board is as cool as it was at the start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edgekit.core.protocols import Device
+
+# Sensors jitter by a degree; a board under load rises by ten.
+TOLERANCE_C = 2.0
+POLL_SECONDS = 2.0
+_DUMMY_C = -100.0  # -256 °C is how some drivers say that the sensor is off
+
+# $1: folder of the zones. One line each: name, type, temperature in thousandths of a degree.
+_ZONES = """
+for zone in "$1"/thermal_zone*; do
+  [ -r "$zone/temp" ] || continue
+  printf '%s:%s %s\\n' "${zone##*/}" "$(cat "$zone/type")" "$(cat "$zone/temp" 2>/dev/null)"
+done
+:"""
+
+
+@dataclass(frozen=True)
+class Waited:
+    """`seconds` spent cooling down; `too_warm` names the zone that had not cooled by then."""
+
+    seconds: float
+    too_warm: str = ""
+
+
+class Cooling:
+    """The temperatures of a board at the start of a measurement.
+
+    Args:
+        device: open.
+        limit_seconds: how long to wait at most, each time.
+        zones: folder of the zones, for tests.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        limit_seconds: float,
+        *,
+        zones: str = "/sys/class/thermal",
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._device, self._limit, self._zones, self._sleep = device, limit_seconds, zones, sleep
+        self._start = self._read() if limit_seconds > 0 else {}
+
+    def wait(self, progress: Callable[[float], None] = lambda _: None) -> Waited:
+        """Return when every zone is within 2 °C of its start again, or the time is over.
+
+        Args:
+            progress: called with the degrees that are still too many.
+        """
+        began = time.monotonic()
+        while True:
+            excess = _excess(self._start, self._read()) if self._start else {}
+            seconds = time.monotonic() - began
+            if not excess:
+                return Waited(seconds if seconds > POLL_SECONDS else 0.0)
+            zone = max(excess, key=lambda name: excess[name])
+            if seconds >= self._limit:
+                return Waited(seconds, f"{zone} +{excess[zone]:.0f} °C")
+            progress(excess[zone])
+            self._sleep(min(POLL_SECONDS, self._limit - seconds))
+
+    def _read(self) -> dict[str, float]:
+        command = ["sh", "-c", _ZONES, "edgekit", self._zones]
+        return parse_zones(self._device.run(command, timeout_seconds=60).stdout)
+
+
+def _excess(start: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """Degrees above the start, of the zones that are too warm."""
+    return {
+        zone: now[zone] - start[zone]
+        for zone in start
+        if zone in now and now[zone] - start[zone] > TOLERANCE_C
+    }
+
+
+def parse_zones(text: str) -> dict[str, float]:
+    """°C by ``thermal_zone0:cpu-thermal``; lines that are no reading are left out."""
+    found = {}
+    for line in text.splitlines():
+        name, _, number = line.rpartition(" ")
+        try:
+            celsius = int(number) / 1000
+        except ValueError:
+            continue
+        if name and celsius > _DUMMY_C:
+            found[name] = celsius
+    return found
