@@ -20,6 +20,10 @@ COMMANDS = {
         "Measure a build's artifacts on a board, or on this computer.",
     ),
     "report": ("edgekit.cli.report:command", "Show a build and its measurements."),
+    "compare": (
+        "edgekit.cli.compare:command",
+        "Tell whether one measurement is faster than another.",
+    ),
     "bundle": ("edgekit.cli.bundle:command", "Make the folder that goes into the product."),
     "verify": ("edgekit.cli.verify:command", "Check that a bundle is what its manifest says."),
     "recipes": (

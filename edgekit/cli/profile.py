@@ -6,11 +6,17 @@ from pathlib import Path
 
 import click
 
+from edgekit.cli.units import Duration, Share
+
+SWEPT = ("threads", "batch", "streams")
+
 EPILOG = """\b
 Examples:
   edgekit profile build --on ssh://pi@raspberrypi.local
   edgekit profile build --on ssh://pi --all --threads 4 --python '~/edge/bin/python'
-  edgekit profile build --on local --variant int8 --launches 10
+  edgekit profile build --on local --variant int8 --precision 1%
+  edgekit profile build --on ssh://pi --sweep threads=1,2,4 --sweep batch=1,4
+  edgekit profile build --on ssh://pi --sustained 10m
 """
 
 
@@ -30,6 +36,22 @@ Examples:
 @click.option("--threads", type=click.IntRange(min=1), help="[as many as the board's profile says]")
 @click.option("--batch", type=click.IntRange(min=1), help="Samples in one inference. [1]")
 @click.option(
+    "--streams", type=click.IntRange(min=1), help="Processes that run it at the same time. [1]"
+)
+@click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="NAME=N,N,…",
+    help="Measure with each of several values of threads, batch or streams; again for more.",
+)
+@click.option(
+    "--sustained",
+    type=Duration(),
+    metavar="TIME",
+    help="One long run, such as 10m: how the speed changes with heat.",
+)
+@click.option(
     "--launches", type=click.IntRange(min=1), help="Processes started one after the other. [5]"
 )
 @click.option(
@@ -37,6 +59,31 @@ Examples:
 )
 @click.option(
     "--min-seconds", type=click.FloatRange(min=0), help="Time measured in each, at least. [0.5]"
+)
+@click.option(
+    "--precision",
+    type=Share(),
+    metavar="SHARE",
+    help="Go on launching until the median is known to ±SHARE, such as 1%.",
+)
+@click.option(
+    "--budget",
+    "budget_seconds",
+    type=Duration(),
+    metavar="TIME",
+    help="With --precision: stop after that time anyway. [15m]",
+)
+@click.option(
+    "--cooldown",
+    "cooldown_seconds",
+    type=Duration(),
+    metavar="TIME",
+    help="Before each launch, wait at most so long for the board to cool down. [30s]",
+)
+@click.option(
+    "--clocks",
+    type=click.Choice(["fixed", "as-is"]),
+    help="Hold the clocks still where that is allowed, or leave them alone. [fixed]",
 )
 @click.option("--warmup-runs", type=click.IntRange(min=0), help="Not counted, at least. [5]")
 @click.option("--warmup-seconds", type=click.FloatRange(min=0), help="Not counted, at least. [0.5]")
@@ -58,37 +105,45 @@ def command(
     threads: int | None,
     python: str | None,
     runtime: str | None,
+    sweeps: tuple[str, ...],
+    sustained: float | None,
     as_json: bool,
-    **timing: float | None,
+    **timing: float | str | None,
 ) -> None:
     """Measure a build's artifacts on a board, or on this computer.
 
     The artifact is pushed once, must answer there as it does here, and is then timed in several
-    process launches. Samples are kept; edgekit report shows them.
+    process launches; those of several variants take turns. Samples are kept; edgekit report shows
+    them, and edgekit compare tells whether one is faster than another.
     """
     from edgekit.cli.output import DeviceProgress, say_preferred
     from edgekit.core.build import load_build
     from edgekit.core.measurement import MeasureSettings
-    from edgekit.jobs.profile import default_threads, profile
+    from edgekit.jobs import profile as job
     from edgekit.jobs.results import write_page
+    from edgekit.reports.words import plain
 
     opened = load_build(build)
     given = {key: value for key, value in timing.items() if value is not None}
     settings = MeasureSettings.from_json(
-        {**given, "threads": threads or default_threads(opened, on)}
+        {**given, "threads": threads or job.default_threads(opened, on)}
     )
+    if sustained is not None:
+        settings = job.sustained(settings, sustained)
+    ways = job.sweep(settings, _axes(sweeps))
     if not variants and not every:
         say_preferred(opened)
     with DeviceProgress() as progress:
-        results = profile(
+        results = job.profile(
             opened,
             on=on,
             variants=variants,
             every=every,
-            settings=settings,
+            settings=ways,
             python=python,
             runtime=runtime,
             progress=progress,
+            say=lambda line: click.echo(plain(line), err=True),
         )
     if as_json:
         import json
@@ -99,3 +154,26 @@ def command(
 
     show(opened, results)
     click.echo(f"page: {write_page(opened, opened.folder)}")
+
+
+def _axes(sweeps: tuple[str, ...]) -> dict[str, list[int]]:
+    """Values by name for what --sweep was given.
+
+    Raises:
+        UsageError: not of the form ``threads=1,2,4``.
+    """
+    from edgekit.core.errors import UnknownNameError, UsageError
+
+    found: dict[str, list[int]] = {}
+    for text in sweeps:
+        name, _, values = text.partition("=")
+        if name not in SWEPT:
+            raise UnknownNameError("thing to sweep", name, SWEPT, hint="--sweep threads=1,2,4")
+        numbers = values.split(",")
+        if not all(number.isascii() and number.isdigit() and int(number) for number in numbers):
+            raise UsageError(
+                f"--sweep {text!r}: values are whole numbers above zero with commas between",
+                hint=f"--sweep {name}=1,2,4",
+            )
+        found[name] = list(dict.fromkeys(int(number) for number in numbers))
+    return found

@@ -89,7 +89,8 @@ def _timed(
         same = taken.hello.get("machine") in (None, board.arch)
         if digests.get(taken.variant) != taken.artifact_sha256 or taken.emulated:
             continue
-        if own and same and result.summary.stable:
+        ordinary = taken.settings.streams == 1 and not taken.settings.sustained
+        if own and same and ordinary and result.summary.stable:
             key = (taken.device, taken.settings.threads, taken.settings.batch)
             groups.setdefault(key, []).append(result)
     several = [group for group in groups.values() if len(group) > 1]

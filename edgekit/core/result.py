@@ -36,6 +36,8 @@ class Summary(Noun):
         peak_rss_bytes: the largest of the launches; None where the device does not tell.
         samples: how many inferences were timed, warm-ups not counted.
         findings: what is wrong with the measurement and what to do, a sentence each.
+        invalid: whether one of these means that the numbers must not be used at all.
+        steady_ns: of a sustained run, the median of its last third; the interval is of its minutes.
     """
 
     median_ns: Estimate
@@ -47,6 +49,8 @@ class Summary(Noun):
     peak_rss_bytes: int | None
     samples: int
     findings: tuple[str, ...] = ()
+    invalid: bool = False
+    steady_ns: Estimate | None = None
 
     @property
     def stable(self) -> bool:
@@ -62,13 +66,18 @@ class Result(Noun):
     id: int | None = None
 
 
+def way_of(result: Result) -> tuple[int, int, int, bool]:
+    """How it was run: threads, batch, streams, and whether for long."""
+    settings = result.measurement.settings
+    return settings.threads, settings.batch, settings.streams, settings.sustained
+
+
 def latest(results: Sequence[Result]) -> list[Result]:
-    """Of the results for one variant, device, thread count and batch the newest; order is kept."""
-    newest: dict[tuple[str, str, int, int], Result] = {}
+    """Of the results for one variant, device and way of running it the newest; order is kept."""
+    newest: dict[tuple[object, ...], Result] = {}
     for result in results:
         taken = result.measurement
-        settings = taken.settings
-        key = (taken.variant, taken.device, settings.threads, settings.batch)
+        key = (taken.variant, taken.device, way_of(result))
         if key not in newest or taken.created > newest[key].measurement.created:
             newest[key] = result
     chosen = {id(result) for result in newest.values()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import itertools
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edgekit.core.build import Build, Variant
-from edgekit.core.errors import InputError, PlanError
-from edgekit.core.measurement import MeasureSettings
+from edgekit.core.errors import InputError, PlanError, RejectedError
+from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.core.profile import probe_host
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.result import Result
@@ -16,7 +17,7 @@ from edgekit.devices import open_device
 from edgekit.export.delegates import DELEGATES
 from edgekit.jobs.results import results_of, to_result
 from edgekit.measure.runner import RunnerWish
-from edgekit.measure.session import measure
+from edgekit.measure.session import measure, measure_together
 from edgekit.measure.subject import Subject
 from edgekit.store import Store
 from edgekit.work.protocols import Delegate
@@ -24,6 +25,7 @@ from edgekit.work.protocols import Delegate
 # The variant, what is being done with it, how much of it is done, and how much there is.
 Progress = Callable[[str, str, int, int], None]
 LOCAL = "local"
+SUSTAINED_SAMPLES = 100_000  # of a long run are kept: a plot shows no more
 
 
 def profile(
@@ -32,23 +34,27 @@ def profile(
     on: str,
     variants: Sequence[str] = (),
     every: bool = False,
-    settings: MeasureSettings | None = None,
+    settings: MeasureSettings | Sequence[MeasureSettings] | None = None,
     python: str | None = None,
     runtime: str | None = None,
     progress: Progress = lambda *_: None,
+    say: Callable[[str], object] = lambda _: None,
 ) -> list[Result]:
-    """Measure variants of `build` on the device `on`, one after the other.
+    """Measure variants of `build` on the device `on`, their launches in turns.
 
     Args:
         on: ``local`` or ``ssh://[user@]host[:port]``.
         variants: which; the one that `edgekit.core.choice.preferred` takes if none is named.
         every: all accepted ones instead.
-        settings: how; with as many threads as the board's profile says, if not given.
+        settings: how, or several ways, one after the other (see `sweep`); with as many threads as
+            the board's profile says, if not given.
         python: the Python to use there.
         runtime: the runtime to use there; the first that is there if not given.
+        say: called with a sentence about a way of a sweep that the model cannot be run in.
 
-    Each result is in the store as soon as its variant is done, so that nothing of it is lost if a
-    later one fails. The build's page does not show them before `edgekit.jobs.results.write_page`.
+    Each result is in the store as soon as its variant is done, and what was measured before an
+    error or Ctrl-C, marked as cut short. The build's page does not show them before
+    `edgekit.jobs.results.write_page`.
 
     Raises:
         UnknownNameError, RejectedError: no such variant, or none that can be used.
@@ -59,20 +65,76 @@ def profile(
     chosen = build.choose(variants, every=every, results=known)
     check_runs(build, chosen, on)
     settings = settings or MeasureSettings(threads=default_threads(build, on))
+    ways = [settings] if isinstance(settings, MeasureSettings) else list(settings)
     store = Store()
-    results = []
+    subjects = [_subject(build, variant) for variant in chosen]
+    wish = RunnerWish(python=python, runtime=runtime)
+    results: list[Result] = []
+
+    def keep(measurement: Measurement) -> None:
+        results.append(to_result(measurement, store.add(measurement)))
+
+    refused: RejectedError | None = None
     with open_device(on) as device:
-        for variant in chosen:
-            name = variant.recipe.name
-            measurement = measure(
-                device,
-                _subject(build, variant),
-                settings,
-                wish=RunnerWish(python=python, runtime=runtime),
-                progress=partial(progress, name),
-            )
-            results.append(to_result(measurement, store.add(measurement)))
+        for way in ways:
+            try:
+                if way.sustained:
+                    for subject in subjects:  # each from a cool board
+                        quick = _quick(way)
+                        once = measure(device, subject, quick, wish=wish)
+                        longer = _thinned(way, once)
+                        measure_together(
+                            device, [subject], longer, wish=wish, progress=progress, keep=keep
+                        )
+                else:
+                    measure_together(device, subjects, way, wish=wish, progress=progress, keep=keep)
+            except RejectedError as exc:
+                if len(ways) == 1:
+                    raise
+                refused = exc
+                say(f"left out {_named(way)}: {exc.message}")
+    if refused is not None and not results:
+        raise refused
     return results
+
+
+def sweep(settings: MeasureSettings, axes: Mapping[str, Sequence[int]]) -> list[MeasureSettings]:
+    """`settings` in every combination of the values of `axes`: threads, batch, streams."""
+    ways = []
+    for values in itertools.product(*axes.values()):
+        ways.append(settings.model_copy(update=dict(zip(axes, values, strict=True))))
+    return ways
+
+
+def sustained(settings: MeasureSettings, seconds: float) -> MeasureSettings:
+    """One launch of at least `seconds`, for how the speed changes with heat."""
+    return settings.model_copy(
+        update={
+            "sustained": True,
+            "launches": 1,
+            "runs": 1,
+            "min_seconds": seconds,
+            "max_runs": 2 * SUSTAINED_SAMPLES,
+            "timeout_seconds": max(settings.timeout_seconds, 1.2 * seconds + 120),
+            "precision": None,
+        }
+    )
+
+
+def _quick(way: MeasureSettings) -> MeasureSettings:
+    """To learn how long one inference takes, before a long run."""
+    update = {"sustained": False, "runs": 5, "min_seconds": 0.2, "max_runs": 10_000}
+    return way.model_copy(update=update)
+
+
+def _thinned(way: MeasureSettings, once: Measurement) -> MeasureSettings:
+    """`way` with so few of its inferences timed that the samples can be kept."""
+    expected = way.min_seconds * 1e9 / statistics.median(once.launches[0].samples_ns)
+    return way.model_copy(update={"sample_every": max(1, round(expected / SUSTAINED_SAMPLES))})
+
+
+def _named(way: MeasureSettings) -> str:
+    return f"{way.threads} threads, batch {way.batch}, {way.streams} streams"
 
 
 def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:

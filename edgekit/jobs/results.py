@@ -17,8 +17,13 @@ PAGE = "report.html"
 
 def to_result(measurement: Measurement, number: int | None = None) -> Result:
     """The measurement with its statistics and what speaks against relying on them."""
-    findings = [str(finding) for finding in stability(measurement)]
-    return Result(measurement=measurement, summary=summarize(measurement, findings), id=number)
+    findings = stability(measurement)
+    summary = summarize(
+        measurement,
+        [str(finding) for finding in findings],
+        invalid=any(finding.invalid for finding in findings),
+    )
+    return Result(measurement=measurement, summary=summary, id=number)
 
 
 def results_of(build: Build) -> list[Result]:

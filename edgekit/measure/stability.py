@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from edgekit.core.measurement import Measurement
-from edgekit.measure.stats import summarize, trend, two_speeds
+from edgekit.measure.stats import overlap, summarize, trend, two_speeds
 
 # Half the 95 % interval of the median, or a trend, above this share of the median.
 TOLERATED_SHARE = 0.05
@@ -27,13 +29,17 @@ _THROTTLE_BITS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that makes the numbers doubtful: what was seen, and what to do."""
+    """One thing that makes the numbers doubtful: what was seen, and what to do.
+
+    `invalid` where they must not be used at all.
+    """
 
     seen: str
     do: str
+    invalid: bool = False
 
     def __str__(self) -> str:
-        return f"{self.seen}: {self.do}"
+        return f"{'invalid: ' if self.invalid else ''}{self.seen}: {self.do}"
 
 
 def stability(measurement: Measurement) -> list[Finding]:
@@ -48,10 +54,23 @@ def stability(measurement: Measurement) -> list[Finding]:
 def _emulated(m: Measurement) -> Iterator[Finding]:
     if m.emulated:
         why = m.hello.get("emulated", "the processor is emulated")
-        yield Finding(f"times mean nothing here ({why})", "measure on the board itself")
+        yield Finding(
+            f"times mean nothing here ({why})", "measure on the board itself", invalid=True
+        )
+
+
+def _cut_off(m: Measurement) -> Iterator[Finding]:
+    if m.cut_short:
+        done = len(m.launches)
+        yield Finding(
+            f"it ended after {done} of {max(done, m.settings.launches)} launches ({m.cut_short})",
+            "what was measured by then is kept; repeat it",
+        )
 
 
 def _interval(m: Measurement) -> Iterator[Finding]:
+    if m.settings.sustained:
+        return
     if len(m.launches) == 1:
         yield Finding("one launch has no interval", "use --launches 5")
         return
@@ -59,7 +78,7 @@ def _interval(m: Measurement) -> Iterator[Finding]:
     if share is not None and share > TOLERATED_SHARE:
         yield Finding(
             f"the median is known to ±{share:.0%} only",
-            f"use --launches {3 * len(m.launches)}, and stop what else runs there",
+            "use --precision 2%, and stop what else runs there",
         )
 
 
@@ -76,6 +95,8 @@ def _cut_short(m: Measurement) -> Iterator[Finding]:
 def _drift_inside(m: Measurement) -> Iterator[Finding]:
     import numpy as np
 
+    if m.settings.sustained:  # that is what it was taken for
+        return
     trends = [trend(np.asarray(x.samples_ns, dtype=np.float64)) for x in m.launches]
     typical = statistics.median(trends)
     if typical > TOLERATED_SHARE:
@@ -129,16 +150,22 @@ def _governor(m: Measurement) -> Iterator[Finding]:
 
 
 def _throttled(m: Measurement) -> Iterator[Finding]:
-    before, after = _bits(m.environment_before), _bits(m.environment_after)
-    if before is None or after is None:
+    moments = [each for launch in m.launches for each in (launch.before, launch.after)]
+    bits = [_bits(each) for each in moments if each] or [
+        _bits(m.environment_before),
+        _bits(m.environment_after),
+    ]
+    known = [each for each in bits if each is not None]
+    if len(known) < 2:
         return
-    now = (before | after) & 0xF
-    since = ((after & ~before) >> 16) & 0xF
+    now = functools.reduce(operator.or_, known) & 0xF
+    since = ((known[-1] & ~known[0]) >> 16) & 0xF
     names = [name for bit, name in _THROTTLE_BITS.items() if (now | since) >> bit & 1]
     if names:
         yield Finding(
             f"the board was held back while measuring ({', '.join(names)})",
-            "these times do not count: give it a better power supply or cooling, then repeat",
+            "give it a better power supply or cooling, then repeat",
+            invalid=True,
         )
 
 
@@ -147,7 +174,27 @@ def _bits(environment: dict[str, Any]) -> int | None:
     return None if text is None else int(str(text), 16)
 
 
+def _too_warm(m: Measurement) -> Iterator[Finding]:
+    warm = [launch.too_warm for launch in m.launches if launch.too_warm]
+    if warm:
+        yield Finding(
+            f"{len(warm)} of {len(m.launches)} launches began warmer than the first ({warm[-1]})",
+            f"wait longer than {m.settings.cooldown_seconds:g} s (--cooldown), or cool the board",
+        )
+
+
+def _streams_apart(m: Measurement) -> Iterator[Finding]:
+    shares = [overlap(launch.windows) for launch in m.launches if len(launch.windows) > 1]
+    if shares and min(shares) < 1 - 2 * TOLERATED_SHARE:
+        yield Finding(
+            f"the streams ran together for {min(shares):.0%} of the time only",
+            "measure longer: --min-seconds",
+        )
+
+
 def _temperature(m: Measurement) -> Iterator[Finding]:
+    if m.settings.sustained:  # the curve shows what the heat does
+        return
     before = m.environment_before.get("temperatures_c", {})
     after = m.environment_after.get("temperatures_c", {})
     rises = {zone: after[zone] - before[zone] for zone in after if zone in before}
@@ -178,11 +225,14 @@ def _other_work(m: Measurement) -> Iterator[Finding]:
 _LOOKS: tuple[Callable[[Measurement], Iterator[Finding]], ...] = (
     _emulated,
     _throttled,
+    _cut_off,
     _interval,
     _cut_short,
     _two_speeds,
     _drift_inside,
     _drift_across,
+    _too_warm,
+    _streams_apart,
     _temperature,
     _governor,
     _other_work,

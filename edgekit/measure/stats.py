@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from edgekit.core.measurement import Measurement
+from edgekit.core.measurement import Launch, Measurement, Window
 from edgekit.core.result import Estimate, Summary
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def _student_mass(t: float, degrees: int) -> float:
     return math.sin(angle) * total
 
 
-def summarize(measurement: Measurement, findings: Sequence[str] = ()) -> Summary:
+def summarize(
+    measurement: Measurement, findings: Sequence[str] = (), *, invalid: bool = False
+) -> Summary:
     """The numbers of a measurement, with what `edgekit.measure.stability` found against them.
 
     Raises:
@@ -88,7 +90,7 @@ def summarize(measurement: Measurement, findings: Sequence[str] = ()) -> Summary
     launches = measurement.launches
     quantiles = [np.quantile(launch.samples_ns, (0.5, 0.9, 0.99)) for launch in launches]
     batch = measurement.settings.batch
-    rates = [len(x.samples_ns) * batch * 1e9 / max(1, sum(x.samples_ns)) for x in launches]
+    rates = [batch * inferences_per_second(launch) for launch in launches]
     peaks = [x.peak_rss_bytes for x in launches if x.peak_rss_bytes is not None]
     return Summary(
         median_ns=estimate([float(q[0]) for q in quantiles]),
@@ -100,7 +102,48 @@ def summarize(measurement: Measurement, findings: Sequence[str] = ()) -> Summary
         peak_rss_bytes=max(peaks, default=None),
         samples=sum(len(launch.samples_ns) for launch in launches),
         findings=tuple(findings),
+        invalid=invalid,
+        steady_ns=steady(launches[0].samples_ns) if measurement.settings.sustained else None,
     )
+
+
+def inferences_per_second(launch: Launch) -> float:
+    """Of all streams of a launch together, each at the speed that it had."""
+    total, begin = 0.0, 0
+    for count in launch.samples_per_stream or (len(launch.samples_ns),):
+        total += count * 1e9 / max(1, sum(launch.samples_ns[begin : begin + count]))
+        begin += count
+    return total
+
+
+def overlap(windows: Sequence[Window]) -> float:
+    """The share of the time between the first start and the last end in which all were running."""
+    begin, end = (min(w.start_ns for w in windows), max(w.end_ns for w in windows))
+    common = min(w.end_ns for w in windows) - max(w.start_ns for w in windows)
+    return max(0, common) / max(1, end - begin)
+
+
+def curve(samples_ns: Sequence[int], points: int) -> list[tuple[float, float]]:
+    """How a run changed: the end of each of `points` equal parts of its time, as a share of the
+    whole, and the median of the samples in it, in ns. Parts without a sample are left out.
+    """
+    import numpy as np
+
+    samples = np.asarray(samples_ns, dtype=np.float64)
+    ends = np.cumsum(samples)
+    parts = np.minimum((points * (ends - samples / 2) / ends[-1]).astype(int), points - 1)
+    return [
+        ((part + 1) / points, float(np.median(samples[parts == part])))
+        for part in range(points)
+        if (parts == part).any()
+    ]
+
+
+def steady(samples_ns: Sequence[int]) -> Estimate:
+    """The speed that a run settles at: the mean of the medians of the 10 last of 30 parts of its
+    time, with Student's t interval over them.
+    """
+    return estimate([median for share, median in curve(samples_ns, 30) if share > 2 / 3])
 
 
 def trend(samples: NDArray[np.float64]) -> float:
