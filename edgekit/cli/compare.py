@@ -95,7 +95,7 @@ def _show(found: Compared) -> None:
     click.echo(_verdict(found))
     if not found.rows["median"].paired:
         click.echo(
-            "not measured in turns: measuring both in one edgekit profile tells more, and rules out "
+            "not measured in turns: measuring both in one edgekit profile tells more and rules out "
             "what changed in between"
         )
     if found.differences:

@@ -37,6 +37,8 @@ class Summary(Noun):
         samples: how many inferences were timed, warm-ups not counted.
         findings: what is wrong with the measurement and what to do, a sentence each.
         invalid: whether one of these means that the numbers must not be used at all.
+        curve: of a sustained run, how it changed: for 30 equal parts of its time the second in
+            which it ends and the median of its runs in ns.
         steady_ns: of a sustained run, the median of its last third; the interval is of its minutes.
     """
 
@@ -50,6 +52,7 @@ class Summary(Noun):
     samples: int
     findings: tuple[str, ...] = ()
     invalid: bool = False
+    curve: tuple[tuple[float, float], ...] = ()
     steady_ns: Estimate | None = None
 
     @property

@@ -29,6 +29,8 @@ from edgekit.measure.runners import RUNNERS
 from edgekit.measure.stats import estimate
 from edgekit.measure.subject import Subject
 
+LEAST_LAUNCHES = 3  # two that are alike by chance look as if nothing varied
+
 # What is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
 # The same after the variant that it is done for.
@@ -186,13 +188,10 @@ class _Turns:
         settings, count = self._settings, len(self.launches)
         if count < settings.launches:
             return False
-        if settings.precision is None:
+        if settings.precision is None or count >= settings.max_launches:
             return True
-        return (
-            count >= settings.max_launches
-            or time.monotonic() >= deadline
-            or _half_width(self.launches) <= settings.precision
-        )
+        known = count >= LEAST_LAUNCHES and _half_width(self.launches) <= settings.precision
+        return known or time.monotonic() >= deadline
 
     def cools(self, degrees: float) -> None:
         self._progress(f"cooling down, {degrees:.0f} °C to go; launch", *self._done())

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+PARTS = 30  # of a sustained run: 20 s each of ten minutes
 
 
 def estimate(per_launch: Sequence[float]) -> Estimate:
@@ -92,6 +93,7 @@ def summarize(
     batch = measurement.settings.batch
     rates = [batch * inferences_per_second(launch) for launch in launches]
     peaks = [x.peak_rss_bytes for x in launches if x.peak_rss_bytes is not None]
+    long = launches[0] if measurement.settings.sustained else None
     return Summary(
         median_ns=estimate([float(q[0]) for q in quantiles]),
         p90_ns=estimate([float(q[1]) for q in quantiles]),
@@ -103,7 +105,8 @@ def summarize(
         samples=sum(len(launch.samples_ns) for launch in launches),
         findings=tuple(findings),
         invalid=invalid,
-        steady_ns=steady(launches[0].samples_ns) if measurement.settings.sustained else None,
+        curve=_in_seconds(long) if long else (),
+        steady_ns=steady(long.samples_ns) if long else None,
     )
 
 
@@ -143,7 +146,16 @@ def steady(samples_ns: Sequence[int]) -> Estimate:
     """The speed that a run settles at: the mean of the medians of the 10 last of 30 parts of its
     time, with Student's t interval over them.
     """
-    return estimate([median for share, median in curve(samples_ns, 30) if share > 2 / 3])
+    return estimate([median for share, median in curve(samples_ns, PARTS) if share > 2 / 3])
+
+
+def _in_seconds(launch: Launch) -> tuple[tuple[float, float], ...]:
+    """`curve` over the seconds that the launch took, which with untimed runs is more than the sum
+    of its samples.
+    """
+    windows = launch.windows
+    span_ns = windows[0].end_ns - windows[0].start_ns if windows else sum(launch.samples_ns)
+    return tuple((share * span_ns / 1e9, ns) for share, ns in curve(launch.samples_ns, PARTS))
 
 
 def trend(samples: NDArray[np.float64]) -> float:

@@ -16,7 +16,7 @@ from edgekit import __version__
 from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes, write_text
 from edgekit.core.preprocess_text import format_operation
-from edgekit.core.result import Result, latest
+from edgekit.core.result import Result, latest, way_of
 from edgekit.core.tensor import Quantization, Signature
 from edgekit.reports import plot
 from edgekit.reports.coverage import coverage_rows
@@ -27,7 +27,9 @@ from edgekit.reports.view import (
     in_plan_order,
     metric_heads,
     setting_words,
+    sustained_words,
     variant_rows,
+    way_words,
 )
 from edgekit.reports.words import (
     NOT_MEASURED,
@@ -186,13 +188,13 @@ def _latency_plot(results: Sequence[Result]) -> Any:
     if not results:
         return None
     devices = {result.measurement.device for result in results}
-    ways = {(r.measurement.settings.threads, r.measurement.settings.batch) for r in results}
+    ways = {way_of(result) for result in results}
     rows = []
     for result in results[:MAX_DETAILED]:
         taken, summary = result.measurement, result.summary
         label = taken.variant
         if len(ways) > 1:
-            label += f" {taken.settings.threads}×{taken.settings.batch}"
+            label += f" {way_words(result)}"
         if len(devices) > 1:
             label += f" · {'local' if taken.device == 'local' else taken.device_name}"
         rows.append(
@@ -213,7 +215,7 @@ def _shown(result: Result) -> Shown:
     samples = [launch.samples_ns for launch in taken.launches if launch.samples_ns]
     peak = summary.peak_rss_bytes
     per = "inference" if taken.settings.batch == 1 else f"batch of {taken.settings.batch}"
-    facts = (
+    facts: tuple[tuple[str, str, str], ...] = (
         (f"Median of one {per}", duration(summary.median_ns.value), interval(summary.median_ns)),
         ("p90", duration(summary.p90_ns.value), interval(summary.p90_ns)),
         ("p99", duration(summary.p99_ns.value), interval(summary.p99_ns)),
@@ -222,6 +224,10 @@ def _shown(result: Result) -> Shown:
         ("First inference", duration(summary.first_ns.value), interval(summary.first_ns)),
         ("Peak memory", NOT_MEASURED if peak is None else readable_bytes(peak), ""),
     )
+    if taken.clocks:
+        facts += (("Clocks", taken.clocks, ""),)
+    if said := sustained_words(result):
+        facts += (("Sustained", said, ""),)
     title = f"{taken.variant} on {taken.device_name}"
     total = sum(len(launch) for launch in samples)
     about = f"{len(samples)} launches, {total} runs; median {duration(summary.median_ns.value)}."

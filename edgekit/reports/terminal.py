@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
-from edgekit.core.result import Result, latest
+from edgekit.core.result import Result, latest, way_of
 from edgekit.reports.coverage import NOTHING, CoverageRow, coverage_rows
 from edgekit.reports.passes import Passed, passed
 from edgekit.reports.view import (
@@ -17,7 +17,9 @@ from edgekit.reports.view import (
     headline,
     in_plan_order,
     metric_heads,
+    sustained_words,
     variant_rows,
+    way_words,
 )
 from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, duration, interval, plain
 
@@ -193,7 +195,7 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
     console.print()
     title = device if taken.device_name == device else f"{taken.device_name} ({device})"
     console.print(plain(f"On {title}{emulated}"), style="bold")
-    mixed = len({(r.measurement.settings.threads, r.measurement.settings.batch) for r in results})
+    mixed = len({way_of(result) for result in results})
     table = _table()
     table.add_column("Variant", overflow="fold")
     if mixed > 1:
@@ -201,11 +203,11 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
     for head in ("Median", "p90", "p99", "Per s", "Load", "Memory"):
         table.add_column(head, justify="right", no_wrap=True)
     for result in results:
-        summary, settings = result.summary, result.measurement.settings
+        summary = result.summary
         peak = summary.peak_rss_bytes
         cells = [plain(result.measurement.variant) + ("" if summary.stable else " !")]
         if mixed > 1:
-            cells.append(f"{settings.threads}×{settings.batch}")
+            cells.append(way_words(result))
         estimates = (summary.median_ns, summary.p90_ns, summary.p99_ns)
         cells += [duration(estimate.value) for estimate in estimates]
         cells += [
@@ -220,7 +222,14 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
     console.print()
     console.print("per s: throughput in samples; below each time: its 95 % interval")
     if mixed > 1:
-        console.print("T×B: threads × batch")
+        console.print("T×B: threads × batch (× streams)")
+    for result in results:
+        if said := sustained_words(result):
+            console.print(plain(f"{result.measurement.variant}: {said}"))
+    for clocks, names in _grouped(
+        (r.measurement.clocks, f"{r.measurement.variant}") for r in results
+    ):
+        console.print(plain(f"clocks of {', '.join(dict.fromkeys(names))}: {clocks}"))
     for result in results:
         for finding in result.summary.findings:
             mark = "" if result.summary.stable else "! "

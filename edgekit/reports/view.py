@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgekit.core.build import Build, Variant
 from edgekit.core.files import readable_bytes
-from edgekit.core.result import Result, latest
+from edgekit.core.result import Result, latest, way_of
 from edgekit.core.verdict import Verdict
 from edgekit.reports.words import (
     NO_LABELS,
@@ -15,6 +15,7 @@ from edgekit.reports.words import (
     decibel,
     digits,
     duration,
+    interval,
     percent,
     points,
 )
@@ -264,4 +265,37 @@ def setting_words(result: Result) -> str:
     settings = result.measurement.settings
     threads = f"{settings.threads} thread{'s' if settings.threads != 1 else ''}"
     launches = len(result.measurement.launches)
-    return f"{threads}, batch {settings.batch}, {launches} launches, {result.summary.samples} runs"
+    streams = f", {settings.streams} streams" if settings.streams > 1 else ""
+    long = f", sustained for {settings.min_seconds:g} s" if settings.sustained else ""
+    return (
+        f"{threads}, batch {settings.batch}{streams}, {launches} launch"
+        f"{'es' if launches != 1 else ''}, {result.summary.samples} runs{long}"
+    )
+
+
+def way_words(result: Result) -> str:
+    """How it was run, for a narrow column: threads × batch, × streams, and whether for long."""
+    threads, batch, streams, long = way_of(result)
+    return f"{threads}×{batch}" + (f"×{streams}" if streams > 1 else "") + (" long" if long else "")
+
+
+def sustained_words(result: Result) -> str:
+    """What became of the speed in a sustained run; empty for other measurements."""
+    curve, steady = result.summary.curve, result.summary.steady_ns
+    if not curve or steady is None:
+        return ""
+    (end, first), last = curve[0], curve[-1][0]
+    change = steady.value / first - 1
+    way = "slower" if change > 0 else "faster"
+    heights = [ns for _, ns in curve]
+    return (
+        f"{duration(first)} in the first {end:.0f} s, {duration(steady.value)} "
+        f"({interval(steady)}) in the last third of {last:.0f} s, {abs(change):.1%} {way}  "
+        f"{_bars(heights)}"
+    )
+
+
+def _bars(values: Sequence[float]) -> str:
+    """A line of bars from zero to the largest."""
+    top = max(values)
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * value / top))] for value in values)

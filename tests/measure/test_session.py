@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,15 +21,18 @@ from edgekit.core.errors import (
     MismatchError,
     RejectedError,
     RuntimeMissingError,
+    TransientDeviceError,
     UnknownNameError,
 )
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import Measurement, MeasureSettings
+from edgekit.core.protocols import CommandResult
 from edgekit.devices.local import LocalDevice
 from edgekit.devices.ssh import SSHDevice
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.runners.python import find_python
-from edgekit.measure.session import measure
+from edgekit.measure.session import measure, measure_together
+from edgekit.measure.stability import stability
 from edgekit.measure.stats import summarize
 from edgekit.measure.subject import Subject
 from tests.sshd import SSHServer
@@ -134,6 +141,89 @@ def test_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sftp: bool) -
 def test_without_a_check(device: LocalDevice, tmp_path: Path) -> None:
     found = measure(device, subject(tmp_path, check=False), QUICK)
     assert found.check is None
+
+
+def two(folder: Path) -> list[Subject]:
+    """The same model as two variants."""
+    one = subject(folder)
+    return [replace(one, variant="a"), replace(one, variant="b")]
+
+
+def test_launches_take_turns_there_and_back(device: LocalDevice, tmp_path: Path) -> None:
+    settings = QUICK.model_copy(update={"launches": 3})
+    kept: list[Measurement] = []
+    a, b = measure_together(device, two(tmp_path), settings, keep=kept.append)
+    assert a.turns == (0, 3, 4)
+    assert b.turns == (1, 2, 5)
+    assert a.session == b.session != ""
+    assert [m.variant for m in kept] == ["a", "b"]
+    ends = [w.end_ns for m in (a, b) for launch in m.launches for w in launch.windows]
+    begins = [w.start_ns for m in (a, b) for launch in m.launches for w in launch.windows]
+    order = sorted(range(6), key=lambda i: begins[i])
+    assert all(ends[x] < begins[y] for x, y in itertools.pairwise(order))
+    assert a.clocks
+
+
+class Breaks:
+    """A device whose link breaks when the n-th launch is asked for; else the one it is given."""
+
+    def __init__(self, device: LocalDevice, at: int, error: BaseException) -> None:
+        self._device, self._left, self._error = device, at, error
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._device, name)
+
+    def run(self, argv: list[str], **more: Any) -> CommandResult:
+        job = more.get("stdin") or b"{}"
+        if argv[-1] == "-" and json.loads(job)["runs"]:
+            self._left -= 1
+            if self._left < 0:
+                raise self._error
+        return self._device.run(argv, **more)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TransientDeviceError("the link broke"), "the link broke"),
+        (KeyboardInterrupt(), "interrupt"),
+    ],
+)
+def test_what_was_measured_before_an_error_is_kept_and_marked(
+    device: LocalDevice, tmp_path: Path, error: BaseException, said: str
+) -> None:
+    kept: list[Measurement] = []
+    breaking = Breaks(device, 3, error)
+    with pytest.raises(type(error)):
+        measure_together(breaking, two(tmp_path), QUICK, keep=kept.append)  # type: ignore[arg-type]
+    assert [(m.variant, len(m.launches)) for m in kept] == [("b", 2), ("a", 1)]
+    assert kept[0].cut_short == ""  # its two launches were done
+    assert said in kept[1].cut_short
+    assert any("ended after 1 of 2 launches" in str(f) for f in stability(kept[1]))
+
+
+def test_launches_go_on_until_the_median_is_known(device: LocalDevice, tmp_path: Path) -> None:
+    once = {"runs": 1, "warmup_runs": 0}  # no two are alike
+    settings = QUICK.model_copy(update={"precision": 1e-6, "max_launches": 4, **once})
+    assert len(measure(device, subject(tmp_path), settings).launches) == 4
+    settings = QUICK.model_copy(update={"precision": 1e-6, "budget_seconds": 1e-3})
+    assert len(measure(device, subject(tmp_path), settings).launches) == 2
+    settings = QUICK.model_copy(update={"precision": 0.999, "max_launches": 40, "launches": 3})
+    assert len(measure(device, subject(tmp_path), settings).launches) < 40
+
+
+def test_streams(device: LocalDevice, tmp_path: Path) -> None:
+    settings = QUICK.model_copy(update={"streams": 2, "launches": 1})
+    (launch,) = measure(device, subject(tmp_path), settings).launches
+    assert launch.samples_per_stream == (20, 20)
+    assert len(launch.windows) == 2
+
+
+def test_a_long_run_keeps_few_of_its_samples(device: LocalDevice, tmp_path: Path) -> None:
+    settings = QUICK.model_copy(update={"launches": 1, "min_seconds": 0.3, "sample_every": 100})
+    (launch,) = measure(device, subject(tmp_path), settings).launches
+    (window,) = launch.windows
+    assert 50 * sum(launch.samples_ns) < window.end_ns - window.start_ns
 
 
 def test_a_batch(device: LocalDevice, tmp_path: Path) -> None:

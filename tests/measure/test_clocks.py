@@ -1,0 +1,116 @@
+"""Clocks that are held and given back: on this computer, with files in the place of sysfs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.errors import DeviceError, TransientDeviceError
+from edgekit.devices.local import LocalDevice
+from edgekit.measure import clocks
+from edgekit.measure.clocks import held
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[LocalDevice]:
+    with LocalDevice(root=tmp_path / "the store") as device:
+        yield device
+
+
+@pytest.fixture
+def governors(tmp_path: Path) -> list[Path]:
+    """What two clusters' scaling_governor files hold."""
+    found = []
+    for number, governor in enumerate(("schedutil", "ondemand")):
+        folder = tmp_path / f"cpu{number}"
+        folder.mkdir()
+        (folder / "scaling_governor").write_text(f"{governor}\n")
+        found.append(folder / "scaling_governor")
+    return found
+
+
+@pytest.fixture
+def pattern(tmp_path: Path) -> str:
+    return f"{tmp_path}/cpu[0-9]*/scaling_governor"
+
+
+def words(files: list[Path]) -> list[str]:
+    return [file.read_text().strip() for file in files]
+
+
+def become(files: list[Path], expected: list[str]) -> bool:
+    """Whether they hold that within ten seconds."""
+    for _ in range(100):
+        if words(files) == expected:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_they_are_held_inside_and_given_back(
+    device: LocalDevice, governors: list[Path], pattern: str, tmp_path: Path
+) -> None:
+    with held(device, 5, governors=pattern) as found:
+        assert words(governors) == ["performance", "performance"]
+        assert found.changed == ("schedutil", "ondemand")
+        found.renew()
+    assert words(governors) == ["schedutil", "ondemand"]
+    assert list((tmp_path / "the store" / "scratch").iterdir()) == []
+
+
+def test_an_error_gives_them_back_and_is_the_one_to_tell(
+    device: LocalDevice, governors: list[Path], pattern: str
+) -> None:
+    with pytest.raises(ZeroDivisionError), held(device, 5, governors=pattern):
+        _ = 1 / 0
+    assert words(governors) == ["schedutil", "ondemand"]
+
+
+def test_a_lost_link_gives_them_back_over_a_new_one(
+    device: LocalDevice, governors: list[Path], pattern: str
+) -> None:
+    with pytest.raises(TransientDeviceError), held(device, 5, governors=pattern):
+        raise TransientDeviceError("the cable")
+    assert words(governors) == ["schedutil", "ondemand"]
+
+
+def test_the_board_gives_them_back_when_nobody_renews(
+    device: LocalDevice,
+    governors: list[Path],
+    pattern: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clocks, "GRACE_SECONDS", 0)
+    holding = held(device, 1, governors=pattern)
+    found = holding.__enter__()  # and the computer that measures is gone
+    assert words(governors) == ["performance", "performance"]
+    assert become(governors, ["schedutil", "ondemand"])
+    with pytest.raises(DeviceError, match="clocks were given back before"):
+        found.renew()
+
+
+def test_what_a_crash_left_is_given_back_first(
+    device: LocalDevice, governors: list[Path], pattern: str
+) -> None:
+    held(device, 600, governors=pattern).__enter__()
+    with held(device, 5, governors=pattern) as found:
+        assert found.changed == ("schedutil", "ondemand")  # not "performance"
+    assert words(governors) == ["schedutil", "ondemand"]
+
+
+def test_clocks_that_are_fixed_already(
+    device: LocalDevice, governors: list[Path], pattern: str
+) -> None:
+    for file in governors:
+        file.write_text("performance\n")
+    with held(device, 5, governors=pattern) as found:
+        assert (found.changed, found.why) == ((), "")
+
+
+def test_a_kernel_without_clocks_says_so(device: LocalDevice, tmp_path: Path) -> None:
+    with held(device, 5, governors=f"{tmp_path}/none/*") as found:
+        assert found.changed == ()
+        assert found.why == "the kernel offers no clocks to set"

@@ -1,0 +1,64 @@
+"""Waiting for a board to cool, with files in the place of thermal zones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.devices.local import LocalDevice
+from edgekit.measure.heat import Cooling, parse_zones
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[LocalDevice]:
+    with LocalDevice(root=tmp_path / "store") as device:
+        yield device
+
+
+def zone(folder: Path, milli: int, name: str = "cpu-thermal") -> None:
+    place = folder / "zones" / "thermal_zone0"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "type").write_text(f"{name}\n")
+    (place / "temp").write_text(f"{milli}\n")
+
+
+def test_it_returns_when_the_board_is_cool_again(device: LocalDevice, tmp_path: Path) -> None:
+    zone(tmp_path, 45_000)
+    left = [60_000, 50_000, 46_500]
+
+    def sleep(_: float) -> None:
+        zone(tmp_path, left.pop(0))
+
+    cooling = Cooling(device, 60, zones=str(tmp_path / "zones"), sleep=sleep)
+    zone(tmp_path, 70_000)
+    said: list[float] = []
+    assert cooling.wait(said.append).too_warm == ""
+    assert said == [25, 15, 5]
+    assert left == []
+
+
+def test_it_gives_up_when_the_time_is_over(device: LocalDevice, tmp_path: Path) -> None:
+    zone(tmp_path, 45_000)
+    cooling = Cooling(device, 0.01, zones=str(tmp_path / "zones"))
+    zone(tmp_path, 70_000)
+    assert cooling.wait().too_warm == "thermal_zone0:cpu-thermal +25 °C"
+
+
+def test_a_board_that_tells_no_temperature_is_not_waited_for(
+    device: LocalDevice, tmp_path: Path
+) -> None:
+    assert Cooling(device, 60, zones=str(tmp_path / "none")).wait().seconds == 0
+
+
+def test_dummies_are_no_temperatures() -> None:
+    text = "thermal_zone0:cpu 48312\nthermal_zone1:gpu -256000\nthermal_zone2:x \nrubbish\n"
+    assert parse_zones(text) == {"thermal_zone0:cpu": 48.312}
+
+
+@given(st.text())
+def test_whatever_a_board_prints_is_survived(text: str) -> None:
+    assert all(celsius > -100 for celsius in parse_zones(text).values())
