@@ -117,5 +117,6 @@ def _verdict(found: Compared) -> str:
     row = found.rows["median"]
     if row.verdict == "no difference":
         return f"no difference was found; one of {row.detectable:.1%} or more would have shown"
-    share = abs(row.ratio.value - 1)
-    return f"B is {row.verdict} by {share:.1%}"
+    if row.ratio.value < 1:
+        return f"B is faster: it takes {1 - row.ratio.value:.1%} less time"
+    return f"B is slower: it takes {row.ratio.value - 1:.1%} more time"

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from edgekit.core.noun import Noun
 
+PROTOCOL = 2  # of the jobs and events of runtime_bench/edgekit_bench.py
+
 
 class Window(Noun):
     """When samples were taken, in ns of the device's monotonic clock."""

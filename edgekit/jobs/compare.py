@@ -64,9 +64,13 @@ def compare_results(first: str, second: str, *, anyway: bool = False) -> Compare
         anyway: even if one of them is invalid.
 
     Raises:
-        UsageError: a reference names nothing; two times the same.
+        UsageError: a reference names nothing; both name the same.
         PlanError: one is invalid, or has too few launches to tell anything.
     """
+    if first == second:
+        raise UsageError(
+            f"{first} was given twice", hint="edgekit compare BUILD:float32 BUILD:int8"
+        )
     a, b = _pair(_candidates(first), _candidates(second), f"{first} and {second}")
     if a.id == b.id:
         raise UsageError(

@@ -14,8 +14,6 @@ from typing import Any
 from edgekit.core.errors import DeviceError, RejectedError, RuntimeMissingError
 from edgekit.core.protocols import CommandResult, Device
 
-PROTOCOL = 2
-
 
 @dataclass(frozen=True)
 class Events:

@@ -230,12 +230,15 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
         (r.measurement.clocks, f"{r.measurement.variant}") for r in results
     ):
         console.print(plain(f"clocks of {', '.join(dict.fromkeys(names))}: {clocks}"))
-    for result in results:
-        for finding in result.summary.findings:
-            mark = "" if result.summary.stable else "! "
-            console.print(plain(f"{mark}{result.measurement.variant}: {finding}"))
+    named = [
+        (result, result.measurement.variant + (f" {way_words(result)}" if mixed > 1 else ""))
+        for result in results
+    ]
+    for finding, names in _grouped((f, name) for r, name in named for f in r.summary.findings):
+        console.print(plain(f"! {', '.join(names)}: {finding}"))
+    for result, name in named:
         check = result.measurement.check
         if check is None:
-            console.print(plain(f"{result.measurement.variant}: outputs there were not checked"))
+            console.print(plain(f"{name}: outputs there were not checked"))
         elif not check.ok:
-            console.print(plain(f"{result.measurement.variant}: other outputs: {check.detail}"))
+            console.print(plain(f"{name}: other outputs: {check.detail}"))

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgekit.core.agreement import compare, load_outputs
 from edgekit.core.errors import ConversionError, DeviceError, MismatchError, WorkerError
+from edgekit.core.measurement import PROTOCOL
 from edgekit.core.recipe import QuantizationKind
 from edgekit.core.verdict import LoadCheck
 from edgekit.verify.check_set import save_columns
@@ -21,7 +22,6 @@ from edgekit.verify.sessions import open_artifact
 from edgekit.work.environments import clean_environment, runtime_python
 
 CHECK_FILE = "check.npz"
-PROTOCOL = 1  # of runtime_bench/edgekit_bench.py
 TIMEOUT_SECONDS = 300.0
 REFUSALS = ("model_refused", "run_failed")
 # Signals by which a process ends itself. The others come from outside (no memory, a time limit):

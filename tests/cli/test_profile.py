@@ -76,6 +76,28 @@ def test_measured_here_reported_and_bundled(edgekit: Run, build: Path, desk: Pat
     assert "extra" in refused.err
 
 
+def test_ways_of_running_and_two_variants_in_turns(edgekit: Run, build: Path) -> None:
+    launches = [*QUICK[2:], "--launches", "3"]
+    answer = edgekit(
+        "profile", "build", "--on", "local", "--all", "--sweep", "streams=1,2",
+        "--sweep", "threads=1,2", *launches,
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    for way in ("1×1 ", "2×1 ", "1×1×2", "2×1×2"):
+        assert way in answer.out
+    compared = edgekit("compare", "build:float32", "build:int8")
+    assert compared.code == 0, compared.err
+    assert "in turns" not in compared.out  # they did take turns
+    assert "also different" not in compared.out
+
+
+def test_a_long_run_shows_how_the_speed_changes(edgekit: Run, build: Path) -> None:
+    answer = edgekit("profile", "build", "--on", "local", "--sustained", "1s", "--threads", "1")
+    assert answer.code == 0, answer.err
+    assert "in the last third of 1 s" in answer.out
+    assert "Sustained" in (build / "report.html").read_text()
+
+
 def test_measured_over_ssh(edgekit: Run, build: Path, server: SSHServer) -> None:
     server.trust()
     first = on_board(edgekit)

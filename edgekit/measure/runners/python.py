@@ -10,8 +10,9 @@ from typing import Any, Self
 from edgekit.core.errors import RuntimeMissingError, UnknownNameError
 from edgekit.core.files import sha256_file
 from edgekit.core.locate import shipped
+from edgekit.core.measurement import PROTOCOL
 from edgekit.core.protocols import Device
-from edgekit.measure.events import PROTOCOL, Events, budget_seconds, collect
+from edgekit.measure.events import Events, budget_seconds, collect
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.subject import Subject
 
