@@ -109,6 +109,9 @@ class Device(Protocol):
         Content that is already there is not sent again; a partial upload never counts as present.
         """
 
+    def push_all(self, files: Sequence[tuple[Path, str]]) -> list[str]:
+        """`push` for many files, each with its SHA-256, in as few round trips as there can be."""
+
     def pull(self, remote: str, target: Path) -> None:
         """Fetch a file; `target` appears whole or not at all."""
 

@@ -26,7 +26,7 @@ from edgekit.core.errors import DeviceError, InputError, UsageError
 from edgekit.core.eviction import StoreUsage, evict, usage_of
 from edgekit.core.locate import cache_dir
 from edgekit.core.protocols import CommandResult
-from edgekit.devices.files import Write, write_whole
+from edgekit.devices.files import Write, size_of, write_whole
 from edgekit.devices.limits import (
     STALE_MINUTES,
     Output,
@@ -110,10 +110,7 @@ class LocalDevice:
 
     def push(self, source: Path, sha256: str) -> str:
         target = self._objects / sha256
-        try:
-            size = source.stat().st_size
-        except OSError as exc:
-            raise InputError(f"cannot read {str(source)!r}: {exc.strerror}") from exc
+        size = size_of(source)
         self._in_use.add(target)
         if target.is_file() and target.stat().st_size == size:
             os.utime(target)  # the time of last use, for trim
@@ -125,6 +122,9 @@ class LocalDevice:
         self._copy_in(source, target, size, sha256)
         self.trim()
         return str(target)
+
+    def push_all(self, files: Sequence[tuple[Path, str]]) -> list[str]:
+        return [self.push(source, sha256) for source, sha256 in files]
 
     def _copy_in(self, source: Path, target: Path, size: int, sha256: str) -> None:
         part = Path(self.scratch())

@@ -18,7 +18,7 @@ import secrets
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -27,7 +27,7 @@ from edgekit.core.eviction import StoreUsage, evict, usage_of
 from edgekit.core.files import sha256_file
 from edgekit.core.protocols import CommandResult
 from edgekit.devices import ssh_scripts as scripts
-from edgekit.devices.files import Write, write_whole
+from edgekit.devices.files import Write, size_of, tar_blocks, write_whole
 from edgekit.devices.limits import (
     STALE_MINUTES,
     Output,
@@ -203,7 +203,13 @@ class SSHDevice:
             raise lost(self.address, doing)
         return int(channel.exit_status)
 
-    def _script(self, script: str, *arguments: str, allow: Sequence[int] = (0,)) -> tuple[int, str]:
+    def _script(
+        self,
+        script: str,
+        *arguments: str,
+        allow: Sequence[int] = (0,),
+        stdin: Iterable[bytes] = (),
+    ) -> tuple[int, str]:
         """Run one of edgekit's own shell scripts; its exit code and what it printed.
 
         Raises:
@@ -214,7 +220,8 @@ class SSHDevice:
         deadline = time.monotonic() + _STALL_SECONDS
         with self._channel(scripts.wrapped(script, arguments), doing) as channel:
             try:
-                self._feed(channel, (), deadline, doing)
+                self._feed(channel, stdin, None if stdin else deadline, doing)
+                deadline = time.monotonic() + _STALL_SECONDS
                 code = self._collect(channel, output.add, deadline, doing)
             except TimeoutError as exc:
                 raise lost(self.address, doing) from exc
@@ -254,10 +261,7 @@ class SSHDevice:
         return self._store_path
 
     def push(self, source: Path, sha256: str) -> str:
-        try:
-            size = source.stat().st_size
-        except OSError as exc:
-            raise InputError(f"cannot read {str(source)!r}: {exc.strerror}") from exc
+        size = size_of(source)
         store = self._store
         target = f"{store}/objects/{sha256}"
         self._in_use.add(target)
@@ -279,6 +283,38 @@ class SSHDevice:
             raise
         self.trim()
         return target
+
+    def push_all(self, files: Sequence[tuple[Path, str]]) -> list[str]:
+        if len(files) < 2:
+            return [self.push(source, sha256) for source, sha256 in files]
+        store = self._store
+        sizes = {sha256: size_of(source) for source, sha256 in files}
+        targets = [f"{store}/objects/{sha256}" for _, sha256 in files]
+        self._in_use.update(targets)
+        listing = "".join(f"{sha256}\n" for sha256 in sizes).encode()
+        _, answer = self._script(scripts.LOOK_ALL, store, stdin=[listing])
+        there = set(re.findall(r"^edgekit:have ([0-9a-f]{64} \d+)$", answer, re.MULTILINE))
+        todo = {d: source for source, d in files if f"{d} {sizes[d]}" not in there}
+        needed, free = sum(sizes[sha256] for sha256 in todo), scripts.free_bytes(answer)
+        if free is not None and free < needed:
+            raise full_disk(self.address, free, needed, store)
+        together = "edgekit:together" in answer
+        if todo and not (together and self._push_together(todo, sizes)):
+            for sha256, source in todo.items():  # one after the other tells which it was
+                self.push(source, sha256)
+        self.trim()
+        return targets
+
+    def _push_together(self, files: Mapping[str, Path], sizes: Mapping[str, int]) -> bool:
+        """Send `files` (by SHA-256) in one stream; False if they did not all arrive as they are."""
+        code, _ = self._script(
+            scripts.PUSH_ALL,
+            *(self._store, self.scratch(), str(len(files))),
+            allow=(0, 3, 4),
+            stdin=tar_blocks(files, sizes, _CHUNK),
+        )
+        self.pushed_bytes += sum(sizes[sha256] for sha256 in files)
+        return code == 0
 
     def _upload(self, source: Path, part: str, size: int) -> str:
         """Send a file, going on where it stopped if the link breaks and comes back.

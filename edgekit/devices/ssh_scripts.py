@@ -35,6 +35,31 @@ fi
 df -Pk "$1"
 """
 
+# $1: store; standard input: a line for each object, its SHA-256. Says how large those are that are
+# there, whether PUSH_ALL has its programs, and how much room there is. A process for all of them,
+# not one for each: these are slow to start on a board.
+LOOK_ALL = """
+cd -- "$1/objects" || exit 1
+command -v tar >/dev/null && command -v sha256sum >/dev/null && echo edgekit:together
+names=$(cat)
+printf '%s\\n' "$names" | xargs stat -c 'edgekit:have %n %s' -- 2>/dev/null
+printf '%s\\n' "$names" | xargs touch -c -- 2>/dev/null
+df -Pk "$1"
+"""
+
+# $1: store, $2: folder for the parts, $3: how many; standard input: a tar of files that are named
+# by their SHA-256. Exits with 4 if not all arrived, 3 if one has another digest.
+PUSH_ALL = """
+store=$1 part=$2 count=$3
+mkdir -p "$part" && cd -- "$part" || exit 1
+trap 'rm -rf -- "$part"' EXIT
+tar -xf - 2>/dev/null
+set -- *
+[ $# -eq "$count" ] || exit 4
+sha256sum -- "$@" | while read -r sum name; do [ "$sum" = "$name" ] || exit 3; done || exit 3
+mv -f -- "$@" "$store/objects/"
+"""
+
 # $1: file. Its size in bytes, 0 if there is none.
 SIZE = """if [ -f "$1" ]; then stat -c %s "$1" 2>/dev/null || wc -c <"$1"; else echo 0; fi"""
 

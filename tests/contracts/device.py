@@ -162,6 +162,36 @@ class DeviceContract:
         assert device.push(other, digest) == first
         assert device.pushed_bytes == sent
 
+    def test_many_files_at_once(self, device: Device, tmp_path: Path) -> None:
+        files = [
+            make_file(tmp_path / f"file {number}", os.urandom(number))
+            for number in range(0, 4000, 90)
+        ]
+        device.push(*files[3])
+        remotes = device.push_all(files)
+        assert device.pushed_bytes == sum(file.stat().st_size for file, _ in files)
+        for (file, digest), remote in zip(files, remotes, strict=True):
+            assert remote.endswith(digest)
+            assert Path(remote).read_bytes() == file.read_bytes()
+        assert device.push_all(files) == remotes
+        assert device.pushed_bytes == sum(file.stat().st_size for file, _ in files)
+        assert device.push_all([]) == []
+
+    def test_a_wrong_digest_among_many_is_named_and_leaves_nothing(
+        self, device: Device, tmp_path: Path, store: Path
+    ) -> None:
+        one, digest = make_file(tmp_path / "one", b"one")
+        other, _ = make_file(tmp_path / "other", b"other")
+        with pytest.raises(InputError, match=r"other.* was changed|other.*it was changed"):
+            device.push_all([(one, digest), (other, "0" * 64)])
+        names = {path.name for path in store.rglob("*") if path.is_file()}
+        assert names <= {digest}
+
+    def test_a_file_that_is_not_there_among_many(self, device: Device, tmp_path: Path) -> None:
+        file, digest = make_file(tmp_path / "one", b"one")
+        with pytest.raises(InputError, match="missing"):
+            device.push_all([(file, digest), (tmp_path / "missing", "0" * 64)])
+
     @pytest.mark.parametrize("name", [n for n in NASTY if "/" not in n])
     def test_any_name_works(self, device: Device, tmp_path: Path, name: str) -> None:
         file, digest = make_file(tmp_path / name, name.encode())
