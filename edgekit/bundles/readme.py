@@ -355,8 +355,10 @@ def _measurements(artifacts: Iterable[BundledArtifact], arch: str) -> Iterable[s
     yield table(("Variant", "Device", "Median (95 % interval)", "p99", "Settings", ""), rows)
 
 
-def _time(estimate: Estimate) -> str:
+def _time(estimate: Estimate | None) -> str:
     """The value and its 95 % interval in the unit that suits the value."""
+    if estimate is None:
+        return "not measured"
     units = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
     size, unit = next((u for u in units if estimate.value >= u[0]), units[-1])
     text = f"{estimate.value / size:.3g}"

@@ -59,7 +59,7 @@ def command(first: str, second: str, fail_above: float | None, anyway: bool, as_
 def _show(found: Compared) -> None:
     from edgekit.cli.output import table
     from edgekit.core.files import readable_bytes
-    from edgekit.reports.words import digits, duration, plain
+    from edgekit.reports.words import digits, plain, told
 
     for letter, result in (("A", found.a), ("B", found.b)):
         click.echo(plain(f"{letter}: {_named(result)}"))
@@ -78,7 +78,7 @@ def _show(found: Compared) -> None:
         rows.append(
             [
                 name,
-                *(duration(estimate.value) for estimate in times[name]),
+                *(told(estimate) for estimate in times[name]),
                 digits(row.ratio.value),
                 f"{digits(low)}–{digits(high)}",
                 row.verdict,

@@ -24,8 +24,10 @@ class Launch(Noun):
     Times are in nanoseconds of the device's monotonic clock, one entry an inference.
 
     Attributes:
-        load_ns: to open the model and allocate its tensors.
-        first_ns: of the first inference; it is in neither of the two lists.
+        load_ns: to open the model and allocate its tensors; None where the runner does not tell.
+        first_ns: of the first inference, which is in neither of the two lists; None likewise.
+        summarized: what the only sample is where the runner keeps none ("the mean of 88 runs");
+            empty where there are samples.
         peak_rss_bytes: resident memory of the whole process at its peak.
         rss_before_load_bytes: the same when runtime and Python were there and the model was not.
         windows: when samples were taken, one a stream; empty in what older editions measured.
@@ -40,12 +42,13 @@ class Launch(Noun):
         stopped: why sampling ended: "enough", "max_runs" or "time_budget".
     """
 
-    load_ns: int
-    first_ns: int
+    load_ns: int | None
+    first_ns: int | None
     warmup_ns: tuple[int, ...]
     samples_ns: tuple[int, ...]
     peak_rss_bytes: int | None
     rss_before_load_bytes: int | None = None
+    summarized: str = ""
     own_cores: float | None = None
     other_cores: float | None = None
     windows: tuple[Window, ...] = ()

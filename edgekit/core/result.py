@@ -30,9 +30,11 @@ class Summary(Noun):
     """What one measurement comes to. Times in ns, over all samples of all launches.
 
     Attributes:
-        median_ns, p90_ns, p99_ns: of one inference (of a whole batch where the batch is not 1).
+        median_ns, p90_ns, p99_ns: of one inference (of a whole batch where the batch is not 1);
+            None for the latter two where the runner kept no samples.
         throughput_per_second: samples, not batches, in a second.
-        load_ns, first_ns: of opening the artifact, and of the first inference after that.
+        load_ns, first_ns: of opening the artifact, and of the first inference after that; None
+            where the runner does not tell.
         peak_rss_bytes: the largest of the launches; None where the device does not tell.
         samples: how many inferences were timed, warm-ups not counted.
         findings: what is wrong with the measurement and what to do, a sentence each.
@@ -43,11 +45,11 @@ class Summary(Noun):
     """
 
     median_ns: Estimate
-    p90_ns: Estimate
-    p99_ns: Estimate
+    p90_ns: Estimate | None
+    p99_ns: Estimate | None
     throughput_per_second: Estimate
-    load_ns: Estimate
-    first_ns: Estimate
+    load_ns: Estimate | None
+    first_ns: Estimate | None
     peak_rss_bytes: int | None
     samples: int
     findings: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edgekit.core.build import load_build
 from edgekit.core.errors import PlanError, UsageError
@@ -84,19 +84,25 @@ def compare_results(first: str, second: str, *, anyway: bool = False) -> Compare
                 f"measurement {each.id} ({each.measurement.variant}) is {why}",
                 hint="repeat it; or --anyway",
             )
-    values: dict[str, Callable[[Launch], float]] = {
+    values: dict[str, Callable[[Launch], float | None]] = {
         "median": median_ns,
         "p90": _p90_ns,
         "load": lambda launch: launch.load_ns,
         "first": lambda launch: launch.first_ns,
     }
-    rows = {name: compare(a.measurement, b.measurement, value) for name, value in values.items()}
+    rows = {}
+    for name, value in values.items():
+        taken = [launch for each in (a, b) for launch in each.measurement.launches]
+        if all(value(launch) for launch in taken):
+            rows[name] = compare(a.measurement, b.measurement, cast(Any, value))
     return Compared(a, b, rows, tuple(differences(a.measurement, b.measurement)))
 
 
-def _p90_ns(launch: Launch) -> float:
+def _p90_ns(launch: Launch) -> float | None:
     import numpy as np
 
+    if launch.summarized:
+        return None
     return float(np.quantile(launch.samples_ns, 0.9))
 
 

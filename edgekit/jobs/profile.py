@@ -190,6 +190,7 @@ def _subject(build: Build, variant: Variant) -> Subject:
         sha256=file.sha256,
         quantization=_computed_in(variant.recipe),
         file_format=variant.recipe.format,
+        delegate=variant.recipe.delegate,
         names=(
             tuple(spec.name for spec in variant.artifact.signature.inputs),
             tuple(spec.name for spec in variant.artifact.signature.outputs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from edgekit.core.protocols import Device
 from edgekit.measure.events import Events
@@ -27,9 +27,15 @@ class RunnerWish:
 class Runner(Protocol):
     """Runs jobs on a device: the keys of a job and the events that answer it are those of
     ``runtime_bench/edgekit_bench.py``, whichever runner it is.
+
+    Attributes:
+        runs: delegates by the format of the file, as recipes name them.
+        checks: whether it gives the model's outputs, so that these can be checked there.
     """
 
     name: str
+    runs: ClassVar[dict[str, tuple[str, ...]]]
+    checks: bool
 
     @classmethod
     def deploy(cls, device: Device, subject: Subject, wish: RunnerWish) -> Self:

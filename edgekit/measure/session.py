@@ -177,7 +177,7 @@ class _Turns:
         """Deploy it, and check its outputs."""
         device, subject, progress = self._device, self._subject, self._progress
         self._deployed = _deploy(device, subject, runner, wish, progress)
-        if subject.check is not None:
+        if subject.check is not None and self._deployed.runner.checks:
             progress("check", 0, 1)
             self._check = _check(device, self._deployed, subject, self._settings)
             self._inputs = _push_first_sample(device, subject.check)
@@ -345,6 +345,7 @@ def _launch(events: Events, waited: Waited) -> Launch:
         first_ns=events["first"]["ns"],
         warmup_ns=events.times("warmup"),
         samples_ns=events.times("samples"),
+        summarized=str(events["samples"].get("summarized", "")),
         peak_rss_bytes=memory.get("peak_bytes"),
         rss_before_load_bytes=memory.get("before_load_bytes"),
         own_cores=events["interference"].get("own_cores"),

@@ -93,14 +93,15 @@ def summarize(
     batch = measurement.settings.batch
     rates = [batch * inferences_per_second(launch) for launch in launches]
     peaks = [x.peak_rss_bytes for x in launches if x.peak_rss_bytes is not None]
+    summarized = any(launch.summarized for launch in launches)
     long = launches[0] if measurement.settings.sustained else None
     return Summary(
         median_ns=estimate([float(q[0]) for q in quantiles]),
-        p90_ns=estimate([float(q[1]) for q in quantiles]),
-        p99_ns=estimate([float(q[2]) for q in quantiles]),
+        p90_ns=None if summarized else estimate([float(q[1]) for q in quantiles]),
+        p99_ns=None if summarized else estimate([float(q[2]) for q in quantiles]),
         throughput_per_second=estimate(rates),
-        load_ns=estimate([float(launch.load_ns) for launch in launches]),
-        first_ns=estimate([float(launch.first_ns) for launch in launches]),
+        load_ns=_known([launch.load_ns for launch in launches]),
+        first_ns=_known([launch.first_ns for launch in launches]),
         peak_rss_bytes=max(peaks, default=None),
         samples=sum(len(launch.samples_ns) for launch in launches),
         findings=tuple(findings),
@@ -108,6 +109,11 @@ def summarize(
         curve=_in_seconds(long) if long else (),
         steady_ns=steady(long.samples_ns) if long else None,
     )
+
+
+def _known(times: Sequence[int | None]) -> Estimate | None:
+    known = [float(ns) for ns in times if ns is not None]
+    return estimate(known) if known else None
 
 
 def inferences_per_second(launch: Launch) -> float:

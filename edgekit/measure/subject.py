@@ -14,6 +14,7 @@ class Subject:
 
     Attributes:
         path: the artifact's file here; `sha256` is its digest.
+        delegate: what computes it, as in the recipe; "" for what is usual in that format.
         file_format: "tflite", "executorch" or "onnx".
         names: of its inputs and of its outputs, in order.
         quantization: how it computes; decides how near the board's outputs must be.
@@ -28,4 +29,5 @@ class Subject:
     variant: str
     check: Path | None = None
     file_format: str = "tflite"
+    delegate: str = ""
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None

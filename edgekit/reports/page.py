@@ -16,7 +16,7 @@ from edgekit import __version__
 from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes, write_text
 from edgekit.core.preprocess_text import format_operation
-from edgekit.core.result import Result, latest, way_of
+from edgekit.core.result import Estimate, Result, latest, way_of
 from edgekit.core.tensor import Quantization, Signature
 from edgekit.reports import plot
 from edgekit.reports.coverage import coverage_rows
@@ -39,6 +39,7 @@ from edgekit.reports.words import (
     moment,
     plain,
     rate,
+    told,
 )
 
 TEMPLATE = "page.html.jinja"
@@ -89,6 +90,7 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
         "plain": plain,
         "duration": duration,
         "interval": interval,
+        "told": told,
         "rate": rate,
         "digits": digits,
     }
@@ -198,7 +200,9 @@ def _latency_plot(results: Sequence[Result]) -> Any:
         if len(devices) > 1:
             label += f" · {'local' if taken.device == 'local' else taken.device_name}"
         rows.append(
-            plot.Times(label, summary.median_ns, summary.p90_ns.value, summary.p99_ns.value)
+            plot.Times(
+                label, summary.median_ns, _value_of(summary.p90_ns), _value_of(summary.p99_ns)
+            )
         )
     names = "; ".join(f"{row.label}: median {duration(row.median.value)}" for row in rows)
     return _markup(
@@ -210,6 +214,10 @@ def _latency_plot(results: Sequence[Result]) -> Any:
     )
 
 
+def _value_of(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value
+
+
 def _shown(result: Result) -> Shown:
     taken, summary = result.measurement, result.summary
     samples = [launch.samples_ns for launch in taken.launches if launch.samples_ns]
@@ -217,11 +225,11 @@ def _shown(result: Result) -> Shown:
     per = "inference" if taken.settings.batch == 1 else f"batch of {taken.settings.batch}"
     facts: tuple[tuple[str, str, str], ...] = (
         (f"Median of one {per}", duration(summary.median_ns.value), interval(summary.median_ns)),
-        ("p90", duration(summary.p90_ns.value), interval(summary.p90_ns)),
-        ("p99", duration(summary.p99_ns.value), interval(summary.p99_ns)),
+        ("p90", told(summary.p90_ns), interval(summary.p90_ns)),
+        ("p99", told(summary.p99_ns), interval(summary.p99_ns)),
         ("Throughput", rate(summary.throughput_per_second), _rates(result)),
-        ("Loading", duration(summary.load_ns.value), interval(summary.load_ns)),
-        ("First inference", duration(summary.first_ns.value), interval(summary.first_ns)),
+        ("Loading", told(summary.load_ns), interval(summary.load_ns)),
+        ("First inference", told(summary.first_ns), interval(summary.first_ns)),
         ("Peak memory", NOT_MEASURED if peak is None else readable_bytes(peak), ""),
     )
     if taken.clocks:

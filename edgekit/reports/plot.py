@@ -35,12 +35,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Times:
-    """One row of the latency plot, in ns."""
+    """One row of the latency plot, in ns; quantiles only where there were samples."""
 
     label: str
     median: Estimate
-    p90: float
-    p99: float
+    p90: float | None
+    p99: float | None
 
 
 def scatter(
@@ -95,20 +95,23 @@ def latency(rows: Sequence[Times], *, title: str, description: str) -> str:
     parts.append(_legend())
     for index, (row, name) in enumerate(zip(rows, names, strict=True)):
         y = top + row_height * (index + 0.5)
-        at = [across.at(value / size) for value in (row.median.value, row.p90, row.p99)]
+        middle = across.at(row.median.value / size)
         low, high = row.median.low, row.median.high
         words = f"{row.label}: median {duration(row.median.value)}"
         if low is not None and high is not None:
             words += f" (95 % interval {duration(low)} to {duration(high)})"
-        words += f", p90 {duration(row.p90)}, p99 {duration(row.p99)}"
-        marks = f'<path class="tail" d="M{at[0]:.1f} {y}H{at[2]:.1f}"/>'
+        marks = ""
+        if row.p90 is not None and row.p99 is not None:
+            words += f", p90 {duration(row.p90)}, p99 {duration(row.p99)}"
+            p90, p99 = across.at(row.p90 / size), across.at(row.p99 / size)
+            marks += f'<path class="tail" d="M{middle:.1f} {y}H{p99:.1f}"/>'
+            marks += f'<path class="mark" d="M{p90:.1f} {y - 6}v12"/>'
+            marks += f'<path class="mark" d="M{p99:.1f} {y - 6}v12m-3 -12h3m-3 12h3"/>'
         if low is not None and high is not None:
             x1, x2 = across.at(low / size), across.at(high / size)
             x2 = max(x2, x1 + 1.5)  # an interval narrower than a pixel is still there
             marks += f'<path class="interval" d="M{x1:.1f} {y}H{x2:.1f}"/>'
-        marks += f'<path class="median" d="M{at[0]:.1f} {y - 8}v16"/>'
-        marks += f'<path class="mark" d="M{at[1]:.1f} {y - 6}v12"/>'
-        marks += f'<path class="mark" d="M{at[2]:.1f} {y - 6}v12m-3 -12h3m-3 12h3"/>'
+        marks += f'<path class="median" d="M{middle:.1f} {y - 8}v16"/>'
         parts.append(f"<g><title>{_safe(words)}</title>{marks}</g>")
         parts.append(_text(left - 8, y + 4, name, "end"))
         parts.append(_text(WIDTH - 2, y + 4, duration(row.median.value), "end", "strong"))

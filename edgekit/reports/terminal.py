@@ -21,7 +21,7 @@ from edgekit.reports.view import (
     variant_rows,
     way_words,
 )
-from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, duration, interval, plain
+from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, interval, plain, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -209,10 +209,10 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
         if mixed > 1:
             cells.append(way_words(result))
         estimates = (summary.median_ns, summary.p90_ns, summary.p99_ns)
-        cells += [duration(estimate.value) for estimate in estimates]
+        cells += [told(estimate) for estimate in estimates]
         cells += [
             digits(summary.throughput_per_second.value),
-            duration(summary.load_ns.value),
+            told(summary.load_ns),
             NOT_MEASURED if peak is None else readable_bytes(peak),
         ]
         table.add_row(*(Text(cell) for cell in cells))

@@ -47,8 +47,15 @@ def duration(ns: float | None) -> str:
     return f"{digits(ns / size)} {name}"
 
 
-def interval(estimate: Estimate) -> str:
+def told(estimate: Estimate | None) -> str:
+    """The value as a duration, or that there is none."""
+    return NOT_MEASURED if estimate is None else duration(estimate.value)
+
+
+def interval(estimate: Estimate | None) -> str:
     """17.9–18.4 µs, in the unit of the value; in words if there is none."""
+    if estimate is None:
+        return ""
     if estimate.low is None or estimate.high is None:
         return "no interval"
     size, name = time_unit(estimate.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from edgekit.core.errors import RuntimeMissingError, UnknownNameError
 from edgekit.core.files import sha256_file
@@ -61,6 +61,12 @@ class PythonRunner:
     """``edgekit_bench.py`` in a Python of the device; implements `Runner`."""
 
     name = "python"
+    runs: ClassVar[dict[str, tuple[str, ...]]] = {
+        "tflite": ("xnnpack",),
+        "executorch": ("xnnpack", "portable"),
+        "onnx": ("cpu",),
+    }
+    checks = True
 
     def __init__(self, device: Device, python: str, runner: str) -> None:
         self._device, self._python, self._runner = device, python, runner
