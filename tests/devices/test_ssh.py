@@ -165,7 +165,7 @@ def test_a_disk_that_fills_up_meanwhile(
         server.trust()
         # df that cannot be read on the first look, so that the upload starts
         monkeypatch.setattr(
-            "edgekit.devices.ssh_scripts.LOOK", "echo 'df: no answer'", raising=True
+            "edgekit.devices.scripts.LOOK", "echo 'df: no answer'", raising=True
         )
         file, digest = make_file(tmp_path / "model.tflite", os.urandom(6_000_000))
         with SSHDevice("ssh://board") as device:

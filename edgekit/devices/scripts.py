@@ -1,6 +1,7 @@
 """The few lines of POSIX shell that edgekit runs on a board, and how arguments get into them.
 
-Values are always positional arguments, never parts of a script's text.
+They keep to what dash, busybox and a phone's mksh with toybox have in common. Values are always
+positional arguments, never parts of a script's text.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ RUN = """printf '%s %s\\n' "$1" "$$" >&2; shift; exec "$@" """
 # $1: process id. The whole group where it leads one (sshd starts commands that way).
 KILL = """kill -s KILL -- "-$1" 2>/dev/null || kill -s KILL "$1" """
 
-# $1: minutes after which scratch files are nobody's any more.
+# $1: minutes after which scratch files are nobody's any more, $2: the store's folder; in the user's
+# cache folder if that is empty.
 STORE = """
-store=${XDG_CACHE_HOME:-$HOME/.cache}/edgekit
+store=${2:-${XDG_CACHE_HOME:-$HOME/.cache}/edgekit}
 umask 077
 mkdir -p "$store/objects" "$store/scratch" || exit 1
 find "$store/scratch" -type f -mmin "+$1" -exec rm -f {} + 2>/dev/null
