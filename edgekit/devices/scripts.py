@@ -18,8 +18,8 @@ RUN = """printf '%s %s\\n' "$1" "$$" >&2; shift; exec "$@" """
 # input, $4: where standard error goes (files; untouched if empty), $5: RUN_INNER; then the command.
 #
 # A shell tells of a signal in words on its own standard error, and by 128 + its number, which an
-# exit code may be as well. So its standard error is kept apart from the command's. A phone's mksh
-# closes 3 and 4 for programs by itself; others have to be told.
+# exit code may be as well. So its standard error is kept apart from the command's, whose streams
+# are set inside of its subshell: mksh would tell of the signal with those already in place.
 RUN_OUTER = """
 nonce=$1 notes=$2 in=$3 err=$4 inner=$5; shift 5
 set -- sh -c "$inner" edgekit "$nonce" "$notes" "$@"
@@ -28,7 +28,7 @@ if [ -n "$in" ]; then exec <"$in" || exit 1; fi
 exec 3>&1 4>&2
 if [ -n "$err" ]; then exec 4>"$err" || exit 1; fi
 printf 'edgekit:%s:pid %s\n' "$nonce" "$$" >&"$notes"
-said=$(exec 2>&1; (exec "$@") 1>&3 2>&4 3>&- 4>&-; echo "code $?")
+said=$(exec 2>&1; (exec 1>&3 2>&4 3>&- 4>&-; exec "$@"); echo "code $?")
 printf 'edgekit:%s:end\n%s\n' "$nonce" "$said" >&"$notes"
 if [ -n "$err" ]; then
   printf 'edgekit:%s:stderr\n' "$nonce"; cat "$err"; rm -f "$err" "$in"
