@@ -35,8 +35,9 @@ class AdbDouble:
     Attributes:
         features: what it says that it can do.
         lets_in: False: the host's key is never accepted, as when nobody presses Allow.
+        kind: what it is: a "device" that has booted, or "recovery", "sideload", "bootloader".
         answers: False: it takes connections and says nothing.
-        cut_after: bytes from the host after which a connection is dropped; None: never.
+        cut_after: bytes from the host, as `received` counts, after which the link is cut once.
         received: bytes from the host so far.
         connections: how many there have been.
         services: what was opened, in order.
@@ -45,6 +46,7 @@ class AdbDouble:
     """
 
     def __init__(self, *, shell: str = "/bin/sh", path: str = os.environ["PATH"]) -> None:
+        self.kind = "device"
         self.features = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir"
         self.lets_in = self.answers = self.session = True
         self.cut_after: int | None = None
@@ -88,8 +90,6 @@ class AdbDouble:
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    close = leave
-
 
 class _Link:
     """One connection of the adb server."""
@@ -99,7 +99,6 @@ class _Link:
         self._sending = threading.Lock()
         self._streams: dict[int, _Stream] = {}
         self._next = 1
-        self._got = 0
         self.max_data = 4096
 
     def send(self, name: bytes, first: int, second: int, data: bytes = b"") -> None:
@@ -122,10 +121,9 @@ class _Link:
             if not block:
                 raise EOFError
             data += block
-            self._got += len(block)
             self.double.received += len(block)
             limit = self.double.cut_after
-            if limit is not None and self._got > limit:
+            if limit is not None and self.double.received > limit:
                 self.double.cut_after = None
                 self.cut()
                 raise EOFError
@@ -151,7 +149,9 @@ class _Link:
         if name == b"CNXN":
             self.max_data = min(second, _MAX_DATA)
             if self.double.lets_in:
-                text = f"device::ro.product.model=double;features={self.double.features}"
+                text = (
+                    f"{self.double.kind}::ro.product.model=double;features={self.double.features}"
+                )
                 self.send(b"CNXN", 0x01000001, _MAX_DATA, text.encode())
             else:
                 self.send(b"AUTH", _AUTH_TOKEN, 0, os.urandom(20))
@@ -386,9 +386,10 @@ class RealServer:
         """What it answers to a command that it answers with a text."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as link:
             link.sendall(b"%04x" % len(command) + command.encode())
-            answer = link.makefile("rb").read(8)
-            assert answer[:4] == b"OKAY", answer
-            return link.makefile("rb").read(int(answer[4:], 16)).decode()
+            answer = link.makefile("rb")
+            said = answer.read(4)
+            assert said == b"OKAY", said + answer.read()
+            return answer.read(int(answer.read(4), 16)).decode()
 
     def state(self, serial: str) -> str:
         lines = (line.split("\t") for line in self.ask("host:devices").splitlines())
@@ -401,9 +402,11 @@ class RealServer:
 
 
 @contextlib.contextmanager
-def real_server(folder: Path) -> Iterator[RealServer]:
-    server = RealServer(folder)
+def known_to(server: RealServer, double: AdbDouble) -> Iterator[AdbDouble]:
+    """The double for as long as it is needed; then the server forgets it."""
     try:
-        yield server
+        yield double
     finally:
-        server.stop()
+        if server.state(double.serial):  # before it leaves, or the server would wait for it
+            server.ask(f"host:disconnect:{double.serial}")
+        double.leave()

@@ -37,8 +37,8 @@ from edgekit.devices.shell_store import ShellStore, last_line
 
 FOLDER = "/data/local/tmp/edgekit"
 _STALL_SECONDS = 120  # a device that says nothing for so long is gone
+_START_SECONDS = 2  # for a command that is to be stopped to tell its process id
 _KILL_SECONDS = 10
-_START_SECONDS = 2
 # The server sends a command in one packet, and aborts if it is larger than the device takes: 4096
 # bytes before Android 7, 256 KiB since.
 _OLD_COMMAND_BYTES = 4000
@@ -144,8 +144,7 @@ class AdbDevice(ShellStore):
         deadline = time.monotonic() + _KILL_SECONDS
         # The error that led here is the one to tell, not one of these.
         with contextlib.suppress(TimeoutError, DeviceError):
-            if not command.started:  # it is just about to tell its process id
-                command.talk(connection, None, time.monotonic() + _START_SECONDS)
+            command.wait_for_start(connection, time.monotonic() + _START_SECONDS)
         with contextlib.suppress(TimeoutError, DeviceError):
             if command.pids:
                 words = ["sh", "-c", scripts.KILL, "edgekit", *command.pids]

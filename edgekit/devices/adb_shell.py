@@ -50,17 +50,30 @@ class Command:
         line = scripts.wrapped(scripts.RUN_OUTER, arguments)
         self.service = f"shell,v2,raw:{line}" if v2 else f"exec:{line}"
 
-    def talk(self, connection: Any, stdin: bytes | None, deadline: float | None) -> None:
-        """Send `stdin` (with shell v2; None: nothing more) and collect what comes until the end.
+    def wait_for_start(self, connection: Any, deadline: float) -> None:
+        """Collect until both process ids have been told; errors as of `talk`."""
+        self._exchange(connection, memoryview(b""), deadline, only_start=True)
+
+    def talk(self, connection: Any, stdin: bytes, deadline: float | None) -> None:
+        """Send `stdin` (with shell v2) and collect what comes until the other side closes.
 
         Raises:
             TimeoutError: `deadline` (of time.monotonic()) has passed.
             DeviceError: it prints too much.
         """
+        self._exchange(connection, memoryview(_packets(stdin) if self._v2 else b""), deadline)
+
+    def _exchange(
+        self,
+        connection: Any,
+        to_send: memoryview,
+        deadline: float | None,
+        *,
+        only_start: bool = False,
+    ) -> None:
         sock = connection.conn
         sock.setblocking(False)
-        to_send = memoryview(b"" if stdin is None or not self._v2 else _packets(stdin))
-        while True:
+        while not (only_start and len(self.pids) == 2):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
@@ -105,10 +118,6 @@ class Command:
         """Process ids there, the command's own first; as far as they have been told."""
         told = self._output.text(self._notes)
         return re.findall(rf"edgekit:{self._nonce}:pid (\d+)\n", told)[::-1]
-
-    @property
-    def started(self) -> bool:
-        return len(self.pids) == 2
 
     def result(self) -> CommandResult | None:
         """How it ended; None if the link was lost before it did."""

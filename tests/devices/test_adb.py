@@ -1,4 +1,4 @@
-"""A device behind a real adb server: a double of a phone's adbd, Debian's adbd, and the faults.
+"""Devices behind a real adb server: Debian's adbd, and a double of a phone's.
 
 Nobody here had a phone. The double runs commands in this computer's shell, or in what a phone has:
 mksh and toybox.
@@ -6,53 +6,17 @@ mksh and toybox.
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edgekit.core.errors import (
-    DeviceError,
-    NoDeviceError,
-    NotBootedError,
-    OfflineError,
-    SeveralDevicesError,
-    TransientDeviceError,
-    UnauthorizedError,
-    UsageError,
-)
-from edgekit.devices import open_device
 from edgekit.devices.adb import AdbDevice
-from tests.adb_double import AdbDouble, RealServer, real_server
+from tests.adb_double import AdbDouble, RealServer, known_to
 from tests.adbd import RealAdbd
-from tests.contracts.device import DeviceContract, make_file
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    with real_server(tmp_path_factory.mktemp("adb")) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _our_server_alone(server: RealServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ADB_SERVER_SOCKET", "ANDROID_SERIAL", "ANDROID_ADB_SERVER_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.port))
-
-
-@pytest.fixture
-def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the store is instead of below /data, which this computer has not."""
-    folder = tmp_path_factory.mktemp("data") / "edgekit"
-    monkeypatch.setattr("edgekit.devices.adb.FOLDER", str(folder))
-    return folder
+from tests.contracts.device import DeviceContract
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +26,7 @@ def phone_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for package in ("mksh", "toybox"):
         if shutil.which(package) is None:
-            pytest.skip(f"needs the shell or the programs of a phone: Debian package {package}")
+            pytest.skip(f"needs the shell and the programs of a phone: Debian package {package}")
     names = subprocess.run(["toybox"], capture_output=True, text=True, check=True).stdout.split()
     for name in names:
         (folder / name).symlink_to(shutil.which("toybox") or "")
@@ -71,73 +35,65 @@ def phone_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_by(server: RealServer, double: AdbDouble) -> Iterator[AdbDouble]:
-    """The double for as long as a fixture lives; then the server forgets it."""
-    yield double
-    double.leave()
-    if server.state(double.serial):
-        server.ask(f"host:disconnect:{double.serial}")
+class OverAdb(DeviceContract):
+    """Fixture to give: `serial`, of a device that the server need not know yet."""
+
+    @pytest.fixture
+    def store(self, adb_store: Path) -> Path:
+        return adb_store
+
+    @pytest.fixture
+    def device(self, adb: RealServer, serial: str, store: Path) -> Iterator[AdbDevice]:
+        with AdbDevice(f"adb:{serial}") as device:
+            yield device
 
 
-@pytest.fixture
-def double(server: RealServer) -> Iterator[AdbDouble]:
-    yield from run_by(server, AdbDouble())
-
-
-@pytest.fixture
-def device(double: AdbDouble, store: Path) -> Iterator[AdbDevice]:
-    with AdbDevice(f"adb:{double.serial}") as device:
-        yield device
-
-
-class TestAdb(DeviceContract):
+class TestAdb(OverAdb):
     @pytest.fixture(scope="class")
     @classmethod
-    def double(cls, server: RealServer) -> Iterator[AdbDouble]:
-        yield from run_by(server, AdbDouble())
+    def serial(cls, adb_server: RealServer) -> Iterator[str]:
+        with known_to(adb_server, AdbDouble()) as double:
+            yield double.serial
 
 
-class TestPhonesShell(DeviceContract):
+class TestPhonesShell(OverAdb):
     """mksh and toybox."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def double(cls, server: RealServer, phone_programs: Path) -> Iterator[AdbDouble]:
-        shell, path = str(phone_programs / "sh"), str(phone_programs)
-        yield from run_by(server, AdbDouble(shell=shell, path=path))
+    def serial(cls, adb_server: RealServer, phone_programs: Path) -> Iterator[str]:
+        double = AdbDouble(shell=str(phone_programs / "sh"), path=str(phone_programs))
+        with known_to(adb_server, double):
+            yield double.serial
 
 
-class TestOldPhone(DeviceContract):
+class TestOldPhone(OverAdb):
     """As before Android 7: no shell v2, and no setsid."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def double(
-        cls, server: RealServer, phone_programs: Path, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[AdbDouble]:
+    def serial(
+        cls, adb_server: RealServer, phone_programs: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[str]:
         folder = tmp_path_factory.mktemp("old")
         for program in phone_programs.iterdir():
             if program.name != "setsid":
                 (folder / program.name).symlink_to(program.readlink())
         double = AdbDouble(shell=str(folder / "sh"), path=str(folder))
         double.features = "cmd"
-        yield from run_by(server, double)
+        with known_to(adb_server, double):
+            yield double.serial
 
 
-class TestDebiansAdbd(DeviceContract):
+class TestDebiansAdbd(OverAdb):
     """Not a double: the daemon itself, as Debian 13 has it."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def adbd(
-        cls, server: RealServer, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[RealAdbd]:
+    def serial(
+        cls, adb_server: RealServer, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[str]:
         adbd = RealAdbd(tmp_path_factory.mktemp("adbd") / "log")
-        yield adbd
+        yield adbd.serial
         adbd.stop()
-        server.ask(f"host:disconnect:{adbd.serial}")
-
-    @pytest.fixture
-    def device(self, adbd: RealAdbd, store: Path) -> Iterator[AdbDevice]:
-        with AdbDevice(f"adb:{adbd.serial}") as device:
-            yield device
+        adb_server.ask(f"host:disconnect:{adbd.serial}")
