@@ -354,8 +354,8 @@ class RealServer:
             "TMPDIR": str(folder),
             "PATH": os.environ["PATH"],
             "ADB_LOCAL_TRANSPORT_MAX_PORT": "5553",
-            "ADB_MDNS_OPENSCREEN": "0",
-            "ADB_MDNS_AUTO_CONNECT": "",
+            "ADB_USB": "0",
+            "ADB_MDNS": "0",
         }
         self._log = open(folder / "adb.log", "wb")  # noqa: SIM115 - open as long as it runs
         for _ in range(5):  # another test may take the port between the look and the start

@@ -217,12 +217,17 @@ def _where(environment: Any) -> tuple[str, int]:
 
 @cache
 def _connection_class() -> Any:
-    """adbutils' connection, without its way to start a server, which writes to our terminal."""
+    """adbutils' connection, but it starts no server, which would write to our terminal, and does
+    not sleep when it is closed.
+    """
     from adbutils import AdbConnection
 
     class Connection(AdbConnection):  # type: ignore[misc] # its imports are not seen here
         def _safe_connect(self) -> Any:
             return self._create_socket()
+
+        def close(self) -> None:
+            self.conn.close()
 
     return Connection
 

@@ -10,7 +10,7 @@ from edgekit.core.build import Build, Variant
 from edgekit.core.errors import InputError, PlanError
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.profile import probe_host
-from edgekit.core.recipe import QuantizationKind, Recipe
+from edgekit.core.recipe import USUAL_DELEGATE, QuantizationKind, Recipe
 from edgekit.core.result import Result
 from edgekit.devices import open_device
 from edgekit.export.delegates import DELEGATES
@@ -38,7 +38,7 @@ def profile(
     """Measure variants of `build` on the device `on`, one after the other.
 
     Args:
-        on: ``local`` or ``ssh://[user@]host[:port]``.
+        on: ``local``, ``ssh://[user@]host[:port]`` or ``adb:SERIAL``.
         variants: which; the one that `edgekit.core.choice.preferred` takes if none is named.
         every: all accepted ones instead.
         settings: how; with as many threads as the board's profile says, if not given.
@@ -78,17 +78,22 @@ def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:
     """Raise PlanError if one of `chosen` cannot be run by edgekit on the device `on`.
 
     A board that is reached over SSH may have what a variant needs; this computer, a phone's and a
-    microcontroller's accelerators are known not to.
+    microcontroller's accelerators are known not to. What runs on a phone over adb has its CPU.
     """
     if on != LOCAL and build.profile.transport == "ssh":
         return
-    away = [variant.recipe.name for variant in chosen if not _runs_here(variant.recipe)]
+    phone = build.profile.transport == "adb" and on.startswith("adb:")
+    runs = _runs_on_a_cpu if phone else _runs_here
+    away = [variant.recipe.name for variant in chosen if not runs(variant.recipe)]
     if not away:
         return
-    where = "on this computer" if on == LOCAL else f"on {on}: they are for a {build.profile.title}"
-    if len(away) == 1 and on != LOCAL:
-        where = where.replace("they are", "it is")
-    others = [v.recipe.name for v in build.accepted if _runs_here(v.recipe)]
+    if on == LOCAL:
+        where = "on this computer"
+    elif phone:
+        where = f"on {on}: edgekit measures a phone's CPU, not its GPU or NPU"
+    else:
+        where = f"on {on}: {'it is' if len(away) == 1 else 'they are'} for a {build.profile.title}"
+    others = [v.recipe.name for v in build.accepted if runs(v.recipe)]
     instead = " ".join(f"--variant {name}" for name in others)
     raise PlanError(
         f"{', '.join(away)} cannot run {where}",
@@ -100,6 +105,11 @@ def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:
 def _runs_here(recipe: Recipe) -> bool:
     delegate = _delegate(recipe)
     return delegate is None or bool(delegate.runs_here)
+
+
+def _runs_on_a_cpu(recipe: Recipe) -> bool:
+    usual = recipe.delegate == USUAL_DELEGATE[recipe.format]
+    return usual or recipe.delegate == "portable" or _delegate(recipe) is None
 
 
 def _delegate(recipe: Recipe) -> Delegate | None:

@@ -1,4 +1,4 @@
-"""Every exception of adbutils and of its socket has a class of ours, and every state of a device."""
+"""Every exception of adbutils and its socket has a class of ours, and every state of a device."""
 
 from __future__ import annotations
 
