@@ -55,6 +55,9 @@ def _relay(listener: socket.socket, port: int) -> None:
                 break
             except ConnectionRefusedError:
                 time.sleep(0.05)
+        else:
+            outside.close()
+            raise AssertionError("adbd does not listen")
         for pair in ((outside, inside), (inside, outside)):
             threading.Thread(target=_pass, args=pair, daemon=True).start()
 

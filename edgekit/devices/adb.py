@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from edgekit.core.errors import DeviceError, UsageError
+from edgekit.core.errors import DeviceError, InputError, UsageError
 from edgekit.core.protocols import CommandResult
 from edgekit.devices import adb_sync, scripts
 from edgekit.devices.adb_errors import lost, translated
@@ -55,7 +55,8 @@ class AdbDevice(ShellStore):
     """
 
     def __init__(self, address: str) -> None:
-        found = re.fullmatch(r"adb:(?://)?([^\s/]*)", address)
+        # A device found by mDNS may have a blank in its serial.
+        found = re.fullmatch(r"adb:(?://)?((?! )[^\t\n/]*)", address)
         if found is None:
             raise UsageError(
                 f"{address!r} is not of the form adb:SERIAL", hint="adb devices lists the serials"
@@ -87,18 +88,30 @@ class AdbDevice(ShellStore):
     ) -> CommandResult:
         words = plain_words(argv)
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        files: list[str] = []
-        if not self._v2:
-            files = [self._put(stdin) if stdin else "/dev/null", self.scratch()]
+        name = short(words)
         try:
-            return self._execute(words, stdin, deadline, *files, name=short(words))
+            if self._v2:
+                return self._execute(words, stdin, deadline, name=name)
+            return self._execute_by_files(words, stdin, deadline, name=name)
         except TimeoutError as exc:
-            raise too_slow(short(words), timeout_seconds or 0) from exc
+            raise too_slow(name, timeout_seconds or 0) from exc
+
+    def _execute_by_files(
+        self, words: Sequence[str], stdin: bytes, deadline: float | None, *, name: str
+    ) -> CommandResult:
+        """`_execute` for a device without shell v2."""
+        stderr_file = self.scratch()
+        made = [stderr_file]
+        stdin_file = "/dev/null"
+        if stdin:
+            stdin_file = self._put(stdin)
+            made.append(stdin_file)
+        try:
+            return self._execute(words, b"", deadline, stdin_file, stderr_file, name=name)
         finally:
-            for file in files:
-                if file != "/dev/null":
-                    with contextlib.suppress(DeviceError):  # it goes when it is stale
-                        self.remove(file)
+            for file in made:
+                with contextlib.suppress(DeviceError):  # it goes when it is stale
+                    self.remove(file)
 
     def _execute(
         self,
@@ -180,7 +193,13 @@ class AdbDevice(ShellStore):
             return self._send(self._counted(reader), part)
 
     def _counted(self, reader: IO[bytes]) -> Iterator[bytes]:
-        while block := reader.read(adb_sync.CHUNK):
+        while True:
+            try:
+                block = reader.read(adb_sync.CHUNK)
+            except OSError as exc:
+                raise InputError(f"cannot read {reader.name!r}: {exc.strerror}") from exc
+            if not block:
+                return
             self.pushed_bytes += len(block)
             yield block
 

@@ -16,6 +16,7 @@ RUN = """printf '%s %s\\n' "$1" "$$" >&2; shift; exec "$@" """
 # The same over adb, which passes on neither how a command ended nor that the link was lost before
 # it did. $1: nonce of the lines that are not the command's, $2: where they go (1, 2), $3: standard
 # input, $4: where standard error goes (files; untouched if empty), $5: RUN_INNER; then the command.
+# It removes nothing: $3 may be /dev/null, and a shell there may be root's.
 #
 # A shell tells of a signal in words on its own standard error, and by 128 + its number, which an
 # exit code may be as well. So its standard error is kept apart from the command's, whose streams
@@ -30,9 +31,7 @@ if [ -n "$err" ]; then exec 4>"$err" || exit 1; fi
 printf 'edgekit:%s:pid %s\n' "$nonce" "$$" >&"$notes"
 said=$(exec 2>&1; (exec 1>&3 2>&4 3>&- 4>&-; exec "$@"); echo "code $?")
 printf 'edgekit:%s:end\n%s\n' "$nonce" "$said" >&"$notes"
-if [ -n "$err" ]; then
-  printf 'edgekit:%s:stderr\n' "$nonce"; cat "$err"; rm -f "$err" "$in"
-fi
+if [ -n "$err" ]; then printf 'edgekit:%s:stderr\n' "$nonce"; cat "$err"; fi
 printf 'edgekit:%s:over\n' "$nonce" >&"$notes"
 """
 RUN_INNER = """printf 'edgekit:%s:pid %s\n' "$1" "$$" >&"$2"; shift 2; exec "$@" """

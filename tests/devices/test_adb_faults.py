@@ -22,7 +22,7 @@ from edgekit.core.errors import (
     UnauthorizedError,
     UsageError,
 )
-from edgekit.devices import open_device
+from edgekit.devices import open_device, scripts
 from edgekit.devices.adb import FOLDER, AdbDevice
 from tests.adb_double import AdbDouble, RealServer, known_to
 from tests.contracts.device import make_file
@@ -61,7 +61,7 @@ def test_ways_to_name_it(adb: RealServer, phone: AdbDouble, address: str) -> Non
         assert device.run(["echo", "there"]).stdout == "there\n"
 
 
-@pytest.mark.parametrize("address", ["adb", "adb:two words", "adb:a/b", "adbx:1"])
+@pytest.mark.parametrize("address", ["adb", "adb: x", "adb:a/b", "adb:a\tb", "adbx:1"])
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(UsageError, match=r"adb:SERIAL|no transport"):
         open_device(address)
@@ -249,6 +249,20 @@ def test_a_command_that_is_too_long(phone: AdbDouble, adb_store: Path) -> None:
         pytest.raises(DeviceError, match="too long for adb:"),
     ):
         device.run(["echo", "x" * 5000])
+
+
+def test_without_shell_v2_nothing_is_left_and_nothing_else_removed(
+    phone: AdbDouble, adb_store: Path
+) -> None:
+    assert "rm" not in scripts.RUN_OUTER.split()  # its standard input may be /dev/null
+    phone.features = ""
+    with AdbDevice(f"adb:{phone.serial}") as device:
+        assert device.run(["cat"], stdin=b"given").stdout == "given"
+        assert device.run(["cat"]).stdout == ""
+        assert device.run(["sh", "-c", "echo told >&2"]).stderr == "told\n"
+        with pytest.raises(DeviceError, match="longer than"):
+            device.run(["sleep", "1000"], stdin=b"given", timeout_seconds=0.5)
+    assert list((adb_store / "scratch").iterdir()) == []
 
 
 def test_it_must_be_entered_first(adb: RealServer) -> None:
