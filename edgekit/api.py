@@ -168,7 +168,7 @@ def profile(
 
     Args:
         build: a build, or the folder of one.
-        on: ``local`` or ``ssh://[user@]host[:port]``.
+        on: ``local``, ``ssh://[user@]host[:port]`` or ``adb:SERIAL``.
         variants: which; if none is named the accepted one that was measured as the fastest on the
             board, or the one that a rule of thumb takes.
         every: all accepted ones instead.

@@ -52,6 +52,7 @@ COMMANDS = {
 # Packages that not everybody needs, and the extra of edgekit that brings them.
 EXTRA_OF = {
     "paramiko": "ssh",
+    "adbutils": "adb",
     "PIL": "images",
     "h5py": "keras",
     "tensorflow": "keras",

@@ -23,7 +23,11 @@ Examples:
 @click.command(name="profile", epilog=EPILOG)
 @click.argument("build", type=click.Path(path_type=Path))
 @click.option(
-    "--on", "on", required=True, metavar="DEVICE", help="local, or ssh://[user@]host[:port]."
+    "--on",
+    "on",
+    required=True,
+    metavar="DEVICE",
+    help="local, ssh://[user@]host[:port] or adb:SERIAL.",
 )
 @click.option(
     "--variant",

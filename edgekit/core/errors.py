@@ -2,7 +2,8 @@
 
     EdgekitError                        1   anything of ours that fits no class below
     ├── UsageError                      2   what was typed or written: option, recipe, profile
-    │   └── UnknownNameError            2   a name that is not in the list (says the nearest)
+    │   ├── UnknownNameError            2   a name that is not in the list (says the nearest)
+    │   └── SeveralDevicesError         2   several devices are connected and none was named
     ├── InputError                      3   what was handed over cannot be used
     │   ├── ModelError                  3   not a model, truncated, weights that do not fit
     │   │   └── UntrustedModelError     3   the model would run code and --trust-code was not given
@@ -13,6 +14,11 @@
     ├── RejectedError                   6   an artifact is over its budget or does not load
     ├── DeviceError                     7   the board
     │   ├── TransientDeviceError        7   link lost, refused, timed out: trying again may help
+    │   │   └── OfflineError            7   adb sees the device, but it does not answer
+    │   ├── NoDeviceError               7   no device, or none of that name, is connected
+    │   ├── UnauthorizedError           7   the phone has not accepted this computer
+    │   ├── UsbAccessError              7   this user may not open the USB device
+    │   ├── NotBootedError              7   in recovery, sideload or bootloader: nothing can be run
     │   ├── HostKeyError                7   unknown or changed host key
     │   ├── RuntimeMissingError         7   no runtime on the board that reads this artifact
     │   └── MismatchError               7   the board computes something else than this computer
@@ -92,6 +98,10 @@ class UnknownNameError(UsageError):
         super().__init__(f"there is no {kind} called {name!r}; {which}", hint=hint)
 
 
+class SeveralDevicesError(UsageError):
+    """Several devices are connected, and which one was not said."""
+
+
 class InputError(EdgekitError):
     """What was handed over cannot be used."""
 
@@ -140,6 +150,26 @@ class DeviceError(EdgekitError):
 
 class TransientDeviceError(DeviceError):
     """The link to the board failed; the same call may succeed later."""
+
+
+class OfflineError(TransientDeviceError):
+    """adb sees the device, but it does not answer."""
+
+
+class NoDeviceError(DeviceError):
+    """No device, or none of that name, is connected."""
+
+
+class UnauthorizedError(DeviceError):
+    """The phone has not accepted this computer's key."""
+
+
+class UsbAccessError(DeviceError):
+    """The USB device cannot be opened by this user of this computer."""
+
+
+class NotBootedError(DeviceError):
+    """The device is in a state in which nothing can be run: recovery, sideload, bootloader."""
 
 
 class HostKeyError(DeviceError):

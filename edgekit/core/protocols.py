@@ -84,7 +84,7 @@ class Device(Protocol):
 
     @property
     def address(self) -> str:
-        """How it was named: ``local``, ``ssh://user@host:port``."""
+        """How it was named: ``local``, ``ssh://user@host:port``, ``adb:SERIAL``."""
 
     @property
     def pushed_bytes(self) -> int:

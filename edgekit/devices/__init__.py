@@ -12,6 +12,7 @@ from edgekit.core.registry import Registry
 TRANSPORTS = Registry(
     "transport",
     {
+        "adb": "edgekit.devices.adb:AdbDevice",
         "local": "edgekit.devices.local:LocalDevice",
         "ssh": "edgekit.devices.ssh:SSHDevice",
     },
@@ -19,18 +20,29 @@ TRANSPORTS = Registry(
 
 
 def open_device(address: str) -> Device:
-    """The device at `address`: ``local`` or ``ssh://[user@]host[:port]``; not yet connected.
+    """The device at `address`; not yet connected. Use it as a context manager.
 
-    Use it as a context manager. `host` may be a name from ``~/.ssh/config``.
+    Args:
+        address: ``local``; ``ssh://[user@]host[:port]``, where `host` may be a name from
+            ``~/.ssh/config``; ``adb:SERIAL`` or ``adb://SERIAL`` with a serial that ``adb devices``
+            lists, ``adb:`` for the only device there is.
 
     Raises:
         UsageError: the address is not of that form, or there is no such transport.
     """
     scheme, _, rest = address.partition("://")
-    if address != "local" and not rest:
+    if address.startswith("adb:"):
+        scheme = "adb"
+    elif address != "local" and not rest:
+        hint = ""
+        if address == "adb":
+            hint = "for the only phone that is connected: adb:"
+        elif address.isidentifier():
+            hint = f"for a board that ssh knows: ssh://{address}"
         raise UsageError(
-            f"{address!r} is not the address of a device; write local or ssh://[user@]host[:port]",
-            hint=f"for a board that ssh knows: ssh://{address}" if address.isidentifier() else "",
+            f"{address!r} is not the address of a device; "
+            "write local, ssh://[user@]host[:port] or adb:SERIAL",
+            hint=hint,
         )
     device: Device = TRANSPORTS[scheme](address)
     return device

@@ -22,21 +22,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from edgekit.core.errors import DeviceError, InputError, TransientDeviceError, UsageError
-from edgekit.core.eviction import StoreUsage, evict, usage_of
-from edgekit.core.files import sha256_file
+from edgekit.core.errors import DeviceError, TransientDeviceError
 from edgekit.core.protocols import CommandResult
-from edgekit.devices import ssh_scripts as scripts
+from edgekit.devices import scripts
 from edgekit.devices.files import Write, size_of, tar_blocks, write_whole
-from edgekit.devices.limits import (
-    STALE_MINUTES,
-    Output,
-    full_disk,
-    plain_words,
-    short,
-    store_limit_bytes,
-    too_slow,
-)
+from edgekit.devices.limits import Output, full_disk, plain_words, short, too_slow
+from edgekit.devices.shell_store import ShellStore, last_line
 from edgekit.devices.ssh_config import parse_address
 from edgekit.devices.ssh_connection import Connection, lost
 from edgekit.devices.ssh_errors import translate, translated
@@ -50,7 +41,7 @@ _KILL_SECONDS = 10
 _Sink = Callable[[str, bytes], None]
 
 
-class SSHDevice:
+class SSHDevice(ShellStore):
     """A board over SSH; implements `edgekit.core.protocols.Device`.
 
     Args:
@@ -61,15 +52,11 @@ class SSHDevice:
     """
 
     def __init__(self, address: str) -> None:
-        self.address = address
-        self.pushed_bytes = 0
+        super().__init__(address)
         self._parsed = parse_address(address)
-        self._limit_bytes = store_limit_bytes()
-        self._in_use: set[str] = set()
         self._connection: Connection | None = None
         self._sftp: Any = None
         self._no_sftp = False
-        self._store_path: str | None = None
 
     # -- connection
 
@@ -226,7 +213,7 @@ class SSHDevice:
             except TimeoutError as exc:
                 raise lost(self.address, doing) from exc
         if code not in allow:
-            why = _last_line(output.text("stderr")) or f"exit code {code}"
+            why = last_line(output.text("stderr")) or f"exit code {code}"
             raise DeviceError(f"{self.address}: its store cannot be used: {why}")
         return code, output.text("stdout")
 
@@ -247,42 +234,7 @@ class SSHDevice:
                 self._sftp.get_channel().settimeout(_STALL_SECONDS)
         return self._sftp
 
-    # -- the store
-
-    @property
-    def _store(self) -> str:
-        """The store's folder there; made when first asked for."""
-        if self._store_path is None:
-            _, text = self._script(scripts.STORE, str(STALE_MINUTES))
-            found = re.search(r"edgekit-store:(.*):end", text, re.DOTALL)
-            if found is None:
-                raise DeviceError(f"{self.address}: its shell gave no answer: {text[:200]!r}")
-            self._store_path = found[1]
-        return self._store_path
-
-    def push(self, source: Path, sha256: str) -> str:
-        size = size_of(source)
-        store = self._store
-        target = f"{store}/objects/{sha256}"
-        self._in_use.add(target)
-        _, answer = self._script(scripts.LOOK, store, target, str(size))
-        if "edgekit:present" in answer:
-            return target
-        free = scripts.free_bytes(answer)
-        if free is not None and free < size:
-            raise full_disk(self.address, free, size, store)
-        part = self.scratch()
-        try:
-            why = self._upload(source, part, size)
-            self._commit(source, part, target, sha256, why)
-        except BaseException:
-            # Over a broken link it stays, counts for nothing, and goes when it is stale.
-            if self._connection is not None and self._connection.alive:
-                with contextlib.suppress(TransientDeviceError):
-                    self.remove(part)
-            raise
-        self.trim()
-        return target
+    # -- files
 
     def push_all(self, files: Sequence[tuple[Path, str]]) -> list[str]:
         if len(files) < 2:
@@ -362,41 +314,12 @@ class SSHDevice:
         with self._channel(scripts.wrapped(scripts.APPEND, [part]), "uploading") as channel:
             self._feed(channel, self._counted(reader), None, "uploading")
             code = self._collect(channel, output.add, None, "uploading")
-        return "" if code == 0 else _last_line(output.text("stderr")) or f"exit code {code}"
+        return "" if code == 0 else last_line(output.text("stderr")) or f"exit code {code}"
 
     def _counted(self, reader: IO[bytes]) -> Iterator[bytes]:
         while block := reader.read(_CHUNK):
             self.pushed_bytes += len(block)
             yield block
-
-    def _commit(self, source: Path, part: str, target: str, sha256: str, why: str) -> None:
-        """Give a part that arrived whole its name.
-
-        Raises:
-            DeviceError: the disk is full, or something else arrived than was sent.
-            InputError: the file here does not have that digest.
-        """
-        size = source.stat().st_size
-        code, text = self._script(scripts.COMMIT, part, target, sha256, str(size), allow=(0, 3, 4))
-        if code == 4:
-            self.remove(part)
-            _, df = self._script(scripts.FREE, self._store)
-            free = scripts.free_bytes(df)
-            if free is not None and free < size:
-                raise full_disk(self.address, free, size, self._store)
-            raise DeviceError(
-                f"{self.address} took {int(text)} of {size} bytes of {str(source)!r}"
-                + (f": {why}" if why else "")
-            )
-        if code == 3:
-            if sha256_file(source) != sha256:
-                raise InputError(
-                    f"{str(source)!r} no longer has SHA-256 {sha256[:12]}…: it was changed"
-                )
-            raise DeviceError(
-                f"{self.address}: {str(source)!r} arrived damaged (SHA-256 differs)",
-                hint="push it again; if it happens again, suspect the board's disk",
-            )
 
     def pull(self, remote: str, target: Path) -> None:
         sftp = self._open_sftp()
@@ -437,33 +360,8 @@ class SSHDevice:
             self._feed(channel, (), None, "downloading")
             code = self._collect(channel, sink, None, "downloading")
         if code:
-            why = _last_line(errors.text("stderr"))
+            why = last_line(errors.text("stderr"))
             raise DeviceError(f"cannot read {remote!r} on {self.address}: {why}")
-
-    def scratch(self) -> str:
-        return f"{self._store}/scratch/{secrets.token_hex(12)}"
-
-    def remove(self, remote: str) -> None:
-        folder, _, name = remote.rpartition("/")
-        if folder not in (f"{self._store}/objects", f"{self._store}/scratch") or name in _DOTS:
-            raise UsageError(f"{remote!r} is not a file in the store {self._store!r}")
-        self._script(scripts.REMOVE, remote)
-
-    def usage(self) -> StoreUsage:
-        return usage_of(self._files())
-
-    def trim(self, limit_bytes: int | None = None) -> StoreUsage:
-        limit = self._limit_bytes if limit_bytes is None else limit_bytes
-        return evict(self._files(), limit, in_use=self._in_use.__contains__, remove=self.remove)
-
-    def _files(self) -> list[tuple[float, int, str]]:
-        """Time of last use, size in bytes and path of each object."""
-        objects = f"{self._store}/objects"
-        _, text = self._script(scripts.LIST, objects)
-        return [(used, size, f"{objects}/{name}") for used, size, name in scripts.listed(text)]
-
-
-_DOTS = ("", ".", "..")
 
 
 def _left(deadline: float | None) -> float | None:
@@ -482,8 +380,3 @@ def _signal_number(name: str) -> int:
         return int(signal.Signals[f"SIG{name}"])
     except KeyError as exc:
         raise DeviceError(f"the command was ended by a signal called {name!r}") from exc
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""

@@ -48,6 +48,7 @@ PACKAGES = {
     "onnxslim": ("simplifies ONNX", "onnx"),
     "onnxsim": ("simplifies ONNX", "onnx"),
     "paramiko": ("boards over SSH", "ssh"),
+    "adbutils": ("phones over adb", "adb"),
     "pillow": ("folders of images as data", "images"),
 }
 

@@ -11,7 +11,7 @@ from edgekit.core.build import Build, Variant
 from edgekit.core.errors import InputError, PlanError, RejectedError
 from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.core.profile import probe_host
-from edgekit.core.recipe import QuantizationKind, Recipe
+from edgekit.core.recipe import USUAL_DELEGATE, QuantizationKind, Recipe
 from edgekit.core.result import Result
 from edgekit.devices import open_device
 from edgekit.export.delegates import DELEGATES
@@ -43,7 +43,7 @@ def profile(
     """Measure variants of `build` on the device `on`, their launches in turns.
 
     Args:
-        on: ``local`` or ``ssh://[user@]host[:port]``.
+        on: ``local``, ``ssh://[user@]host[:port]`` or ``adb:SERIAL``.
         variants: which; the one that `edgekit.core.choice.preferred` takes if none is named.
         every: all accepted ones instead.
         settings: how, or several ways, one after the other (see `sweep`); with as many threads as
@@ -141,17 +141,22 @@ def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:
     """Raise PlanError if one of `chosen` cannot be run by edgekit on the device `on`.
 
     A board that is reached over SSH may have what a variant needs; this computer, a phone's and a
-    microcontroller's accelerators are known not to.
+    microcontroller's accelerators are known not to. What runs on a phone over adb has its CPU.
     """
     if on != LOCAL and build.profile.transport == "ssh":
         return
-    away = [variant.recipe.name for variant in chosen if not _runs_here(variant.recipe)]
+    phone = build.profile.transport == "adb" and on.startswith("adb:")
+    runs = _runs_on_a_cpu if phone else _runs_here
+    away = [variant.recipe.name for variant in chosen if not runs(variant.recipe)]
     if not away:
         return
-    where = "on this computer" if on == LOCAL else f"on {on}: they are for a {build.profile.title}"
-    if len(away) == 1 and on != LOCAL:
-        where = where.replace("they are", "it is")
-    others = [v.recipe.name for v in build.accepted if _runs_here(v.recipe)]
+    if on == LOCAL:
+        where = "on this computer"
+    elif phone:
+        where = f"on {on}: edgekit measures a phone's CPU, not its GPU or NPU"
+    else:
+        where = f"on {on}: {'it is' if len(away) == 1 else 'they are'} for a {build.profile.title}"
+    others = [v.recipe.name for v in build.accepted if runs(v.recipe)]
     instead = " ".join(f"--variant {name}" for name in others)
     raise PlanError(
         f"{', '.join(away)} cannot run {where}",
@@ -163,6 +168,11 @@ def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:
 def _runs_here(recipe: Recipe) -> bool:
     delegate = _delegate(recipe)
     return delegate is None or bool(delegate.runs_here)
+
+
+def _runs_on_a_cpu(recipe: Recipe) -> bool:
+    usual = recipe.delegate == USUAL_DELEGATE[recipe.format]
+    return usual or recipe.delegate == "portable" or _delegate(recipe) is None
 
 
 def _delegate(recipe: Recipe) -> Delegate | None:

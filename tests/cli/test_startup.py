@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "torch", "ai_edge_litert", "ai_edge_quantizer"}
-HEAVY = FRAMEWORKS | {"numpy", "pydantic", "rich", "paramiko", "scipy", "jinja2", "h5py", "PIL"}
+HEAVY = FRAMEWORKS | {
+    "numpy",
+    "pydantic",
+    "rich",
+    "paramiko",
+    "adbutils",
+    "scipy",
+    "jinja2",
+    "h5py",
+    "PIL",
+}
 
 
 def modules_after(code: str) -> set[str]:

@@ -12,6 +12,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.contracts.device")
 
+from tests.adb_double import AdbDouble, RealServer, known_to  # noqa: E402
 from tests.sshd import SSHServer  # noqa: E402
 
 
@@ -54,3 +55,35 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """A real adb server that knows no device."""
+    server = RealServer(tmp_path_factory.mktemp("adb"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def adb(adb_server: RealServer, monkeypatch: pytest.MonkeyPatch) -> RealServer:
+    """The same, and edgekit sees no other."""
+    for name in ("ADB_SERVER_SOCKET", "ANDROID_SERIAL", "ANDROID_ADB_SERVER_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(adb_server.port))
+    return adb_server
+
+
+@pytest.fixture
+def adb_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the store is instead of below /data, which this computer has not."""
+    folder = tmp_path_factory.mktemp("data") / "edgekit"
+    monkeypatch.setattr("edgekit.devices.adb.FOLDER", str(folder))
+    return folder
+
+
+@pytest.fixture
+def phone(adb: RealServer) -> Iterator[AdbDouble]:
+    """A double of a phone's adbd, which the server does not know yet."""
+    with known_to(adb, AdbDouble()) as double:
+        yield double

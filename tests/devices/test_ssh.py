@@ -164,9 +164,7 @@ def test_a_disk_that_fills_up_meanwhile(
         server.configure(monkeypatch)
         server.trust()
         # df that cannot be read on the first look, so that the upload starts
-        monkeypatch.setattr(
-            "edgekit.devices.ssh_scripts.LOOK", "echo 'df: no answer'", raising=True
-        )
+        monkeypatch.setattr("edgekit.devices.scripts.LOOK", "echo 'df: no answer'", raising=True)
         file, digest = make_file(tmp_path / "model.tflite", os.urandom(6_000_000))
         with SSHDevice("ssh://board") as device:
             with pytest.raises(DeviceError, match=r"has 4\.\d MB free in .*, 6\.0 MB needed"):

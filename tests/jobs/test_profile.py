@@ -11,7 +11,7 @@ import pytest
 from edgekit.core.build import Build
 from edgekit.core.errors import PlanError
 from edgekit.core.recipe import named_recipe
-from edgekit.jobs.profile import _computed_in, profile
+from edgekit.jobs.profile import _computed_in, check_runs, profile
 from tests.samples import write_build
 
 
@@ -49,6 +49,9 @@ def aimed(build: Build, variant: str, transport: str) -> Build:
         ("pte-coreml-float16", "none", "local", "pte-coreml-float16 cannot run on this computer"),
         ("pte-vulkan-float16", "adb", "local", "pte-vulkan-float16 cannot run on this computer"),
         ("pte-qnn-int8", "adb", "ssh://pi", "on ssh://pi: it is for a Board"),
+        ("gpu-float16", "adb", "adb:0123", "on adb:0123: edgekit measures a phone's CPU"),
+        ("npu-int8", "adb", "adb:", "npu-int8 cannot run on adb:: edgekit measures"),
+        ("pte-vulkan-float16", "none", "adb:0123", "on adb:0123: it is for a Board"),
         ("ethos-u-int8", "ssh", "local", "ethos-u-int8 cannot run on this computer"),
         ("onnx-tensorrt-int8", "ssh", "local", "onnx-tensorrt-int8 cannot run on this computer"),
     ],
@@ -64,3 +67,9 @@ def test_what_cannot_run_there_is_refused_before_it_is_sent(
     assert said in str(caught.value)
     assert "measure what can: --variant float32 --variant float16" in caught.value.hint
     assert "bundle" in caught.value.hint
+
+
+@pytest.mark.parametrize("variant", ["int8", "pte-int8", "pte-portable-float32", "onnx-int8"])
+def test_what_a_phones_cpu_runs_is_not_refused(tmp_path: Path, variant: str) -> None:
+    build = aimed(write_build(tmp_path), variant, "adb")
+    check_runs(build, [build.variant(variant)], "adb:0123")

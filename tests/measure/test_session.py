@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from edgekit.core.errors import (
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.core.protocols import CommandResult
+from edgekit.devices.adb import AdbDevice
 from edgekit.devices.local import LocalDevice
 from edgekit.devices.ssh import SSHDevice
 from edgekit.measure.runner import RunnerWish
@@ -35,6 +37,7 @@ from edgekit.measure.session import measure, measure_together
 from edgekit.measure.stability import stability
 from edgekit.measure.stats import summarize
 from edgekit.measure.subject import Subject
+from tests.adb_double import AdbDouble, RealServer
 from tests.sshd import SSHServer
 from tests.tiny_tflite import dense_model
 
@@ -136,6 +139,42 @@ def test_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sftp: bool) -
             assert list((server.store / "scratch").iterdir()) == []
     finally:
         server.stop()
+
+
+@pytest.fixture
+def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbDouble]:
+    """A double of a phone's adbd behind a real adb server."""
+    server = RealServer(tmp_path / "adb")
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.port))
+    monkeypatch.setattr("edgekit.devices.adb.FOLDER", str(tmp_path / "data" / "edgekit"))
+    double = AdbDouble()
+    yield double
+    double.leave()
+    server.stop()
+
+
+def test_over_adb(tmp_path: Path, phone: AdbDouble) -> None:
+    address = f"adb:{phone.serial}"
+    with AdbDevice(address) as device:
+        is_sound(
+            measure(device, subject(tmp_path), QUICK, wish=RunnerWish(python=sys.executable)),
+            address,
+        )
+    assert list((tmp_path / "data" / "edgekit" / "scratch").iterdir()) == []
+
+
+def test_a_phone_has_no_python(tmp_path: Path, phone: AdbDouble) -> None:
+    (tmp_path / "bin").mkdir()
+    for program in ("sh", "env"):
+        (tmp_path / "bin" / program).symlink_to(shutil.which(program) or "")
+    phone.path = str(tmp_path / "bin")
+    with (
+        AdbDevice(f"adb:{phone.serial}") as device,
+        pytest.raises(RuntimeMissingError, match=r"has no Python 3\.8 or newer at ") as caught,
+    ):
+        find_python(device)
+    assert "apt" not in caught.value.hint
+    assert "--python" in caught.value.hint
 
 
 def test_without_a_check(device: LocalDevice, tmp_path: Path) -> None:

@@ -126,11 +126,13 @@ def find_python(
     usable = [answer for answer in found if tuple(answer["version"]) >= OLDEST_PYTHON]
     if not usable:
         old = "; ".join(f"{a['edgekit_python']} is {_dotted(a['version'])}" for a in found)
+        where = "install one there (Debian: sudo apt install python3-venv), or "
+        if device.address.startswith("adb:"):  # Android has none
+            where = "edgekit measures with Python, which a phone has not; on a board with adb, "
         raise RuntimeMissingError(
             f"{device.address} has no Python {_dotted(OLDEST_PYTHON)} or newer at "
             f"{', '.join(wanted)}" + (f" ({old})" if old else ""),
-            hint="install one there (Debian: sudo apt install python3-venv), "
-            "or name one with --python",
+            hint=f"{where}name one with --python",
         )
     fitting = (runtime,) if runtime in _MODULES else READERS[file_format]
     modules = {_MODULES[name] for name in fitting}

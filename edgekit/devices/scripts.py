@@ -1,6 +1,7 @@
 """The few lines of POSIX shell that edgekit runs on a board, and how arguments get into them.
 
-Values are always positional arguments, never parts of a script's text.
+They keep to what dash, busybox and a phone's mksh with toybox have in common. Values are always
+positional arguments, never parts of a script's text.
 """
 
 from __future__ import annotations
@@ -12,12 +13,38 @@ from collections.abc import Sequence
 # $1: a word that marks the line with the process id; the rest is the command.
 RUN = """printf '%s %s\\n' "$1" "$$" >&2; shift; exec "$@" """
 
-# $1: process id. The whole group where it leads one (sshd starts commands that way).
-KILL = """kill -s KILL -- "-$1" 2>/dev/null || kill -s KILL "$1" """
+# The same over adb, which passes on neither how a command ended nor that the link was lost before
+# it did. $1: nonce of the lines that are not the command's, $2: where they go (1, 2), $3: standard
+# input, $4: where standard error goes (files; untouched if empty), $5: RUN_INNER; then the command.
+# It removes nothing: $3 may be /dev/null, and a shell there may be root's.
+#
+# A shell tells of a signal in words on its own standard error, and by 128 + its number, which an
+# exit code may be as well. So its standard error is kept apart from the command's, whose streams
+# are set inside of its subshell: mksh would tell of the signal with those already in place.
+RUN_OUTER = """
+nonce=$1 notes=$2 in=$3 err=$4 inner=$5; shift 5
+set -- sh -c "$inner" edgekit "$nonce" "$notes" "$@"
+if command -v setsid >/dev/null 2>&1; then set -- setsid "$@"; fi
+if [ -n "$in" ]; then exec <"$in" || exit 1; fi
+exec 3>&1 4>&2
+if [ -n "$err" ]; then exec 4>"$err" || exit 1; fi
+printf 'edgekit:%s:pid %s\n' "$nonce" "$$" >&"$notes"
+said=$(exec 2>&1; (exec 1>&3 2>&4 3>&- 4>&-; exec "$@"); echo "code $?")
+printf 'edgekit:%s:end\n%s\n' "$nonce" "$said" >&"$notes"
+if [ -n "$err" ]; then printf 'edgekit:%s:stderr\n' "$nonce"; cat "$err"; fi
+printf 'edgekit:%s:over\n' "$nonce" >&"$notes"
+"""
+RUN_INNER = """printf 'edgekit:%s:pid %s\n' "$1" "$$" >&"$2"; shift 2; exec "$@" """
 
-# $1: minutes after which scratch files are nobody's any more.
+# Process ids. The whole group where one leads it (sshd and adbd start commands that way).
+KILL = """
+for pid do kill -s KILL -- "-$pid" 2>/dev/null || kill -s KILL "$pid" 2>/dev/null; done; :
+"""
+
+# $1: minutes after which scratch files are nobody's any more, $2: the store's folder; in the user's
+# cache folder if that is empty.
 STORE = """
-store=${XDG_CACHE_HOME:-$HOME/.cache}/edgekit
+store=${2:-${XDG_CACHE_HOME:-$HOME/.cache}/edgekit}
 umask 077
 mkdir -p "$store/objects" "$store/scratch" || exit 1
 find "$store/scratch" -type f -mmin "+$1" -exec rm -f {} + 2>/dev/null
