@@ -30,12 +30,13 @@ class Runner(Protocol):
 
     Attributes:
         runs: delegates by the format of the file, as recipes name them.
-        checks: whether it gives the model's outputs, so that these can be checked there.
+        checks: for how many samples it gives the model's outputs, so that they can be checked
+            there; None for as many as there are.
     """
 
     name: str
     runs: ClassVar[dict[str, tuple[str, ...]]]
-    checks: bool
+    checks: int | None
 
     @classmethod
     def deploy(cls, device: Device, subject: Subject, wish: RunnerWish) -> Self:

@@ -6,4 +6,11 @@ from __future__ import annotations
 
 from edgekit.core.registry import Registry
 
-RUNNERS = Registry("runner", {"python": "edgekit.measure.runners.python:PythonRunner"})
+RUNNERS = Registry(
+    "runner",
+    {
+        "python": "edgekit.measure.runners.python:PythonRunner",
+        "benchmark-model": "edgekit.measure.runners.benchmark_model:BenchmarkModelRunner",
+        "trtexec": "edgekit.measure.runners.trtexec:TrtexecRunner",
+    },
+)

@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from edgekit.core.errors import DeviceError, RejectedError, RuntimeMissingError
+from edgekit.core.errors import DeviceError, RejectedError
 from edgekit.core.protocols import Device
 from edgekit.measure.events import Events, budget_seconds
 from edgekit.measure.runner import RunnerWish
+from edgekit.measure.runners.find import find_program
 from edgekit.measure.subject import Subject
 from edgekit.measure.surroundings import look
 
@@ -27,14 +28,11 @@ PROGRAM = "benchmark_model"
 PLACES = ("~/benchmark_model", "~/.edgekit/benchmark_model", "/data/local/tmp/benchmark_model")
 FLAGS = {"xnnpack": (), "cpu": ("--use_xnnpack=false",), "gpu": ("--use_gpu=true",)}
 _GRACE_SECONDS = 60
-
-_FIND = """
-for program in "$@"; do
-  case $program in '~/'*) program=$HOME/${program#'~/'};; esac
-  found=$(command -v "$program") && printf 'edgekit-found:%s\\n' "$found" && exit 0
-done
-exit 0
-"""
+_GET = (
+    "prebuilt ones are linked at "
+    "https://www.tensorflow.org/lite/performance/measurement; put it to ~/ (on a phone: "
+    "/data/local/tmp) and make it executable"
+)
 
 
 class BenchmarkModelRunner:
@@ -42,7 +40,7 @@ class BenchmarkModelRunner:
 
     name = "benchmark-model"
     runs: ClassVar[dict[str, tuple[str, ...]]] = {"tflite": tuple(FLAGS)}
-    checks = False
+    checks = 0
 
     def __init__(self, device: Device, program: str, delegate: str) -> None:
         self._device, self._program, self._delegate = device, program, delegate
@@ -87,29 +85,6 @@ class BenchmarkModelRunner:
         refuse_fallback(self._device.address, self._delegate, text)
         _, after = look(self._device)
         return Events(tuple(_events(found, hello, before, after)))
-
-
-_GET = (
-    "prebuilt ones are linked at "
-    "https://www.tensorflow.org/lite/performance/measurement; put it to ~/ (on a phone: "
-    "/data/local/tmp) and make it executable"
-)
-
-
-def find_program(device: Device, name: str, places: tuple[str, ...], get: str) -> str:
-    """Where `device` has a program: on its PATH, or in one of `places`.
-
-    Raises:
-        RuntimeMissingError: nowhere; `get` tells how to get it.
-    """
-    result = device.run(["sh", "-c", _FIND, "sh", name, *places], timeout_seconds=60)
-    found = re.search(r"^edgekit-found:(.+)$", result.stdout, re.MULTILINE)
-    if found is None:
-        raise RuntimeMissingError(
-            f"{device.address} has no {name}, neither on its PATH nor at {', '.join(places)}",
-            hint=get,
-        )
-    return found[1]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,156 @@
+"""The runner over TFLite's benchmark_model: texts of its editions, and a double of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.core.errors import RejectedError, RuntimeMissingError
+from edgekit.core.files import sha256_file
+from edgekit.core.measurement import MeasureSettings
+from edgekit.devices.local import LocalDevice
+from edgekit.measure.comparing import compare
+from edgekit.measure.runners.benchmark_model import Times, parse
+from edgekit.measure.session import measure
+from edgekit.measure.stats import summarize
+from edgekit.measure.subject import Subject
+
+# https://github.com/tensorflow/tensorflow/issues/42507
+NEW = """STARTING!
+Log parameter values verbosely: [0]
+Num threads: [4]
+Graph: [/data/local/tmp/model.tflite]
+#threads used for CPU inference: [4]
+Loaded model /data/local/tmp/model.tflite
+The input model file size (MB): 0.004448
+Initialized session in 0.855ms.
+Running benchmark for at least 1 iterations and at least 0.5 seconds but terminate if exceeding 150
+count=15 first=49060 curr=33682 min=32825 max=49060 avg=34825.1 std=3930
+
+Running benchmark for at least 50 iterations and at least 1 seconds but terminate if exceeding 150
+count=50 first=32891 curr=33978 min=32641 max=34005 avg=33209.4 std=450
+
+Inference timings in us: Init: 855, First inference: 49060, Warmup (avg): 34825.1, \
+Inference (avg): 33209.4
+"""
+# https://github.com/yuenshome/yuenshome.github.io/issues/77
+OLD = """STARTING!
+Initialized session in 9.933ms
+Running benchmark for at least 4 iterations and at least 0.5 seconds
+count=7 first=127425 curr=66709 min=66709 max=127425 avg=76605.9 std=20944
+
+Running benchmark for at least 10 iterations and at least 1 seconds
+count=15 first=66753 curr=66800 min=66699 max=66838 avg=66767.6 std=39
+
+Average inference timings in us: Warmup: 76605.9, Init: 9933, no stats: 66767.6
+"""
+MEDIAN = NEW.replace("std=450", "std=450 p5=32700 median=33100 p95=33900")
+GPU = (
+    "INFO: Created TensorFlow Lite delegate for GPU.\n"
+    "Explicitly applied GPU delegate, and the model graph will be {} executed by the delegate{}.\n"
+)
+
+
+def test_the_formats_of_all_editions() -> None:
+    assert parse(NEW) == Times(855, 49060, 33209.4, 50, is_median=False)
+    assert parse(OLD) == Times(9933, None, 66767.6, 15, is_median=False)
+    assert parse(MEDIAN) == Times(855, 49060, 33100, 50, is_median=True)
+    assert parse(NEW.partition("Inference timings")[0]) is None
+
+
+@given(st.text())
+def test_other_text_has_no_times(text: str) -> None:
+    assert parse(text) is None
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[LocalDevice]:
+    with LocalDevice(root=tmp_path / "store") as device:
+        yield device
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, code: int = 0) -> Path:
+    """A benchmark_model on the PATH that prints `text`; what it was called with is in its log."""
+    folder.mkdir(exist_ok=True)
+    (folder / "text").write_text(text)
+    program = folder / "benchmark_model"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >>"{folder}/calls"\ncat "{folder}/text"\nexit {code}\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return folder / "calls"
+
+
+def subject(folder: Path, delegate: str = "xnnpack") -> Subject:
+    path = folder / "model.tflite"
+    path.write_bytes(b"any model")
+    (folder / "check.npz").write_bytes(b"not looked at")
+    return Subject(
+        path, sha256_file(path), "none", "net", "float32",
+        check=folder / "check.npz", delegate=delegate,
+    )  # fmt: skip
+
+
+SETTINGS = MeasureSettings(launches=3, threads=4)
+
+
+def test_a_launch_is_one_number_and_says_so(
+    device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = install(tmp_path / "bin", monkeypatch, NEW)
+    found = measure(device, subject(tmp_path), SETTINGS, runner="benchmark-model")
+    assert found.check is None
+    assert [launch.summarized for launch in found.launches] == ["the mean of 50 runs"] * 3
+    summary = summarize(found)
+    assert summary.median_ns.value == 33_209_400
+    assert summary.p90_ns is None
+    assert summary.p99_ns is None
+    assert summary.load_ns is not None
+    assert summary.load_ns.value == 855_000
+    (call, *_) = calls.read_text().splitlines()
+    for word in ("--num_threads=4", "--num_runs=100", "--min_secs=0.5", "--warmup_min_secs=0.5"):
+        assert word in call.split()
+    assert compare(found, found).verdict == "no difference"
+
+
+def test_the_gpu_took_all_of_it(
+    device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = install(tmp_path / "bin", monkeypatch, GPU.format("completely", "") + NEW)
+    measure(device, subject(tmp_path, "gpu"), SETTINGS, runner="benchmark-model")
+    assert "--use_gpu=true" in calls.read_text()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("", "did not apply the GPU delegate: its times are the CPU's"),
+        (GPU.format("partially", " w/ 3 delegate kernels"), "only partially \\(3 pieces\\)"),
+    ],
+)
+def test_a_gpu_that_falls_back_is_no_measurement(
+    device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, why: str
+) -> None:
+    install(tmp_path / "bin", monkeypatch, said + NEW)
+    with pytest.raises(RejectedError, match=why):
+        measure(device, subject(tmp_path, "gpu"), SETTINGS, runner="benchmark-model")
+
+
+def test_a_model_that_it_refuses(
+    device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "STARTING!\nERROR: Didn't find op for builtin opcode 'CONV_2D' version '99'\nfailed\n"
+    install(tmp_path / "bin", monkeypatch, text, code=1)
+    with pytest.raises(RejectedError, match=r"ended with 1 .*'CONV_2D' version '99'"):
+        measure(device, subject(tmp_path), SETTINGS, runner="benchmark-model")
+
+
+def test_without_the_program(device: LocalDevice, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeMissingError, match="has no benchmark_model") as caught:
+        measure(device, subject(tmp_path), SETTINGS, runner="benchmark-model")
+    assert "make it executable" in caught.value.hint
