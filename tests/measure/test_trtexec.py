@@ -46,7 +46,7 @@ if "exportOutput" in words:
     name, _, path = words["loadInputs"].partition(":")
     values = 2 * np.fromfile(path, np.float32) + BIAS
     with open(words["exportOutput"], "w") as file:
-        form = '[\\n  { "name" : "y"\\n  , "dimensions" : "1x%d"\\n  , "values" : [ %s ]\\n  }\\n]\\n'
+        form = '[\\n { "name" : "y"\\n , "dimensions" : "1x%d"\\n , "values" : [ %s ]\\n }\\n]'
         file.write(form % (len(values), ", ".join(map(str, values))))
 if "exportTimes" in words:
     entries = [{"startComputeMs": i, "computeMs": 2.0, "latencyMs": 2.5 + 0.01 * (i % 5)}
