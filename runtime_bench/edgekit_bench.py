@@ -18,6 +18,8 @@ refused. What happens is printed as one JSON object a line:
     samples       ns of each inference; may come in several lines
     interference  how many cores this program and how many other work kept busy on average while
                   samples were taken; null where that is not known
+    operators     if the job asks for them: ns by operator over some more runs, with the runtime's
+                  profiler on; or why there are none ("unavailable")
     memory        bytes of resident memory before the load, after it, and at the peak
     done          why sampling stopped: "enough", "max_runs" or "time_budget"
     error         code, message and perhaps hint; the exit status is then 2 to 6
@@ -44,7 +46,9 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
+import warnings
 
 RUNNER_VERSION = "0.2.0"
 PROTOCOL = 2
@@ -76,6 +80,7 @@ DEFAULTS = {
     "inputs": None,  # .npz with the model's inputs, one row a sample: "in:<name>" or "<name>"
     "outputs": None,  # where to write an .npz with the outputs for all of them: "out:<name>"
     "threads": 1,
+    "operators": False,  # whether to tell the time of each operator, too
     "streams": 1,  # processes that run the model at the same time
     "batch": None,  # size of the first dimension of every input; as in the model if not given
     "warmup_runs": 0,  # both must be reached
@@ -94,6 +99,10 @@ ALARM_GRACE_SECONDS = 15
 SAMPLES_A_LINE = 10000
 
 _clock = time.perf_counter_ns
+
+
+class NoProfiler(Exception):
+    """The runtime has no profiler that can be used from here."""
 
 
 class Failure(Exception):
@@ -164,6 +173,10 @@ def validate(data):
         )
     if job["names"] is not None:
         _names(job["names"])
+    if not isinstance(job["operators"], bool):
+        raise Failure(2, "bad_job", "operators = %r is not true or false" % (job["operators"],))
+    if job["operators"] and job["streams"] != 1:
+        raise Failure(2, "bad_job", "operators are told of one stream, not of %d" % job["streams"])
     if job["outputs"] and job["streams"] != 1:
         raise Failure(2, "bad_job", "outputs are written by one stream, not by %d" % job["streams"])
     if job["outputs"] and not job["inputs"]:
@@ -551,7 +564,14 @@ class Loaded:
                 4, "model_refused", "the runtime does not load the model: " + _one_line(exc)
             )
         self.load_ns = _clock() - started
-        self.inputs, self.outputs = self.tensors()
+        try:
+            self.inputs, self.outputs = self.tensors()
+        except Failure:
+            raise
+        except Exception as exc:  # sequences, maps, strings: nothing that numpy has a type for
+            raise Failure(
+                4, "model_refused", "its inputs or outputs are no tensors: " + _one_line(exc)
+            )
 
     def open(self, module):
         raise NotImplementedError
@@ -576,6 +596,12 @@ class Loaded:
             self.run()
         except Exception as exc:
             raise Failure(5, "run_failed", "the model fails when it runs: " + _one_line(exc))
+
+    def profiler(self, values):
+        """A call that runs the model on `values` with profiling on, and one that ends it: for a
+        number of runs, the last ones, it returns what `_gathered` does.
+        """
+        raise NoProfiler("this runtime's Python API has no profiler; the native runner's has")
 
     def named(self, side, tensors):
         """`tensors` with the names of the job, where it gives some."""
@@ -700,6 +726,56 @@ class ExecuTorchModel(Loaded):
     def read_outputs(self):
         return [answer.detach().numpy().copy() for answer in self.answers]
 
+    def profiler(self, values):
+        from executorch.extension.pybindings import portable_lib
+
+        try:
+            from executorch.devtools import Inspector
+        except ImportError as exc:
+            raise NoProfiler("executorch.devtools does not load: " + _one_line(exc))
+        model = portable_lib._load_for_executorch(self.job["model"], enable_etdump=True)
+        given = [self.torch.from_numpy(value.copy()) for value in values]
+
+        def finish(runs):
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "run.etdump")
+                model.write_etdump_result_to_file(path)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    blocks = Inspector(etdump_path=path).event_blocks
+            return _gathered(_executorch_calls(blocks, runs))
+
+        return lambda: model.forward(given), finish
+
+
+def _executorch_calls(blocks, runs):
+    """Calls of operators in an ETDump's block "Execute". Its times are in ms.
+
+    A delegate tells of its own operators without saying that they are in it; kernels of ExecuTorch
+    are called native_call_…; what a delegate's call took beyond its operators is told as such.
+    """
+    for block in blocks:
+        if block.name != "Execute":
+            continue
+        inside = [event for event in block.events if event.is_delegated_op]
+        for event in block.events:
+            if event.perf_data is None:
+                continue
+            times = list(event.perf_data.raw)[-runs:]
+            if event.is_delegated_op:
+                kind = event.name.partition(" #")[0]
+                for ms in times:
+                    yield event.name, kind, event.delegate_backend_name or "delegate", ms * 1e6
+            elif event.name.startswith("native_call_"):
+                kind = event.name[len("native_call_") :]
+                for ms in times:
+                    yield event.name, kind, "cpu", ms * 1e6
+            elif event.name == "DELEGATE_CALL" and inside:
+                told = sum(sum(list(each.perf_data.raw)[-runs:]) for each in inside)
+                rest = max(0.0, sum(times) - told) / len(times)
+                for _ in times:
+                    yield "(within the delegate)", "(not told)", "delegate", rest * 1e6
+
 
 def _set_executorch_threads(count):
     """ExecuTorch takes all cores unless told otherwise; torch's own setting does not reach it."""
@@ -721,13 +797,17 @@ class OnnxModel(Loaded):
     DTYPES = {"float": "float32", "float16": "float16", "double": "float64"}
 
     def open(self, module):
-        options = module.SessionOptions()
+        self.module = module
+        self.session = module.InferenceSession(
+            self.job["model"], self._options(), providers=["CPUExecutionProvider"]
+        )
+
+    def _options(self):
+        options = self.module.SessionOptions()
         options.intra_op_num_threads = self.job["threads"]
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self.session = module.InferenceSession(
-            self.job["model"], options, providers=["CPUExecutionProvider"]
-        )
+        return options
 
     def tensors(self):
         found = []
@@ -762,6 +842,34 @@ class OnnxModel(Loaded):
 
     def read_outputs(self):
         return list(self.answers)
+
+    def profiler(self, values):
+        folder = tempfile.TemporaryDirectory()
+        options = self._options()
+        options.enable_profiling = True
+        options.profile_file_prefix = os.path.join(folder.name, "run")
+        session = self.module.InferenceSession(
+            self.job["model"], options, providers=["CPUExecutionProvider"]
+        )
+        given = {each["name"]: value for each, value in zip(self.inputs, values)}
+
+        def finish(runs):
+            with folder, open(session.end_profiling(), encoding="utf-8") as file:
+                return _gathered(_onnx_calls(json.load(file), runs))
+
+        return lambda: session.run(self.output_order, given), finish
+
+
+def _onnx_calls(events, runs):
+    """Calls of nodes in a trace of ONNX Runtime, in µs; of the last `runs` runs."""
+    begins = [event["ts"] for event in events if event.get("name") == "model_run"][-runs:]
+    for event in events:
+        kernel = str(event.get("name", "")).endswith("_kernel_time")
+        if event.get("cat") == "Node" and kernel and event["ts"] >= begins[0]:
+            details = event["args"]
+            where = details.get("provider", "cpu").replace("ExecutionProvider", "").lower()
+            name = event["name"][: -len("_kernel_time")]
+            yield name, details.get("op_name", "?"), where, event["dur"] * 1000
 
 
 MODELS = {"tflite": TFLiteModel, "executorch": ExecuTorchModel, "onnx": OnnxModel}
@@ -1015,6 +1123,8 @@ def one_stream(job, deadline_ns, stream=0, wait=lambda: None):
 
     stopped = measure(loaded, job, deadline_ns, stream, wait)
     _, peak = resident_bytes()
+    if job["operators"]:
+        emit("operators", **operator_times(loaded, values, deadline_ns))
     memory = {"before_load_bytes": before_load, "after_load_bytes": after_load, "peak_bytes": peak}
     emit("memory", **{key: value for key, value in memory.items() if value is not None})
     emit("environment", when="after", **environment())
@@ -1184,6 +1294,46 @@ def _emit_together(events):
 
 def emit_again(event):
     emit(event["event"], **{key: value for key, value in event.items() if key != "event"})
+
+
+PROFILED_RUNS = 50
+PROFILED_SECONDS = 2.0
+
+
+def operator_times(loaded, values, deadline_ns):
+    """What each operator took, in a session of its own, since profiling slows all of them down.
+
+    "runs" and "total_ns" are of the whole model then; "operators" have a name, a kind, where they
+    run, how often they were called and their ns over all runs, in the order of execution.
+    """
+    try:
+        invoke, finish = loaded.profiler(values)
+        invoke()
+        enough_ns = min(_clock() + int(PROFILED_SECONDS * 1e9), deadline_ns)
+        began = _clock()
+        runs = 0
+        while runs < PROFILED_RUNS and (runs == 0 or _clock() < enough_ns):
+            invoke()
+            runs += 1
+        total_ns = _clock() - began
+        operators = finish(runs)
+    except NoProfiler as exc:
+        return {"unavailable": str(exc)}
+    except Exception as exc:
+        return {"unavailable": "the profiler fails: " + _one_line(exc)}
+    return {"runs": runs, "total_ns": total_ns, "operators": operators}
+
+
+def _gathered(calls):
+    """One entry an operator, of calls (name, kind, where, ns) in the order of their first call."""
+    found = {}
+    for name, kind, where, ns in calls:
+        entry = found.setdefault(
+            (name, where), {"name": name, "kind": kind, "where": where, "calls": 0, "ns": 0}
+        )
+        entry["calls"] += 1
+        entry["ns"] += int(round(ns))
+    return list(found.values())
 
 
 def verify_digest(path, expected):

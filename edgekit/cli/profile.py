@@ -65,6 +65,9 @@ Examples:
     "--min-seconds", type=click.FloatRange(min=0), help="Time measured in each, at least. [0.5]"
 )
 @click.option(
+    "--operators", is_flag=True, default=None, help="Tell the time of each operator, too."
+)
+@click.option(
     "--precision",
     type=Share(),
     metavar="SHARE",

@@ -77,6 +77,7 @@ class MeasureSettings(Noun):
             as it was at the start.
         clocks: "fixed" sets the governor to performance where that is allowed, and gives it back.
         sustained: the launch is a long one, of interest for how it changes.
+        operators: whether one more launch tells the time of each operator.
     """
 
     launches: int = Field(default=5, ge=1)
@@ -96,6 +97,7 @@ class MeasureSettings(Noun):
     cooldown_seconds: float = Field(default=30.0, ge=0)
     clocks: Literal["fixed", "as-is"] = "fixed"
     sustained: bool = False
+    operators: bool = False
 
 
 class OutputCheck(Noun):
@@ -111,6 +113,37 @@ class OutputCheck(Noun):
     detail: str = ""
 
 
+class OperatorTime(Noun):
+    """What one operator of the artifact took, over all profiled runs.
+
+    Attributes:
+        name: the runtime's own; kind: what it is ("Conv", "Convolution (NHWC, QC8) IGEMM").
+        where: the place that the runtime names ("cpu", "delegate").
+        ns: over all calls.
+    """
+
+    name: str
+    kind: str
+    where: str
+    calls: int
+    ns: int
+
+
+class OperatorTimes(Noun):
+    """Time by operator, from the runtime's profiler, in a session of its own.
+
+    Attributes:
+        runs, total_ns: inferences that were profiled, and their time as a whole, in which the
+            profiler's own is contained.
+        unavailable: why there are none; empty where there are.
+    """
+
+    runs: int = 0
+    total_ns: int = 0
+    operators: tuple[OperatorTime, ...] = ()
+    unavailable: str = ""
+
+
 class Measurement(Noun):
     """One artifact on one device.
 
@@ -122,6 +155,7 @@ class Measurement(Noun):
         session: of what was measured together, launches taking turns; `turns` are the places of
             its launches in that order.
         clocks: what was set while measuring, or why nothing was.
+        operators: None where nobody asked.
         cut_short: why there are fewer launches than asked for; empty where there are not.
         emulated: whether the device's processor is emulated, so that its times mean nothing.
     """
@@ -143,5 +177,6 @@ class Measurement(Noun):
     turns: tuple[int, ...] = ()
     clocks: str = ""
     cut_short: str = ""
+    operators: OperatorTimes | None = None
     emulated: bool = False
     edgekit_version: str

@@ -18,8 +18,16 @@ from typing import Any
 
 from edgekit import __version__
 from edgekit.core.agreement import compare, load_outputs
+from edgekit.core.errors import RejectedError
 from edgekit.core.files import sha256_file
-from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck, Window
+from edgekit.core.measurement import (
+    Launch,
+    Measurement,
+    MeasureSettings,
+    OperatorTimes,
+    OutputCheck,
+    Window,
+)
 from edgekit.core.protocols import Device
 from edgekit.measure.clocks import Clocks, held
 from edgekit.measure.events import Events
@@ -168,6 +176,7 @@ class _Turns:
         self._inputs: str | None = None
         self._created = ""
         self._hello: dict[str, Any] = {}
+        self._operators: OperatorTimes | None = None
         self._turns: list[int] = []
         self.launches: list[Launch] = []
         self.ended = False
@@ -211,8 +220,24 @@ class _Turns:
     def _done(self) -> tuple[int, int]:
         return len(self.launches), max(self._settings.launches, len(self.launches) + 1)
 
+    def profile_operators(self) -> None:
+        """One more launch, for the time of each operator."""
+        self._progress("operators", 0, 1)
+        job = {**_timing(self._settings), "inputs": self._inputs, "operators": True}
+        job.update(runs=1, min_seconds=0.0, warmup_runs=1, warmup_seconds=0.0)
+        try:
+            events = self._deployed.run(job)
+        except RejectedError as exc:  # a runner that has no such thing; what was timed stays
+            self._operators = OperatorTimes(unavailable=exc.message)
+            return
+        found = dict(events["operators"])
+        del found["event"]
+        self._operators = OperatorTimes.from_json(found, where="the runner's operators")
+
     def end(self, keep: Callable[[Measurement], object], cut_short: str = "") -> None:
         """There will be no more launches."""
+        if self._settings.operators and not cut_short:
+            self.profile_operators()
         self.ended = True
         self._progress("measure", len(self.launches), len(self.launches))
         keep(self.measurement(cut_short))
@@ -237,6 +262,7 @@ class _Turns:
             turns=tuple(self._turns),
             clocks=self.clocks,
             cut_short=cut_short,
+            operators=self._operators,
             emulated="emulated" in hello,
             edgekit_version=__version__,
         )

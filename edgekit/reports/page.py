@@ -22,10 +22,13 @@ from edgekit.reports import plot
 from edgekit.reports.coverage import coverage_rows
 from edgekit.reports.passes import passed
 from edgekit.reports.view import (
+    OperatorLine,
     VariantRow,
     headline,
     in_plan_order,
     metric_heads,
+    operator_lines,
+    operator_words,
     setting_words,
     sustained_words,
     variant_rows,
@@ -54,6 +57,8 @@ class Shown:
     title: str
     result: Result
     settings: str
+    operators: tuple[OperatorLine, ...]
+    operator_words: str
     facts: tuple[tuple[str, str, str], ...]
     environment: tuple[tuple[str, str, str], ...]
     machine: tuple[tuple[str, str], ...]
@@ -221,7 +226,7 @@ def _value_of(estimate: Estimate | None) -> float | None:
 def _shown(result: Result) -> Shown:
     taken, summary = result.measurement, result.summary
     samples = [launch.samples_ns for launch in taken.launches if launch.samples_ns]
-    peak = summary.peak_rss_bytes
+    peak, times = summary.peak_rss_bytes, taken.operators
     per = "inference" if taken.settings.batch == 1 else f"batch of {taken.settings.batch}"
     facts: tuple[tuple[str, str, str], ...] = (
         (f"Median of one {per}", duration(summary.median_ns.value), interval(summary.median_ns)),
@@ -243,6 +248,8 @@ def _shown(result: Result) -> Shown:
         title=title,
         result=result,
         settings=setting_words(result),
+        operators=tuple(operator_lines(times, by_kind=False)) if times else (),
+        operator_words=operator_words(times) if times else "",
         facts=facts,
         environment=_environment(taken.environment_before, taken.environment_after),
         machine=tuple((_key(key), _value(value)) for key, value in taken.hello.items()),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
+from edgekit.core.measurement import OperatorTimes
 from edgekit.core.result import Result, latest, way_of
 from edgekit.reports.coverage import NOTHING, CoverageRow, coverage_rows
 from edgekit.reports.passes import Passed, passed
@@ -17,6 +18,8 @@ from edgekit.reports.view import (
     headline,
     in_plan_order,
     metric_heads,
+    operator_lines,
+    operator_words,
     sustained_words,
     variant_rows,
     way_words,
@@ -187,6 +190,31 @@ def _where(console: Console, rows: Sequence[CoverageRow]) -> None:
         console.print(plain(f"{', '.join(names)}: left to others: {left}"))
 
 
+SHOWN_OPERATORS = 12
+
+
+def _operators(console: Console, variant: str, times: OperatorTimes) -> None:
+    """Where the time goes, by kind of operator."""
+    from rich.text import Text
+
+    lines = operator_lines(times, by_kind=True)
+    console.print()
+    if lines:
+        table = _table()
+        table.add_column(f"{plain(variant)}: operators", overflow="fold")
+        table.add_column("Runs on", no_wrap=True)
+        for head in ("Calls", "Time", "Share"):
+            table.add_column(head, justify="right", no_wrap=True)
+        for line in lines[:SHOWN_OPERATORS]:
+            cells = [line.name, line.where, line.calls, line.each, line.share]
+            table.add_row(*(Text(plain(cell)) for cell in cells))
+        console.print(table)
+        if len(lines) > SHOWN_OPERATORS:
+            console.print(f"and {len(lines) - SHOWN_OPERATORS} kinds more, on the page")
+        console.print()
+    console.print(plain(f"{variant}: {operator_words(times)}"))
+
+
 def _measurements(console: Console, device: str, results: Sequence[Result]) -> None:
     from rich.text import Text
 
@@ -230,6 +258,9 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
         (r.measurement.clocks, f"{r.measurement.variant}") for r in results
     ):
         console.print(plain(f"clocks of {', '.join(dict.fromkeys(names))}: {clocks}"))
+    for result in results:
+        if result.measurement.operators is not None:
+            _operators(console, result.measurement.variant, result.measurement.operators)
     named = [
         (result, result.measurement.variant + (f" {way_words(result)}" if mixed > 1 else ""))
         for result in results

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgekit.core.build import Build, Variant
 from edgekit.core.files import readable_bytes
+from edgekit.core.measurement import OperatorTime, OperatorTimes
 from edgekit.core.result import Result, latest, way_of
 from edgekit.core.verdict import Verdict
 from edgekit.reports.words import (
@@ -292,6 +293,51 @@ def sustained_words(result: Result) -> str:
         f"{duration(first)} in the first {end:.0f} s, {duration(steady.value)} "
         f"({interval(steady)}) in the last third of {last:.0f} s, {abs(change):.1%} {way}  "
         f"{_bars(heights)}"
+    )
+
+
+@dataclass(frozen=True)
+class OperatorLine:
+    """One operator, or a kind of them: its share of the time of all that were told."""
+
+    name: str
+    where: str
+    calls: str
+    each: str
+    share: str
+
+
+def operator_lines(times: OperatorTimes, *, by_kind: bool) -> list[OperatorLine]:
+    """The slowest first; `calls` and `each` (a duration) are of one inference."""
+    groups: dict[tuple[str, str], list[OperatorTime]] = {}
+    for each in times.operators:
+        groups.setdefault((each.kind if by_kind else each.name, each.where), []).append(each)
+    total = sum(each.ns for each in times.operators) or 1
+    spent = {key: sum(each.ns for each in group) for key, group in groups.items()}
+    runs = max(1, times.runs)
+    return [
+        OperatorLine(
+            name=name,
+            where=where,
+            calls=digits(sum(each.calls for each in groups[name, where]) / runs),
+            # Both profilers count whole microseconds: nothing took no time.
+            each=duration(ns / runs) if ns else "under 1 µs",
+            share=f"{ns / total:.1%}",
+        )
+        for (name, where), ns in sorted(spent.items(), key=lambda item: -item[1])
+    ]
+
+
+def operator_words(times: OperatorTimes) -> str:
+    """What the sum of the operators is against the whole."""
+    if times.unavailable:
+        return f"time by operator is unavailable: {times.unavailable}"
+    told = sum(each.ns for each in times.operators)
+    runs = max(1, times.runs)
+    return (
+        f"operators add up to {duration(told / runs)} of {duration(times.total_ns / runs)} an "
+        f"inference with the profiler on ({told / max(1, times.total_ns):.0%}; the rest is between "
+        f"them), over {times.runs} runs"
     )
 
 

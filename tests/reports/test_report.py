@@ -15,6 +15,7 @@ import pytest
 
 from edgekit.core.build import Build
 from edgekit.core.errors import OutputError
+from edgekit.core.measurement import OperatorTime, OperatorTimes
 from edgekit.core.result import Result, latest
 from edgekit.core.verdict import Verdict
 from edgekit.reports import print_report, report_document, report_html, report_json, write_html
@@ -514,3 +515,40 @@ def test_a_browser_shows_it_light_and_dark(
         assert len(picture.getcolors()) > 20  # there is something on it
     assert grounds[0] > 200
     assert grounds[1] < 60
+
+
+def with_operators(found: Result, times: OperatorTimes) -> Result:
+    taken = found.measurement.model_copy(update={"operators": times})
+    return found.model_copy(update={"measurement": taken})
+
+
+def printed(build: Build, found: Result) -> str:
+    out = io.StringIO()
+    print_report(build, [found], file=out, columns=120)
+    return out.getvalue()
+
+
+def test_time_by_operator_is_told_by_kind_and_on_the_page_by_name(build: Build) -> None:
+    operators = tuple(
+        OperatorTime(name=name, kind=kind, where="delegate", calls=10, ns=ns)
+        for name, kind, ns in (
+            ("Conv #1", "Conv", 600_000),
+            ("Conv #2", "Conv", 300_000),
+            (HOSTILE, "Reshape", 0),
+        )
+    )
+    times = OperatorTimes(runs=10, total_ns=1_000_000, operators=operators)
+    found = with_operators(result(build, "int8"), times)
+    text = printed(build, found)
+    assert re.search(r"Conv +delegate +2\.00 +90\.0 µs +100\.0%", text)
+    assert "under 1 µs" in text  # no operator takes no time
+    assert "90.0 µs of 100 µs an inference" in text
+    page = report_html(build, [found])
+    assert "Conv #2" in page
+    assert "<script>alert" not in page
+
+
+def test_a_profiler_that_is_not_there_is_told(build: Build) -> None:
+    found = with_operators(result(build, "int8"), OperatorTimes(unavailable="no profiler there"))
+    assert "time by operator is unavailable: no profiler there" in printed(build, found)
+    assert "time by operator is unavailable: no profiler there" in report_html(build, [found])
