@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import logging
 import os
 import shlex
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -212,7 +215,7 @@ def _at(entries: list[known_hosts.Entry]) -> str:
 
 
 def _log_in(transport: Any, address: Address, options: SshOptions) -> None:
-    """Try no password, then the key files, then the agent's keys."""
+    """Try the key files, then the agent's keys, then a password. The host key was checked."""
     import paramiko
 
     allowed: list[str] = []
@@ -233,10 +236,47 @@ def _log_in(transport: Any, address: Address, options: SshOptions) -> None:
             if left:
                 raise DeviceError(
                     f"{address.host} wants {' and '.join(left)} after the key; "
-                    "edgekit can only log in with keys"
+                    "edgekit can give a key or a password, not both"
                 )
             return
+    if PASSWORD_METHODS & set(allowed) and (password := _password(options)) is not None:
+        try:
+            # Servers with PAM often ask by "keyboard-interactive"; paramiko answers that with it.
+            transport.auth_password(options.user, password, fallback=True)
+        except paramiko.AuthenticationException as exc:
+            _passwords.pop(_account(options), None)
+            raise DeviceError(
+                f"{options.user}@{options.host_name} refused the password",
+                hint=f"check it with: {shlex.join(address.ssh_command())}",
+            ) from exc
+        return
     raise _refused(address, options, allowed, tried, skipped)
+
+
+PASSWORD_METHODS = {"password", "keyboard-interactive"}
+PASSWORD_VARIABLE = "EDGEKIT_SSH_PASSWORD"  # noqa: S105 - the variable's name
+
+# What was typed once, so that a link that breaks comes back without asking. Only in this process.
+_passwords: dict[tuple[str, str, int], str] = {}
+_asking = threading.Lock()  # several boards may be connected to at the same time
+
+
+def _account(options: SshOptions) -> tuple[str, str, int]:
+    return options.user, options.host_name, options.port
+
+
+def _password(options: SshOptions) -> str | None:
+    """From the environment, or asked for once where somebody sits at a terminal; else None."""
+    if (given := os.environ.get(PASSWORD_VARIABLE)) is not None:
+        return given
+    if not sys.stdin.isatty():
+        return None
+    with _asking:
+        account = _account(options)
+        if account not in _passwords:
+            prompt = f"password of {options.user}@{options.host_name}: "
+            _passwords[account] = getpass.getpass(prompt)
+        return _passwords[account]
 
 
 def _refused(
@@ -255,7 +295,10 @@ def _refused(
     if locked:
         return DeviceError(text, hint=shlex.join(["ssh-add", *map(str, locked)]))
     command = shlex.join(["ssh-copy-id", *address.ssh_command()[1:]])
-    return DeviceError(text, hint=f"put a key there: {command}")
+    instead = f", or give its password in {PASSWORD_VARIABLE}" * bool(
+        PASSWORD_METHODS & set(allowed)
+    )
+    return DeviceError(text, hint=f"put a key there: {command}{instead}")
 
 
 _LOCKED = "has a passphrase and is not in the agent"
