@@ -82,6 +82,16 @@ def modules() -> dict[str, str]:
     return {name: module.partition(".")[0] for name, module, _ in _runner().RUNTIMES}
 
 
+def entry_module(name: str) -> str:
+    """The module that is imported to use the runtime `name`."""
+    return str(next(module for known, module, _ in _runner().RUNTIMES if known == name))
+
+
+def reads(name: str) -> str:
+    """The format that the runtime `name` reads."""
+    return str(next(kind for known, _, kind in _runner().RUNTIMES if known == name))
+
+
 def choices(board: Board, wanted: str = "", prefer: Sequence[str] = ()) -> list[Choice]:
     """What can be installed on `board`, the best first.
 

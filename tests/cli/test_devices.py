@@ -83,3 +83,12 @@ def test_what_cannot_be_probed(edgekit: Run) -> None:
     answer = edgekit("devices", "probe", "local", "-o", "mine.txt")
     assert answer.code == 2
     assert "has to end in .toml" in answer.err
+
+
+def test_preparing_says_what_it_would_do(edgekit: Run) -> None:
+    told = edgekit("devices", "prepare", "local", "--runtime", "ai-edge-litert", "--dry-run")
+    assert told.code == 0, told.err
+    assert "would install ai-edge-litert==" in told.out
+    answer = edgekit("devices", "prepare", "local", "--undo", "--runtime", "executorch")
+    assert answer.code == 2
+    assert "takes no other option" in answer.err
