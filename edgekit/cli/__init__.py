@@ -48,6 +48,7 @@ COMMANDS = {
 # Packages that not everybody needs, and the extra of edgekit that brings them.
 EXTRA_OF = {
     "paramiko": "ssh",
+    "zeroconf": "scan",
     "PIL": "images",
     "h5py": "keras",
     "tensorflow": "keras",

@@ -29,6 +29,7 @@ WIDEST = 120
 
 # name: (where, the line shown in `edgekit devices --help`)
 SUBCOMMANDS = {
+    "scan": ("edgekit.cli.devices_scan:command", "Look for boards on USB and the network."),
     "probe": ("edgekit.cli.devices_probe:command", "Say what the board at TARGET is."),
     "prepare": ("edgekit.cli.devices_prepare:command", "Install a runtime on the board at TARGET."),
 }
@@ -58,7 +59,7 @@ class KindsAndBoards(click.Group):
     name="devices",
     cls=KindsAndBoards,
     invoke_without_command=True,
-    subcommand_metavar="[NAME | probe TARGET | prepare TARGET]",
+    subcommand_metavar="[NAME | scan | probe TARGET | prepare TARGET]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
