@@ -35,9 +35,16 @@ root=$HOME/.edgekit; venv=$root/venv
 rm -rf "$root/.venv-new" "$root/.venv-old"
 [ -f "$venv/{LISTING}" ] || exit 0
 cd "$venv" || exit 1
+# Names on lines; one rm for many where the board has what that takes.
+remove() {{
+  if command -v tr >/dev/null && command -v xargs >/dev/null; then
+    tr '\\n' '\\000' | xargs -0 rm -f --
+  else
+    while IFS= read -r name; do rm -f -- "$name" || return 1; done
+  fi
+}}
 own=no; grep -q '"folder_made": true' {RECORD} 2>/dev/null && own=yes
-grep -v '/$' {LISTING} | grep -vxF -e ./{RECORD} -e ./{LISTING} | tr '\\n' '\\000' |
-  xargs -0 rm -f -- || exit 1
+grep -v '/$' {LISTING} | grep -vxF -e ./{RECORD} -e ./{LISTING} | remove || exit 1
 grep '/$' {LISTING} | while IFS= read -r folder; do
   rm -rf -- "$folder"__pycache__
   rmdir -- "$folder" 2>/dev/null

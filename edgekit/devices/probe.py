@@ -97,7 +97,8 @@ def _blocks(text: str) -> Iterator[tuple[str, Block]]:
     _, _, inside = text.partition(f"{BEGIN}\n")
     name, block = "", Block()
     for line in inside.split("\n"):
-        mark, rest = line[:1], clean(line[1 : LONGEST_LINE + 1])
+        mark, whole = line[:1], line[1 : LONGEST_LINE + 1]
+        rest = clean(whole)
         if line == END:
             break
         if mark == "@":
@@ -107,7 +108,8 @@ def _blocks(text: str) -> Iterator[tuple[str, Block]]:
         elif mark == "<":
             block.path = rest
         elif mark == "|" and len(block.lines) < MOST_LINES:
-            block.lines.append(rest)
+            # NULs end the strings of a device tree.
+            block.lines += [clean(part) for part in whole.split("\0")]
         elif mark == "!":
             block.unreadable = True
     if name:
@@ -151,7 +153,7 @@ def parse(text: str, address: str) -> Board:
         why["sensors"] = "no hwmon, thermal zone, powercap, IIO or power supply in /sys"
     elif not any(s.kind in ("power", "energy") for s in values["sensors"]):
         why["power"] = "no sensor of power or energy"
-    there = {block.first for block in found.all("python.there")}
+    there = {block.first for block in found.all("python.there")} - {""}
     silent = sorted(there - {python.called for python in _answers(found)})
     if silent:
         why["pythons"] = f"{', '.join(silent)}: no answer (an old version, or a broken one)"

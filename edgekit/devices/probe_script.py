@@ -53,8 +53,8 @@ ask=$1; EDGEKIT_MODULES=$2; export EDGEKIT_MODULES; shift 2
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# $1: block. Standard input becomes its text; at most 64 KiB of it.
-text() { echo "@$1"; head -c 65536 | tr '\000' '\n' | sed 's/^/|/'; echo; }
+# $1: block. Standard input becomes its text; at most 64 KiB of it. NULs, as in a device tree, stay.
+text() { echo "@$1"; head -c 65536 | sed 's/^/|/'; echo; }
 
 # $1: block, the rest: a program. Only if it is there.
 say() { block=$1; shift; if has "$1"; then "$@" 2>&1 </dev/null | text "$block"; fi; }
@@ -83,7 +83,8 @@ there() {
 
 say uname.s uname -s; say uname.m uname -m; say uname.r uname -r
 [ -r /etc/os-release ] && text os-release </etc/os-release
-od -An -tx1 -N20 "$(command -v sh)" 2>/dev/null | text elf
+shell=$(command -v sh); [ -r "$shell" ] || shell=/bin/sh
+od -An -tx1 -N20 "$shell" 2>/dev/null | text elf
 say libc.getconf getconf GNU_LIBC_VERSION
 say libc.ldd ldd --version
 for file in /lib/ld-musl-*.so.1; do [ -x "$file" ] && "$file" 2>&1 | text libc.musl; done

@@ -71,10 +71,12 @@ def prepare(
             where = f"from {folder}" if folder else "fetched here with pip"
             say(f"would install {' '.join(wanted.packages)} into {VENV}, {where}; nothing was done")
             return
+        say(f"takes the wheels from {folder}" if folder else "fetches the wheels here with pip …")
         wheels = fetch(wanted, folder)
         size = sum(wheel.stat().st_size for wheel in wheels)
         say(f"{len(wheels)} wheels, {readable_bytes(size)}: {_names(wheels)}")
         _check_room(board, size)
+        say("sends them, unpacks them there, and starts the runtime …")
         version, python = boards.install(
             device,
             python=best.python.executable,

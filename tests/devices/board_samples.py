@@ -72,7 +72,7 @@ RASPBERRY_PI_5 = blocks(
     uname__s="Linux", uname__m="aarch64", uname__r="6.6.31+rpt-rpi-2712", elf=ELF_AARCH64,
     **{"os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian'},
     libc__getconf="glibc 2.36",
-    model="Raspberry Pi 5 Model B Rev 1.0\n", compatible="raspberrypi,5-model-b\nbrcm,bcm2712\n",
+    model="Raspberry Pi 5 Model B Rev 1.0\0", compatible="raspberrypi,5-model-b\0brcm,bcm2712\0",
     cpuinfo=cpuinfo(("0xd0b", 4), extra="Model\t\t: Raspberry Pi 5 Model B Rev 1.0"),
     features="Features\t: fp asimd evtstrm aes fphp asimdhp cpuid asimddp",
     **policies(("0 1 2 3", 2_400_000, "ondemand")),

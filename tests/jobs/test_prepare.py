@@ -102,6 +102,19 @@ def test_undo_leaves_what_is_not_edgekits(home: Path, wheels: Path) -> None:
     assert [p for p in tree(home) if (home / p).is_file()] == [".edgekit/mine", kept]
 
 
+def test_undo_where_there_is_no_xargs(
+    home: Path, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare("local", folder=wheels)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "cat", "grep", "head", "find", "rm", "rmdir"):
+        (tools / name).symlink_to(f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(tools))
+    undo("local")
+    assert tree(home) == []
+
+
 def test_undo_takes_what_python_has_compiled(
     home: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
