@@ -55,7 +55,8 @@ RUNTIMES = (
 
 # What can be installed where: runtime, Python versions and the lowest glibc of its wheels on
 # x86-64 and aarch64. From the wheels' own metadata on PyPI, the glibc from the symbols they need
-# (ai-edge-litert 2.3.0 claims 2.27 and needs 2.34).
+# (ai-edge-litert 2.3.0 claims 2.27 and needs 2.34; tflite-runtime 2.14 for aarch64 the other way
+# round, so that pip takes it only with 2.34: `edgekit devices prepare` does with 2.27).
 WHEELS = (
     ("ai-edge-litert==2.3.0", (3, 10), (3, 14), (2, 34)),
     ("ai-edge-litert==2.0.3", (3, 9), (3, 12), (2, 30)),

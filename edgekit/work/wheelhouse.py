@@ -6,10 +6,12 @@ A folder there is named by what was asked for, and counts only when it has its n
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 from edgekit.core.errors import InputError, PlanError
@@ -24,12 +26,17 @@ DOWNLOAD_SECONDS = 1800  # torch over a slow line
 # Names of the same thing from before PEP 600: glibc by the old tag.
 _OLD_TAGS = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
 _OLDEST_GLIBC = 5  # of 2.5
+_NEWEST_TAG = 45  # of 2.45, newer than any tag there is
 
 
 class Wanted(Noun):
     """What is fetched: packages with all that they need, for a CPython on a machine.
 
-    `glibc` is the version there; wheels that need a newer one are not taken.
+    Attributes:
+        packages: the first is the one that counts, and is known to run with `glibc`, whatever its
+            wheel's tag claims: that of tflite-runtime 2.14 for aarch64 says 2.34 and needs 2.27, so
+            that pip would not take it on the board itself.
+        glibc: the version there; wheels of other packages that need a newer one are not taken.
     """
 
     packages: tuple[str, ...]
@@ -37,12 +44,17 @@ class Wanted(Noun):
     machine: str
     glibc: tuple[int, int]
 
-    def pip_arguments(self) -> list[str]:
-        """What tells pip of the other machine."""
+    def pip_arguments(self, newest: int | None = None) -> list[str]:
+        """What tells pip of the other machine; wheels that suit it best come first.
+
+        Args:
+            newest: minor version of the newest glibc that a tag may claim, if not that one there.
+        """
         words = ["--only-binary=:all:", "--implementation=cp"]
         words.append(f"--python-version={self.python[0]}.{self.python[1]}")
-        major, newest = self.glibc
-        for minor in range(newest, _OLDEST_GLIBC - 1, -1):
+        major, there = self.glibc
+        minors = [*range(there, _OLDEST_GLIBC - 1, -1), *range(there + 1, (newest or there) + 1)]
+        for minor in minors:
             words.append(f"--platform=manylinux_{major}_{minor}_{self.machine}")
             if old := _OLD_TAGS.get((major, minor)):
                 words.append(f"--platform={old}_{self.machine}")
@@ -83,11 +95,33 @@ def fetch(wanted: Wanted, folder: Path | None = None) -> list[Path]:
 
 
 def _download(wanted: Wanted, target: Path, folder: Path | None) -> None:
-    what = " ".join(wanted.packages)
-    argv = [
-        sys.executable, "-Im", "pip", "download", "--no-input", "--progress-bar=off",
-        f"--dest={target}", *wanted.pip_arguments(),
-    ]  # fmt: skip
+    first, *others = wanted.packages
+    words = ["--no-deps", *wanted.pip_arguments(_NEWEST_TAG)]
+    _pip(wanted, [*words, first], first, target, folder)
+    (wheel,) = target.glob("*.whl")
+    others += _needs(wheel)
+    if others:
+        _pip(wanted, [*wanted.pip_arguments(), *others], f"what {first} needs", target, folder)
+
+
+def _needs(wheel: Path) -> list[str]:
+    """The requirements of a wheel, conditions included, but for those of its extras."""
+    from email.parser import BytesHeaderParser
+
+    try:
+        with zipfile.ZipFile(wheel) as file:
+            (name,) = [n for n in file.namelist() if n.endswith(".dist-info/METADATA")]
+            headers = BytesHeaderParser().parsebytes(file.read(name))
+    except (OSError, zipfile.BadZipFile, ValueError) as exc:
+        raise PlanError(f"{wheel.name} is not a wheel: {exc}") from exc
+    needs = [str(text) for text in headers.get_all("Requires-Dist", [])]
+    return [text for text in needs if not re.search(r";.*\bextra\b", text)]
+
+
+def _pip(wanted: Wanted, words: list[str], what: str, target: Path, folder: Path | None) -> None:
+    """``pip download`` with `words`. Raises PlanError."""
+    argv = [sys.executable, "-Im", "pip", "download", "--no-input", "--progress-bar=off"]
+    argv.append(f"--dest={target}")
     environment = clean_environment()
     if folder is not None:
         argv += ["--no-index", f"--find-links={folder}"]
@@ -96,12 +130,12 @@ def _download(wanted: Wanted, target: Path, folder: Path | None) -> None:
         environment["PIP_CONFIG_FILE"] = os.devnull
     try:
         done = subprocess.run(
-            [*argv, *wanted.packages], env=environment, stdin=subprocess.DEVNULL,
+            [*argv, *words], env=environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             timeout=DOWNLOAD_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as exc:
-        raise PlanError(f"pip download {what} took longer than {DOWNLOAD_SECONDS} s") from exc
+        raise PlanError(f"pip download of {what} took longer than {DOWNLOAD_SECONDS} s") from exc
     if done.returncode == 0:
         return
     if "No module named pip" in done.stdout:
@@ -111,11 +145,12 @@ def _download(wanted: Wanted, target: Path, folder: Path | None) -> None:
         )
     place = f"in {str(folder)!r}" if folder else "where pip looks"
     dotted = ".".join(map(str, wanted.python))
+    glibc = ".".join(map(str, wanted.glibc))
     raise PlanError(
-        f"no wheels {place} for {what}, Python {dotted}, {wanted.machine}: "
+        f"no wheels {place} for {what}, Python {dotted}, {wanted.machine}, glibc {glibc}: "
         f"{last_error(done.stdout)}",
-        hint="fetch them where there is network, and give the folder with --wheels: "
-        f"pip download -d FOLDER {' '.join([*wanted.pip_arguments(), *wanted.packages])}",
+        hint="put them into a folder where there is network (pip download, --python-version "
+        f"{dotted}, --platform manylinux_2_…_{wanted.machine}), and give it with --wheels",
     )
 
 

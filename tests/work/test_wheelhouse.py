@@ -38,10 +38,29 @@ def test_wheels_of_the_other_machine_are_taken(tmp_path: Path, fresh_cache: Path
     assert wheels_usage().entries == 0  # they are the user's: not kept
 
 
-def test_a_glibc_that_is_too_old(tmp_path: Path, fresh_cache: Path) -> None:
+OLD = PI.model_copy(update={"glibc": (2, 31)})
+
+
+def test_the_runtime_is_taken_whatever_its_tag_claims(tmp_path: Path, fresh_cache: Path) -> None:
+    """Which glibc it needs is known; a wheel whose tag suits is preferred all the same."""
     make_wheel(tmp_path, tag="cp311-cp311-manylinux_2_34_aarch64")
-    with pytest.raises(PlanError, match=r"no wheels in .*No matching distribution"):
-        fetch(PI.model_copy(update={"glibc": (2, 31)}), tmp_path)
+    assert len(fetch(OLD, tmp_path)) == 1
+    fits = make_wheel(tmp_path, tag="cp311-cp311-manylinux_2_28_aarch64")
+    assert fetch(OLD, tmp_path) == [fits]
+
+
+def test_what_it_needs_has_to_suit_the_glibc(tmp_path: Path, fresh_cache: Path) -> None:
+    make_wheel(tmp_path, needs=("numpy>=1", "none; extra == 'more'"))
+    make_wheel(tmp_path, "numpy", "2.0.0", tag="cp311-cp311-manylinux_2_34_aarch64")
+    with pytest.raises(PlanError, match=r"for what ai-edge-litert==2\.3\.0 needs.* glibc 2\.31"):
+        fetch(OLD, tmp_path)
+    assert len(fetch(PI, tmp_path)) == 2
+
+
+def test_a_file_that_is_no_wheel(tmp_path: Path, fresh_cache: Path) -> None:
+    make_wheel(tmp_path).write_bytes(b"PK")
+    with pytest.raises(PlanError):
+        fetch(PI, tmp_path)
 
 
 def test_what_was_fetched_is_kept(
