@@ -64,7 +64,7 @@ class KindsAndBoards(click.Group):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List the kinds of board that can be targeted.
+    """List the kinds of board; find, probe and prepare your own.
 
     With NAME, tell all that is known of that one: what runs there, and its accelerators. The
     commands find boards that you have, say what they are, and install a runtime on them.
