@@ -40,6 +40,7 @@ class SSHServer:
 
     Args:
         folder: for keys, configuration and log.
+        environment: more variables of the users'; sshd's own are replaced.
         extra: more lines for sshd_config.
     """
 
@@ -48,6 +49,7 @@ class SSHServer:
         folder: Path,
         *,
         cache: Path | None = None,
+        environment: dict[str, str] | None = None,
         extra: tuple[str, ...] = (),
         sftp: bool = True,
         key_kind: str = "ed25519",
@@ -64,6 +66,7 @@ class SSHServer:
         self.config = folder / "ssh_config"
         self._log = folder / "sshd.log"
         self._sftp, self._extra = sftp, extra
+        self._environment = {"XDG_CACHE_HOME": str(self.cache), **(environment or {})}
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "authorized_keys").write_text(public_key(self.user_key) + "\n")
@@ -99,7 +102,7 @@ class SSHServer:
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
             "MaxStartups 100",
-            f'SetEnv "XDG_CACHE_HOME={self.cache}"',
+            "SetEnv " + " ".join(f'"{key}={value}"' for key, value in self._environment.items()),
             *(["Subsystem sftp internal-sftp"] if self._sftp else []),
             *self._extra,
         ]

@@ -35,7 +35,10 @@ COMMANDS = {
         "Measure what changing each layer alone costs.",
     ),
     "inspect": ("edgekit.cli.inspect:command", "Show what is in a model file."),
-    "devices": ("edgekit.cli.devices:command", "List the kinds of board that can be targeted."),
+    "devices": (
+        "edgekit.cli.devices:command",
+        "List the kinds of board; find, probe and prepare your own.",
+    ),
     "doctor": (
         "edgekit.cli.doctor:command",
         "Say which converters, runtimes and compilers are here, and how to get the others.",
@@ -53,6 +56,7 @@ COMMANDS = {
 EXTRA_OF = {
     "paramiko": "ssh",
     "adbutils": "adb",
+    "zeroconf": "scan",
     "PIL": "images",
     "h5py": "keras",
     "tensorflow": "keras",

@@ -27,20 +27,49 @@ GROUPS = {
 WIDEST = 120
 
 
-@click.command(name="devices")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(name: str | None, as_json: bool) -> None:
-    """List the kinds of board that can be targeted.
+# name: (where, the line shown in `edgekit devices --help`)
+SUBCOMMANDS = {
+    "scan": ("edgekit.cli.devices_scan:command", "Look for boards on USB and the network."),
+    "probe": ("edgekit.cli.devices_probe:command", "Say what the board at TARGET is."),
+    "prepare": ("edgekit.cli.devices_prepare:command", "Install a runtime on the board at TARGET."),
+}
 
-    With NAME, tell all that is known of that one: what runs there, and its accelerators.
+
+class KindsAndBoards(click.Group):
+    """Sub-commands that are imported on use; any other word is the name of a kind of board."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in SUBCOMMANDS:
+            from edgekit.core.registry import resolve
+
+            command: click.Command = resolve(SUBCOMMANDS[name][0])
+            return command
+        show = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
+        return click.Command(name, params=[show], callback=lambda as_json: _tell(name, as_json))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in SUBCOMMANDS.items()])
+
+
+@click.group(
+    name="devices",
+    cls=KindsAndBoards,
+    invoke_without_command=True,
+    subcommand_metavar="[NAME | scan | probe TARGET | prepare TARGET]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List the kinds of board; find, probe and prepare your own.
+
+    With NAME, tell all that is known of that one: what runs there, and its accelerators. The
+    commands find boards that you have, say what they are, and install a runtime on them.
     """
-    if name is not None:
-        profile = load_profile(name)
-        if as_json:
-            _print_json(profile.to_json())
-        else:
-            _show(profile)
+    if ctx.invoked_subcommand is not None:
         return
     profiles = all_profiles()
     if as_json:
@@ -49,6 +78,16 @@ def command(name: str | None, as_json: bool) -> None:
     _list(profiles)
     click.echo("\nedgekit devices NAME tells all of one.")
     click.echo(f"Your own boards: a TOML file of the same form in {user_profiles_dir()}")
+
+
+def _tell(name: str, as_json: bool) -> None:
+    parent = click.get_current_context().parent
+    before = parent is not None and parent.params["as_json"]  # edgekit devices --json NAME
+    profile = load_profile(name)
+    if as_json or before:
+        _print_json(profile.to_json())
+    else:
+        _show(profile)
 
 
 def _list(profiles: Iterable[DeviceProfile]) -> None:

@@ -127,6 +127,27 @@ def load_options(address: Address) -> SshOptions:
     )
 
 
+def host_names() -> list[str]:
+    """The hosts that the configuration files name, in their order; patterns are not names.
+
+    Raises:
+        UsageError: a file cannot be read or understood.
+    """
+    names: dict[str, None] = {}
+    for line in _config_lines():
+        found = re.match(r"\s*host[\s=]+(.*)", line, re.IGNORECASE)
+        if found is None:
+            continue
+        try:
+            words = shlex.split(found[1], comments=True)
+        except ValueError as exc:
+            raise UsageError(
+                f"the ssh configuration cannot be used: {line.strip()!r}: {exc}"
+            ) from exc
+        names.update(dict.fromkeys(word for word in words if not set(word) & set("*?!")))
+    return list(names)
+
+
 def _number(found: dict[str, Any], key: str, default: float) -> float:
     text = str(found.get(key, default))
     try:

@@ -9,18 +9,20 @@ from edgekit.core.eviction import StoreUsage
 from edgekit.devices import open_device
 from edgekit.work import environments as managed
 from edgekit.work.cache import Cache
+from edgekit.work.wheelhouse import remove_wheels, wheels_usage
 
 
 def usage_here() -> StoreUsage:
-    """What cached steps, killed trainings and runtimes' environments take; toolchains are not
-    cached work.
+    """What cached steps, killed trainings, wheels for boards and runtimes' environments take;
+    toolchains are not cached work.
     """
-    steps, trainings = Cache().usage(), checkpoints_usage()
+    steps, trainings, wheels = Cache().usage(), checkpoints_usage(), wheels_usage()
     runtimes = [each for each in managed.environments() if not each.is_toolchain]
     return StoreUsage(
-        entries=steps.entries + trainings.entries + len(runtimes),
+        entries=steps.entries + trainings.entries + wheels.entries + len(runtimes),
         size_bytes=steps.size_bytes
         + trainings.size_bytes
+        + wheels.size_bytes
         + sum(each.size_bytes for each in runtimes),
     )
 
@@ -37,6 +39,9 @@ def clean_here(keep_bytes: int, *, environments: bool) -> StoreUsage:
     size = trainings.size_bytes + steps.size_bytes
     if keep_bytes == 0:
         shutil.rmtree(cache.root / "logs", ignore_errors=True)
+        wheels = remove_wheels()
+        entries += wheels.entries
+        size += wheels.size_bytes
     if environments:
         gone = managed.remove_environments()
         entries += len(gone)

@@ -105,9 +105,10 @@ def _translated(device: Device, events: list[dict[str, Any]], batch: int) -> Exc
     runtime = f"{first.get('runtime', '')} {first.get('runtime_version', '')}".strip()
     where = f"{device.address}, {runtime}" if runtime else device.address
     if error.get("code") in ("runtime_missing", "runtime_broken"):
-        return RuntimeMissingError(
-            f"{where}: {message}", hint=f"on the device: {hint}" if hint else ""
-        )
+        hint = f"on the device: {hint}" if hint else ""
+        if " -m pip install " in hint:
+            hint = f"edgekit devices prepare {device.address} installs one; or {hint}"
+        return RuntimeMissingError(f"{where}: {message}", hint=hint)
     if error.get("code") == "model_refused":
         if batch > 1:  # with one sample it was loaded, checked and found right just before
             what = f"with a batch of {batch}: its shapes may allow no other than 1"

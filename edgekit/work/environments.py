@@ -229,7 +229,7 @@ def _run(
     if late.is_set():
         raise _cannot(what, f"took longer than {seconds:.0f} s", download)
     if process.returncode != 0:
-        raise _cannot(what, _last_error("".join(lines)), download)
+        raise _cannot(what, last_error("".join(lines)), download)
 
 
 def _cannot(what: str, why: str, download: str) -> PlanError:
@@ -240,7 +240,8 @@ def _cannot(what: str, why: str, download: str) -> PlanError:
     )
 
 
-def _last_error(text: str) -> str:
+def last_error(text: str) -> str:
+    """What pip complained of last, without its mark."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines
     return re.sub(r"^ERROR:\s*", "", errors[-1])[:300] if errors else "no message"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+from pathlib import Path
 
 from edgekit.core.profile import load_profile
 from tests.cli.conftest import Run
@@ -35,3 +37,58 @@ def test_all_as_json(edgekit: Run) -> None:
     names = [entry["name"] for entry in json.loads(edgekit("devices", "--json").out)]
     assert names[0] == "host"
     assert len(names) > 20
+
+
+def test_the_option_may_stand_before_the_name(edgekit: Run) -> None:
+    told = edgekit("devices", "--json", "corstone-300-u55")
+    assert json.loads(told.out)["name"] == "corstone-300-u55"
+
+
+def test_an_unknown_name_is_no_board_and_no_command(edgekit: Run) -> None:
+    answer = edgekit("devices", "raspbery-pi-5")
+    assert answer.code == 2
+    assert "did you mean raspberry-pi-5" in answer.err
+
+
+def test_the_help_names_the_commands_with_their_own_lines() -> None:
+    from edgekit.cli.devices import SUBCOMMANDS
+    from edgekit.core.registry import resolve
+
+    for name, (reference, text) in SUBCOMMANDS.items():
+        command = resolve(reference)
+        assert command.name == name
+        assert command.get_short_help_str(limit=200).startswith(text.rstrip("."))
+
+
+def test_probing_this_computer(edgekit: Run, desk: Path) -> None:
+    told = edgekit("devices", "probe", "local", "-o", "mine.toml")
+    assert told.code == 0, told.err
+    assert platform.release() in told.out
+    assert "unavailable" in told.out
+    assert load_profile(str(desk / "mine.toml")).transport == "local"
+    again = edgekit("devices", "probe", "local", "-o", "mine.toml")
+    assert again.code == 9
+    assert "is there already" in again.err
+
+
+def test_a_probe_as_json(edgekit: Run) -> None:
+    told = json.loads(edgekit("devices", "probe", "local", "--json").out)
+    assert told["board"]["kernel"] == platform.release()
+    assert told["profiles"][0]["how"] in ("model", "chip", "architecture")
+    assert {"runtime", "version", "python"} <= set(told["installable"][0])
+
+
+def test_what_cannot_be_probed(edgekit: Run) -> None:
+    assert "not the address of a device" in edgekit("devices", "probe", "nonsense!").err
+    answer = edgekit("devices", "probe", "local", "-o", "mine.txt")
+    assert answer.code == 2
+    assert "has to end in .toml" in answer.err
+
+
+def test_preparing_says_what_it_would_do(edgekit: Run) -> None:
+    told = edgekit("devices", "prepare", "local", "--runtime", "ai-edge-litert", "--dry-run")
+    assert told.code == 0, told.err
+    assert "would install ai-edge-litert==" in told.out
+    answer = edgekit("devices", "prepare", "local", "--undo", "--runtime", "executorch")
+    assert answer.code == 2
+    assert "takes no other option" in answer.err

@@ -320,7 +320,8 @@ def test_a_device_with_no_runtime(device: LocalDevice, tmp_path: Path) -> None:
     python = bare_python(tmp_path)
     with pytest.raises(RuntimeMissingError, match="has no ai-edge-litert or tflite") as caught:
         measure(device, subject(tmp_path), QUICK, wish=RunnerWish(python=python))
-    assert caught.value.hint.startswith(f"on the device: {python} -m pip install ")
+    assert caught.value.hint.startswith(f"edgekit devices prepare {device.address} installs one")
+    assert f"on the device: {python} -m pip install " in caught.value.hint
 
 
 def test_a_device_with_no_python(device: LocalDevice, tmp_path: Path) -> None:

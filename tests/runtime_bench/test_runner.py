@@ -415,6 +415,13 @@ def test_a_runtime_that_does_not_start(model: Path, tmp_path: Path) -> None:
             "py -m pip install tflite-runtime==2.14.0 'numpy<2'",
         ),
         ((3, 11), ("glibc", "2.36"), "aarch64", "tensorflow", "py -m pip install tensorflow"),
+        (
+            (3, 11),
+            ("glibc", "2.36"),
+            "aarch64",
+            "onnxruntime",
+            "py -m pip install onnxruntime==1.31.1",
+        ),
     ],
 )
 def test_what_to_install(
@@ -435,6 +442,7 @@ def test_what_to_install(
         ((3, 11), ("glibc", "2.24"), "aarch64", None),
         ((3, 11), ("", ""), "aarch64", None),  # musl
         ((3, 11), ("glibc", "2.36"), "riscv64", None),
+        ((3, 9), ("glibc", "2.36"), "aarch64", "executorch"),
     ],
 )
 def test_where_nothing_fits_it_says_so(
