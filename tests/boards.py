@@ -1,0 +1,118 @@
+"""A small build that runs, made without a converter, for tests that need boards and no framework.
+
+One fully connected layer of 4 inputs and 3 scores, called cat, dog and fox: ``float32``, and
+``int8-io`` with int8 at both ends.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.core.artifact import Artifact, File
+from edgekit.core.build import Build, CheckSet, Variant, load_build, save_build
+from edgekit.core.files import sha256_file
+from edgekit.core.preprocessing import Preprocessing
+from edgekit.core.profile import probe_host
+from edgekit.core.recipe import BUILTIN
+from edgekit.core.tensor import Quantization, Signature, TensorSpec
+from edgekit.core.verdict import Verdict
+from tests.samples import write_build
+from tests.tiny_tflite import dense_model
+
+LABELS = ("cat", "dog", "fox")
+FLOAT = Signature(
+    inputs=(TensorSpec(name="x", shape=(1, 4), dtype="float32"),),
+    outputs=(TensorSpec(name="y", shape=(1, 3), dtype="float32"),),
+)
+INTEGER = Signature(
+    inputs=(
+        TensorSpec(
+            name="x",
+            shape=(1, 4),
+            dtype="int8",
+            quantization=Quantization(scale=(1 / 32,), zero_point=(0,)),
+        ),
+    ),
+    outputs=(
+        TensorSpec(
+            name="y",
+            shape=(1, 3),
+            dtype="int8",
+            quantization=Quantization(scale=(1 / 8,), zero_point=(0,)),
+        ),
+    ),
+)
+
+
+def rows(count: int, seed: int = 0) -> np.ndarray:
+    """Inputs of `count` samples, (count, 4)."""
+    return np.random.default_rng(seed).uniform(-1, 1, (count, 4)).astype(np.float32)
+
+
+def answers(model: Path, given: np.ndarray) -> np.ndarray:
+    """What the model says to `given`, (samples, 4) in its own type, on this computer."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(model), num_threads=1)
+    interpreter.allocate_tensors()
+    found = []
+    for row in given:
+        interpreter.set_tensor(0, row[None])
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(3)[0].copy())
+    return np.stack(found)
+
+
+def running_build(folder: Path, *, preprocessing: Preprocessing | None = None) -> Build:
+    """The build in `folder`, for this computer, with its check set."""
+    template = write_build(folder, variants=(), failures=False)
+    (folder / "artifacts").mkdir()
+    (folder / "check").mkdir()
+    made = [
+        _variant(folder, "float32", FLOAT, rows(6)),
+        _variant(folder, "int8-io", INTEGER, np.round(rows(6) * 32).astype(np.int8)),
+    ]
+    build = template.model_copy(
+        update={
+            "name": "tiny",
+            "signature": FLOAT,
+            "profile": probe_host(),
+            "preprocessing": preprocessing or Preprocessing(),
+            "labels": LABELS,
+            "check": CheckSet(samples=6),
+            "variants": tuple(made),
+        }
+    )
+    save_build(build, folder)
+    return load_build(folder)
+
+
+def _variant(folder: Path, name: str, signature: Signature, given: np.ndarray) -> Variant:
+    path = folder / "artifacts" / f"tiny-{name}.tflite"
+    dense_model(path, quantized=name != "float32")
+    check = {"in:x": given, "out:y": answers(path, given)}
+    np.savez(folder / "check" / f"{name}.npz", **check)
+    return Variant(
+        recipe=BUILTIN[name],
+        named=False,
+        artifact=Artifact(
+            variant=name,
+            format="tflite",
+            files=(
+                File(
+                    path=f"artifacts/{path.name}",
+                    size_bytes=path.stat().st_size,
+                    sha256=sha256_file(path),
+                ),
+            ),
+            signature=signature,
+            preprocessing=Preprocessing(),
+            recipe_digest=BUILTIN[name].fingerprint(),
+            parent="ab" * 32,
+            way="by hand",
+            tools={},
+        ),
+        verdict=Verdict(status="accepted"),
+    )
