@@ -163,6 +163,7 @@ def profile(
     settings: MeasureSettings | None = None,
     python: str | None = None,
     runtime: str | None = None,
+    evaluate: str | Path | None = None,
 ) -> list[Result]:
     """Measure variants of a build on a device; see ``edgekit profile --help``.
 
@@ -174,6 +175,8 @@ def profile(
         every: all accepted ones instead.
         settings: how; with as many threads as the board's profile says, if not given.
         python, runtime: what to use there; what is there if not given.
+        evaluate: the data that the build was judged on; the board's own answers to it are scored,
+            see `edgekit.core.measurement.DeviceAccuracy`. One below its budget does not raise.
 
     Raises:
         PlanError: a variant cannot run there, as an accelerator's on this computer.
@@ -190,6 +193,7 @@ def profile(
         settings=settings,
         python=python,
         runtime=runtime,
+        evaluate=None if evaluate is None else str(evaluate),
     )
 
 

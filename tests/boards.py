@@ -6,12 +6,22 @@ One fully connected layer of 4 inputs and 3 scores, called cat, dog and fox: ``f
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgekit.core.artifact import Artifact, File
-from edgekit.core.build import Build, CheckSet, Variant, load_build, save_build
+from edgekit.core.build import (
+    Build,
+    CheckSet,
+    DataNote,
+    Variant,
+    load_build,
+    rows_file,
+    save_build,
+)
 from edgekit.core.files import sha256_file
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.profile import probe_host
@@ -21,6 +31,8 @@ from edgekit.core.verdict import Verdict
 from tests.samples import write_build
 from tests.tiny_tflite import dense_model
 
+SAMPLES = 150
+WRONG = 2  # of them, labelled as something else than the model says
 LABELS = ("cat", "dog", "fox")
 FLOAT = Signature(
     inputs=(TensorSpec(name="x", shape=(1, 4), dtype="float32"),),
@@ -65,15 +77,37 @@ def answers(model: Path, given: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def running_build(folder: Path, *, preprocessing: Preprocessing | None = None) -> Build:
-    """The build in `folder`, for this computer, with its check set."""
+def running_build(
+    folder: Path,
+    *,
+    preprocessing: Preprocessing | None = None,
+    evaluation: Path | None = None,
+    **model: Any,
+) -> Build:
+    """The build in `folder`, for this computer, with its check set.
+
+    Args:
+        evaluation: from `evaluation_set`, as what it was judged on: all right but two samples.
+        model: for `dense_model`, where the board shall compute something else than that.
+    """
     template = write_build(folder, variants=(), failures=False)
     (folder / "artifacts").mkdir()
     (folder / "check").mkdir()
     made = [
-        _variant(folder, "float32", FLOAT, rows(6)),
-        _variant(folder, "int8-io", INTEGER, np.round(rows(6) * 32).astype(np.int8)),
+        _variant(folder, "float32", FLOAT, rows(6), **model),
+        _variant(folder, "int8-io", INTEGER, np.round(rows(6) * 32).astype(np.int8), **model),
     ]
+    data = DataNote()
+    if evaluation is not None:
+        data = DataNote(
+            evaluation=f"{evaluation}: all {SAMPLES}",
+            evaluation_digest=digest_of(evaluation, folder),
+            evaluation_samples=SAMPLES,
+        )
+        right = np.ones((SAMPLES, 1))
+        right[:WRONG] = 0
+        for name in ("float32", "int8-io"):
+            np.savez(rows_file(folder, name), source=right, artifact=right, threshold=0.0)
     build = template.model_copy(
         update={
             "name": "tiny",
@@ -81,6 +115,7 @@ def running_build(folder: Path, *, preprocessing: Preprocessing | None = None) -
             "profile": probe_host(),
             "preprocessing": preprocessing or Preprocessing(),
             "labels": LABELS,
+            "data": data,
             "check": CheckSet(samples=6),
             "variants": tuple(made),
         }
@@ -89,9 +124,30 @@ def running_build(folder: Path, *, preprocessing: Preprocessing | None = None) -
     return load_build(folder)
 
 
-def _variant(folder: Path, name: str, signature: Signature, given: np.ndarray) -> Variant:
+def evaluation_set(folder: Path) -> Path:
+    """Samples labelled with what the float model says, but for the first two."""
+    model = dense_model(folder / "labeller.tflite")
+    given = rows(SAMPLES, seed=2)
+    labels = answers(model, given).argmax(axis=1)
+    labels[:WRONG] = (labels[:WRONG] + 1) % 3
+    np.savez(folder / "evaluation.npz", x=given, labels=labels)
+    return folder / "evaluation.npz"
+
+
+def digest_of(data: Path, folder: Path) -> str:
+    """Of the data set that edgekit makes of a file."""
+    from edgekit.data.arrays import read
+
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        found = read(Path(out), str(data), str(data), {"operations": []}, None, sha256_file(data))
+    return str(found["dataset"]["digest"])
+
+
+def _variant(
+    folder: Path, name: str, signature: Signature, given: np.ndarray, **model: Any
+) -> Variant:
     path = folder / "artifacts" / f"tiny-{name}.tflite"
-    dense_model(path, quantized=name != "float32")
+    dense_model(path, quantized=name != "float32", **model)
     check = {"in:x": given, "out:y": answers(path, given)}
     np.savez(folder / "check" / f"{name}.npz", **check)
     return Variant(

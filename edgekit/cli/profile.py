@@ -10,6 +10,7 @@ EPILOG = """\b
 Examples:
   edgekit profile build --on ssh://pi@raspberrypi.local
   edgekit profile build --on ssh://pi --all --threads 4 --python '~/edge/bin/python'
+  edgekit profile build --on ssh://pi@raspberrypi.local --evaluate test.npz
   edgekit profile build --on local --variant int8 --launches 10
 """
 
@@ -49,6 +50,11 @@ Examples:
     metavar="NAME",
     help="The runtime's package, as pip calls it; what is there otherwise.",
 )
+@click.option(
+    "--evaluate",
+    metavar="DATA",
+    help="Score the board's own answers to it; the data of convert --evaluate.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
 def command(
     build: Path,
@@ -58,17 +64,20 @@ def command(
     threads: int | None,
     python: str | None,
     runtime: str | None,
+    evaluate: str | None,
     as_json: bool,
     **timing: float | None,
 ) -> None:
     """Measure a build's artifacts on a board, or on this computer.
 
     The artifact is pushed once, must answer there as it does here, and is then timed in several
-    process launches. Samples are kept; edgekit report shows them.
+    process launches. Samples are kept; edgekit report shows them. With --evaluate the board answers
+    the whole evaluation set, too: a score below the variant's budget is told, and exit code 6.
     """
     from edgekit.cli.output import DeviceProgress, say_preferred
     from edgekit.core.build import load_build
     from edgekit.core.measurement import MeasureSettings
+    from edgekit.jobs.accuracy import require_accurate
     from edgekit.jobs.profile import default_threads, profile
     from edgekit.jobs.results import write_page
 
@@ -88,14 +97,17 @@ def command(
             settings=settings,
             python=python,
             runtime=runtime,
+            evaluate=evaluate,
             progress=progress,
         )
     if as_json:
         import json
 
         click.echo(json.dumps([result.to_json() for result in results], indent=2))
+        require_accurate(results)
         return
     from edgekit.cli.report import show
 
     show(opened, results)
     click.echo(f"page: {write_page(opened, opened.folder)}")
+    require_accurate(results)

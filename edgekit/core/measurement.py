@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgekit.core.noun import Noun
+from edgekit.core.verdict import Score
 
 
 class Window(Noun):
@@ -84,6 +85,31 @@ class OutputCheck(Noun):
     detail: str = ""
 
 
+class DeviceAccuracy(Noun):
+    """What the board's own answers to the evaluation set score by the metric of the budget.
+
+    Attributes:
+        data: in words, which samples.
+        not_finite: of how many of the `samples` an answer has NaN or infinity; nothing is scored
+            where there is one.
+        score: against the source model's answers.
+        beside: against the artifact's own answers at the conversion: `Score.source_value` is what
+            it scored there.
+        max_drop: what may be lost against the source, as in `edgekit.core.recipe.Budget`.
+        ok: whether the board keeps that.
+        detail: why, in words.
+    """
+
+    data: str
+    samples: int
+    not_finite: int = 0
+    score: Score | None = None
+    beside: Score | None = None
+    max_drop: float
+    ok: bool
+    detail: str
+
+
 class Measurement(Noun):
     """One artifact on one device.
 
@@ -92,6 +118,7 @@ class Measurement(Noun):
         device: where it was asked to run ("local", "ssh://pi@10.0.0.7:22").
         hello: what the runner said of itself and the machine.
         environment_before, environment_after: clocks, governors, temperatures, load.
+        accuracy: what it scored there; None where that was not asked for.
         emulated: whether the device's processor is emulated, so that its times mean nothing.
     """
 
@@ -108,5 +135,6 @@ class Measurement(Noun):
     environment_after: dict[str, Any]
     launches: tuple[Launch, ...]
     check: OutputCheck | None = None
+    accuracy: DeviceAccuracy | None = None
     emulated: bool = False
     edgekit_version: str

@@ -14,6 +14,7 @@ from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.result import Result
 from edgekit.devices import open_device
 from edgekit.export.delegates import DELEGATES
+from edgekit.jobs.accuracy import device_accuracy, read_evaluation
 from edgekit.jobs.results import results_of, to_result
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.session import measure
@@ -35,6 +36,7 @@ def profile(
     settings: MeasureSettings | None = None,
     python: str | None = None,
     runtime: str | None = None,
+    evaluate: str | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[Result]:
     """Measure variants of `build` on the device `on`, one after the other.
@@ -46,6 +48,8 @@ def profile(
         settings: how; with as many threads as the board's profile says, if not given.
         python: the Python to use there.
         runtime: the runtime to use there; the first that is there if not given.
+        evaluate: the data that the build was judged on: what the board's own answers to it score is
+            part of the result (`edgekit.jobs.accuracy.require_accurate` makes an error of a loss).
 
     Each result is in the store as soon as its variant is done, so that nothing of it is lost if a
     later one fails. The build's page does not show them before `edgekit.jobs.results.write_page`.
@@ -59,18 +63,33 @@ def profile(
     chosen = build.choose(variants, every=every, results=known)
     check_runs(build, chosen, on)
     settings = settings or MeasureSettings(threads=default_threads(build, on))
+    data = None if evaluate is None else read_evaluation(build, evaluate, chosen)
+    wish = RunnerWish(python=python, runtime=runtime)
     store = Store()
     results = []
     with open_device(on) as device:
         for variant in chosen:
-            name = variant.recipe.name
+            name, subject = variant.recipe.name, _subject(build, variant)
             measurement = measure(
                 device,
-                _subject(build, variant),
+                subject,
                 settings,
-                wish=RunnerWish(python=python, runtime=runtime),
+                wish=wish,
                 progress=partial(progress, name),
             )
+            if data is not None:  # after the times, which it would warm the board for
+                accuracy = device_accuracy(
+                    device,
+                    build,
+                    variant,
+                    subject,
+                    data,
+                    threads=settings.threads,
+                    timeout_seconds=settings.timeout_seconds,
+                    wish=wish,
+                    progress=partial(progress, name),
+                )
+                measurement = measurement.model_copy(update={"accuracy": accuracy})
             results.append(to_result(measurement, store.add(measurement)))
     return results
 

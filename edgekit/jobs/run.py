@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.build import Build, Variant
-from edgekit.core.errors import ConversionError, DeviceError, UsageError
-from edgekit.core.tensor import Signature
+from edgekit.core.build import Build
+from edgekit.core.errors import UsageError
 from edgekit.data.inputs import read_inputs
 from edgekit.devices import open_device
+from edgekit.jobs.ports import Ports
 from edgekit.jobs.profile import Progress, _subject, check_runs, default_threads
 from edgekit.jobs.results import results_of
 from edgekit.measure.answers import Answering
 from edgekit.measure.runner import RunnerWish
-from edgekit.verify.port import Named, matched, port
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,61 +122,6 @@ def run(
     real = ports.real(stored)
     best, shares = _best(build, real)
     return Ran(name, address, answering.hello, given.names, stored, real, best, shares, given.notes)
-
-
-class Ports:
-    """How the source model's inputs become a variant's, and its outputs the source model's.
-
-    Attributes:
-        sample_bytes: of the variant's inputs and outputs for one sample.
-    """
-
-    def __init__(self, source: Signature, variant: Variant) -> None:
-        import math
-
-        assert variant.artifact is not None
-        own = variant.artifact.signature
-        self.inputs: Named
-        self.outputs: Named
-        try:
-            self.inputs, self.outputs = matched(
-                source,
-                [port(index, spec) for index, spec in enumerate(own.inputs)],
-                [port(index, spec) for index, spec in enumerate(own.outputs)],
-            )
-        except ConversionError as exc:
-            raise ConversionError(f"{variant.recipe.name}: {exc.message}", hint=exc.hint) from exc
-        self.sample_bytes = sum(
-            math.prod(each.shape) * each.dtype.itemsize for _, each in (*self.inputs, *self.outputs)
-        )
-
-    def store(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The source model's inputs by name as the artifact's, by its own names."""
-        return {each.name: each.store(arrays[name]) for name, each in self.inputs}
-
-    def outputs_of(self, given: Mapping[str, Array], where: str) -> dict[str, Array]:
-        """What a board gave under the names of the source model's outputs.
-
-        Raises:
-            DeviceError: they are not the artifact's outputs.
-        """
-        import numpy as np
-
-        found = {}
-        for name, each in self.outputs:
-            array = given.get(each.name)
-            if array is None and len(given) == len(self.outputs) == 1:
-                array = next(iter(given.values()))
-            if array is None:
-                raise DeviceError(
-                    f"{where} gave no output {each.name!r}, but {', '.join(map(repr, given))}"
-                )
-            found[name] = np.asarray(array)
-        return found
-
-    def real(self, stored: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by the source model's names as real numbers."""
-        return {name: each.real(stored[name]) for name, each in self.outputs}
 
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
