@@ -36,6 +36,7 @@ COMMANDS = {
     ),
     "inspect": ("edgekit.cli.inspect:command", "Show what is in a model file."),
     "devices": ("edgekit.cli.devices:command", "List the kinds of board that can be targeted."),
+    "boards": ("edgekit.cli.boards:command", "List the boards that you have."),
     "doctor": (
         "edgekit.cli.doctor:command",
         "Say which converters, runtimes and compilers are here, and how to get the others.",

@@ -172,5 +172,10 @@ class DeviceProgress(_Live):
                 took = time.monotonic() - self._started
                 self._say(f"  {took:5.1f} s  {variant}: {of} launches")
 
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        with self._lock:
+            self._say(f"  {line}")
+
     def _now(self) -> str:
         return self._current

@@ -18,7 +18,12 @@ Examples:
 @click.command(name="profile", epilog=EPILOG)
 @click.argument("build", type=click.Path(path_type=Path))
 @click.option(
-    "--on", "on", required=True, metavar="DEVICE", help="local, or ssh://[user@]host[:port]."
+    "--on",
+    "on",
+    required=True,
+    multiple=True,
+    metavar="DEVICE",
+    help="local, ssh://[user@]host[:port], a board of yours or group:NAME (edgekit boards).",
 )
 @click.option(
     "--variant",
@@ -55,16 +60,24 @@ Examples:
     metavar="DATA",
     help="Score the board's own answers to it; the data of convert --evaluate.",
 )
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    help="For whoever is using the board. [300]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
 def command(
     build: Path,
-    on: str,
+    on: tuple[str, ...],
     variants: tuple[str, ...],
     every: bool,
     threads: int | None,
     python: str | None,
     runtime: str | None,
     evaluate: str | None,
+    wait_seconds: float,
     as_json: bool,
     **timing: float | None,
 ) -> None:
@@ -75,29 +88,35 @@ def command(
     the whole evaluation set, too: a score below the variant's budget is told, and exit code 6.
     """
     from edgekit.cli.output import DeviceProgress, say_preferred
+    from edgekit.core.boards import targets
     from edgekit.core.build import load_build
+    from edgekit.core.errors import UsageError
     from edgekit.core.measurement import MeasureSettings
     from edgekit.jobs.accuracy import require_accurate
     from edgekit.jobs.profile import default_threads, profile
     from edgekit.jobs.results import write_page
 
-    opened = load_build(build)
+    opened, boards = load_build(build), targets(on)
+    if len(boards) > 1:
+        raise UsageError(f"{len(boards)} boards are named; one is measured at a time")
     given = {key: value for key, value in timing.items() if value is not None}
     settings = MeasureSettings.from_json(
-        {**given, "threads": threads or default_threads(opened, on)}
+        {**given, "threads": threads or default_threads(opened, boards[0])}
     )
     if not variants and not every:
         say_preferred(opened)
     with DeviceProgress() as progress:
         results = profile(
             opened,
-            on=on,
+            on=boards[0],
             variants=variants,
             every=every,
             settings=settings,
             python=python,
             runtime=runtime,
             evaluate=evaluate,
+            wait_seconds=wait_seconds,
+            say=progress.say,
             progress=progress,
         )
     if as_json:

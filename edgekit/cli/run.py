@@ -24,7 +24,11 @@ IN_JSON = 10_000  # values of one sample's output
 @click.command(name="run", epilog=EPILOG)
 @click.argument("build", type=click.Path(path_type=Path))
 @click.option(
-    "--on", "on", required=True, metavar="DEVICE", help="local, or ssh://[user@]host[:port]."
+    "--on",
+    "on",
+    required=True,
+    metavar="DEVICE",
+    help="local, ssh://[user@]host[:port], or a board of yours (edgekit boards).",
 )
 @click.option(
     "--input",
@@ -48,6 +52,13 @@ IN_JSON = 10_000  # values of one sample's output
     type=click.FloatRange(min=1),
     default=600.0,
     help="For one launch. [600]",
+)
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    help="For whoever is using the board. [300]",
 )
 @click.option("--python", metavar="PATH", help="The Python to use there.")
 @click.option(
@@ -76,7 +87,7 @@ def command(
     if options["variant"] is None:
         say_preferred(opened)
     with DeviceProgress() as progress:
-        ran = run(opened, inputs=inputs, progress=progress, **options)
+        ran = run(opened, inputs=inputs, say=progress.say, progress=progress, **options)
     for note in ran.notes:
         click.echo(plain(f"note: {note}"), err=True)
     if save is not None:

@@ -13,11 +13,13 @@
     ├── RejectedError                   6   an artifact is over its budget or does not load
     ├── DeviceError                     7   the board
     │   ├── TransientDeviceError        7   link lost, refused, timed out: trying again may help
+    │   ├── DeviceBusyError             7   somebody else is using it
     │   ├── HostKeyError                7   unknown or changed host key
     │   ├── RuntimeMissingError         7   no runtime on the board that reads this artifact
     │   └── MismatchError               7   the board computes something else than this computer
     ├── IntegrityError                  8   a bundle is not what its manifest says
-    └── OutputError                     9   the result cannot be written here
+    ├── OutputError                     9   the result cannot be written here
+    └── PartialError                    10  some of several boards failed; the rest is kept
 
 Ctrl-C ends with 130. Third-party exceptions are translated where they enter, with
 ``raise … from exc``. Only `TransientDeviceError` is ever retried, and never around a measurement.
@@ -142,6 +144,10 @@ class TransientDeviceError(DeviceError):
     """The link to the board failed; the same call may succeed later."""
 
 
+class DeviceBusyError(DeviceError):
+    """Somebody else is using the board, or has taken it over."""
+
+
 class HostKeyError(DeviceError):
     """The board's host key is unknown or has changed."""
 
@@ -164,6 +170,12 @@ class OutputError(EdgekitError):
     """The result cannot be written where it was asked for."""
 
     exit_code = 9
+
+
+class PartialError(EdgekitError):
+    """Some of several boards failed; what the others gave is kept."""
+
+    exit_code = 10
 
 
 def _by_name() -> dict[str, type[EdgekitError]]:

@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from edgekit.core.boards import LOCAL, Target, target
 from edgekit.core.build import Build, Variant
 from edgekit.core.errors import InputError, PlanError
 from edgekit.core.measurement import MeasureSettings
-from edgekit.core.profile import probe_host
+from edgekit.core.profile import load_profile, probe_host
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.result import Result
-from edgekit.devices import open_device
 from edgekit.export.delegates import DELEGATES
 from edgekit.jobs.accuracy import device_accuracy, read_evaluation
+from edgekit.jobs.boards import WAIT_SECONDS, held
 from edgekit.jobs.results import results_of, to_result
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.session import measure
@@ -24,25 +25,27 @@ from edgekit.work.protocols import Delegate
 
 # The variant, what is being done with it, how much of it is done, and how much there is.
 Progress = Callable[[str, str, int, int], None]
-LOCAL = "local"
 
 
 def profile(
     build: Build,
     *,
-    on: str,
+    on: str | Target,
     variants: Sequence[str] = (),
     every: bool = False,
     settings: MeasureSettings | None = None,
     python: str | None = None,
     runtime: str | None = None,
     evaluate: str | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+    say: Callable[[str], None] = lambda _: None,
+    done: Callable[[Result], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> list[Result]:
     """Measure variants of `build` on the device `on`, one after the other.
 
     Args:
-        on: ``local`` or ``ssh://[user@]host[:port]``.
+        on: ``local``, ``ssh://[user@]host[:port]``, or the name of a board of one's own.
         variants: which; the one that `edgekit.core.choice.preferred` takes if none is named.
         every: all accepted ones instead.
         settings: how; with as many threads as the board's profile says, if not given.
@@ -50,6 +53,8 @@ def profile(
         runtime: the runtime to use there; the first that is there if not given.
         evaluate: the data that the build was judged on: what the board's own answers to it score is
             part of the result (`edgekit.jobs.accuracy.require_accurate` makes an error of a loss).
+        wait_seconds: how long to wait for whoever is using the board; `say` is told who that is.
+        done: is given each result as soon as it is in the store.
 
     Each result is in the store as soon as its variant is done, so that nothing of it is lost if a
     later one fails. The build's page does not show them before `edgekit.jobs.results.write_page`.
@@ -57,17 +62,19 @@ def profile(
     Raises:
         UnknownNameError, RejectedError: no such variant, or none that can be used.
         PlanError: one of them cannot run there; said before anything is done.
+        DeviceBusyError: somebody else is using the board, or has taken it over meanwhile.
         DeviceError: see `edgekit.measure.session.measure`.
     """
     known = () if variants or every else results_of(build)
     chosen = build.choose(variants, every=every, results=known)
-    check_runs(build, chosen, on)
-    settings = settings or MeasureSettings(threads=default_threads(build, on))
+    board = target(on) if isinstance(on, str) else on
+    check_runs(build, chosen, board.address)
+    settings = settings or MeasureSettings(threads=default_threads(build, board))
     data = None if evaluate is None else read_evaluation(build, evaluate, chosen)
-    wish = RunnerWish(python=python, runtime=runtime)
+    wish = RunnerWish(python=python or board.python, runtime=runtime or board.runtime)
     store = Store()
     results = []
-    with open_device(on) as device:
+    with held(board, wait_seconds=wait_seconds, say=say) as (device, lease):
         for variant in chosen:
             name, subject = variant.recipe.name, _subject(build, variant)
             measurement = measure(
@@ -75,6 +82,7 @@ def profile(
                 subject,
                 settings,
                 wish=wish,
+                device_name="" if board.name == board.address else board.name,
                 progress=partial(progress, name),
             )
             if data is not None:  # after the times, which it would warm the board for
@@ -90,7 +98,9 @@ def profile(
                     progress=partial(progress, name),
                 )
                 measurement = measurement.model_copy(update={"accuracy": accuracy})
+            lease.check()  # two at a time on a board measure each other
             results.append(to_result(measurement, store.add(measurement)))
+            done(results[-1])
     return results
 
 
@@ -128,9 +138,11 @@ def _delegate(recipe: Recipe) -> Delegate | None:
     return DELEGATES[key]() if key in DELEGATES.names() else None
 
 
-def default_threads(build: Build, on: str) -> int:
+def default_threads(build: Build, board: Target) -> int:
     """As many threads as the profile of that kind of board says."""
-    return probe_host().threads if on == LOCAL else build.profile.threads
+    if board.address == LOCAL:
+        return probe_host().threads
+    return load_profile(board.kind).threads if board.kind else build.profile.threads
 
 
 def _subject(build: Build, variant: Variant) -> Subject:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edgekit.core.boards import target
 from edgekit.core.build import Build
 from edgekit.core.errors import UsageError
 from edgekit.data.inputs import read_inputs
-from edgekit.devices import open_device
+from edgekit.jobs.boards import WAIT_SECONDS, held
 from edgekit.jobs.ports import Ports
 from edgekit.jobs.profile import Progress, _subject, check_runs, default_threads
 from edgekit.jobs.results import results_of
@@ -71,18 +72,21 @@ def run(
     timeout_seconds: float = 600.0,
     python: str | None = None,
     runtime: str | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+    say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Ran:
     """Run `inputs` through a variant of `build` on the device `on`.
 
     Args:
-        on: ``local`` or ``ssh://[user@]host[:port]``.
+        on: ``local``, ``ssh://[user@]host[:port]``, or the name of a board of one's own.
         inputs: files and folders, see `edgekit.data.inputs`; they are read and checked before the
             device is spoken to.
         variant: the one that `edgekit.core.choice.preferred` takes if not given.
         threads: as many as the board's profile says if not given.
         timeout_seconds: for one launch of the runner.
         python, runtime: what to use there; what is found if not given.
+        wait_seconds: how long to wait for whoever is using the board; `say` is told who that is.
 
     Raises:
         UsageError: no input is given.
@@ -95,20 +99,21 @@ def run(
         raise UsageError("no input is given", hint="--input FILE, as often as you like")
     known = () if variant else results_of(build)
     (chosen,) = build.choose((variant,) if variant else (), results=known)
-    check_runs(build, (chosen,), on)
+    board = target(on)
+    check_runs(build, (chosen,), board.address)
     given = read_inputs(inputs, build.signature, build.preprocessing)
     ports = Ports(build.signature, chosen)
     name = chosen.recipe.name
     rows = ports.store(given.arrays)
     count = len(given.names)
     parts: list[dict[str, Array]] = []
-    with open_device(on) as device:
+    with held(board, wait_seconds=wait_seconds, say=say) as (device, _):
         answering = Answering(
             device,
             _subject(build, chosen),
-            threads=threads or default_threads(build, on),
+            threads=threads or default_threads(build, board),
             timeout_seconds=timeout_seconds,
-            wish=RunnerWish(python=python, runtime=runtime),
+            wish=RunnerWish(python=python or board.python, runtime=runtime or board.runtime),
             progress=partial(progress, name),
         )
         size = answering.samples_a_part(ports.sample_bytes)
