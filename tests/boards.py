@@ -6,11 +6,15 @@ One fully connected layer of 4 inputs and 3 scores, called cat, dog and fox: ``f
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
+import pytest
 
 from edgekit.core.artifact import Artifact, File
 from edgekit.core.build import (
@@ -29,6 +33,7 @@ from edgekit.core.recipe import BUILTIN
 from edgekit.core.tensor import Quantization, Signature, TensorSpec
 from edgekit.core.verdict import Verdict
 from tests.samples import write_build
+from tests.sshd import SSHServer
 from tests.tiny_tflite import dense_model
 
 SAMPLES = 150
@@ -56,6 +61,30 @@ INTEGER = Signature(
         ),
     ),
 )
+
+
+def configure(servers: Mapping[str, SSHServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``ssh://NAME`` reach each of `servers`, trusted."""
+    lines: list[str] = []
+    for name, server in servers.items():
+        server.trust()
+        server.configure(monkeypatch, name=name)
+        text = server.config.read_text()
+        lines += text.replace("Host *\n", "").splitlines()
+    config = next(iter(servers.values())).config
+    config.write_text("\n".join(lines) + "\n")
+    monkeypatch.setenv("EDGEKIT_SSH_CONFIG", str(config))
+
+
+def cut_off(server: SSHServer) -> None:
+    """The board dies: its server, every session, and what they run."""
+    assert server._process is not None
+    running = psutil.Process(server._process.pid).children(recursive=True)
+    server.stop()
+    for process in running:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(running, timeout=10)
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:

@@ -37,6 +37,10 @@ COMMANDS = {
     "inspect": ("edgekit.cli.inspect:command", "Show what is in a model file."),
     "devices": ("edgekit.cli.devices:command", "List the kinds of board that can be targeted."),
     "boards": ("edgekit.cli.boards:command", "List the boards that you have."),
+    "jobs": (
+        "edgekit.cli.jobs:command",
+        "List what measuring on several boards has left to do, and take it up again.",
+    ),
     "doctor": (
         "edgekit.cli.doctor:command",
         "Say which converters, runtimes and compilers are here, and how to get the others.",

@@ -11,6 +11,7 @@ Examples:
   edgekit profile build --on ssh://pi@raspberrypi.local
   edgekit profile build --on ssh://pi --all --threads 4 --python '~/edge/bin/python'
   edgekit profile build --on ssh://pi@raspberrypi.local --evaluate test.npz
+  edgekit profile build --on kitchen-pi --on group:phones --all
   edgekit profile build --on local --variant int8 --launches 10
 """
 
@@ -86,20 +87,27 @@ def command(
     The artifact is pushed once, must answer there as it does here, and is then timed in several
     process launches. Samples are kept; edgekit report shows them. With --evaluate the board answers
     the whole evaluation set, too: a score below the variant's budget is told, and exit code 6.
+
+    Several boards are measured side by side. What fails on one stops none of the others (exit code
+    10); what is left to do is kept, see edgekit jobs.
     """
     from edgekit.cli.output import DeviceProgress, say_preferred
     from edgekit.core.boards import targets
     from edgekit.core.build import load_build
-    from edgekit.core.errors import UsageError
     from edgekit.core.measurement import MeasureSettings
     from edgekit.jobs.accuracy import require_accurate
     from edgekit.jobs.profile import default_threads, profile
     from edgekit.jobs.results import write_page
 
     opened, boards = load_build(build), targets(on)
-    if len(boards) > 1:
-        raise UsageError(f"{len(boards)} boards are named; one is measured at a time")
     given = {key: value for key, value in timing.items() if value is not None}
+    if len(boards) > 1:
+        from edgekit.cli.fleet import profile_on
+
+        wish = {"python": python, "runtime": runtime, "evaluate": evaluate}
+        given |= {} if threads is None else {"threads": threads}
+        profile_on(boards, opened, variants, every, given, wish, wait_seconds, as_json)
+        return
     settings = MeasureSettings.from_json(
         {**given, "threads": threads or default_threads(opened, boards[0])}
     )

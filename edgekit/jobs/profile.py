@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgekit.core.boards import LOCAL, Target, target
 from edgekit.core.build import Build, Variant
+from edgekit.core.dataset import DataSet
 from edgekit.core.errors import InputError, PlanError
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.profile import load_profile, probe_host
@@ -36,7 +37,7 @@ def profile(
     settings: MeasureSettings | None = None,
     python: str | None = None,
     runtime: str | None = None,
-    evaluate: str | None = None,
+    evaluate: str | DataSet | None = None,
     wait_seconds: float = WAIT_SECONDS,
     say: Callable[[str], None] = lambda _: None,
     done: Callable[[Result], None] = lambda _: None,
@@ -51,8 +52,9 @@ def profile(
         settings: how; with as many threads as the board's profile says, if not given.
         python: the Python to use there.
         runtime: the runtime to use there; the first that is there if not given.
-        evaluate: the data that the build was judged on: what the board's own answers to it score is
-            part of the result (`edgekit.jobs.accuracy.require_accurate` makes an error of a loss).
+        evaluate: the data that the build was judged on (or what `read_evaluation` gave for it):
+            what the board's own answers to it score is part of the result
+            (`edgekit.jobs.accuracy.require_accurate` makes an error of a loss).
         wait_seconds: how long to wait for whoever is using the board; `say` is told who that is.
         done: is given each result as soon as it is in the store.
 
@@ -70,7 +72,9 @@ def profile(
     board = target(on) if isinstance(on, str) else on
     check_runs(build, chosen, board.address)
     settings = settings or MeasureSettings(threads=default_threads(build, board))
-    data = None if evaluate is None else read_evaluation(build, evaluate, chosen)
+    data = evaluate if isinstance(evaluate, DataSet) else None
+    if isinstance(evaluate, str):
+        data = read_evaluation(build, evaluate, chosen)
     wish = RunnerWish(python=python or board.python, runtime=runtime or board.runtime)
     store = Store()
     results = []
