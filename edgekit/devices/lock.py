@@ -61,7 +61,7 @@ if [ "$(cat "$1.$3/nonce" 2>/dev/null)" = "$2" ]; then rm -rf "$1.$3"
 else mv "$1.$3" "$1"; fi
 exit 0
 """
-_BEAT = """[ "$(cat "$1/nonce" 2>/dev/null)" = "$2" ] || exit 3; touch "$1/nonce" """
+_BEAT = """[ "$(cat "$1/nonce" 2>/dev/null)" = "$2" ] || exit 3; touch -c "$1/nonce" "$1/owner" """
 _RELEASE = """[ "$(cat "$1/nonce" 2>/dev/null)" = "$2" ] || exit 3; rm -rf "$1" """
 _LOST = 3
 

@@ -18,6 +18,7 @@ from tests.boards import configure, running_build
 from tests.cli.conftest import Run
 from tests.sshd import SSHServer
 
+pytestmark = pytest.mark.slow
 SETTINGS = ["--runs", "3", "--min-seconds", "0", "--warmup-seconds", "0"]
 ON = ["--on", "group:pis", "--variant", "float32", "--variant", "int8-io"]
 

@@ -19,6 +19,7 @@ from edgekit.store.queue import Queue
 from tests.boards import configure, cut_off, running_build
 from tests.sshd import SSHServer
 
+pytestmark = pytest.mark.slow
 QUICK = HowToMeasure(
     settings={"launches": 2, "runs": 3, "min_seconds": 0, "warmup_seconds": 0},
     python=sys.executable,
