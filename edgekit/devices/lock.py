@@ -16,6 +16,7 @@ import getpass
 import hashlib
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -27,6 +28,7 @@ from typing import Any
 
 from edgekit.core.errors import DeviceBusyError, DeviceError, OutputError
 from edgekit.core.locate import data_dir
+from edgekit.core.process import ended, me
 from edgekit.core.protocols import Device
 
 # A beat is a command on the board, in the midst of a measurement, so there are few of them.
@@ -48,8 +50,9 @@ if [ ! -d "$1" ]; then
   if [ -w "${1%/*}" ]; then echo edgekit:again; exit 0; fi
   echo "no writing in ${1%/*}"; exit 1
 fi
-at=$(stat -c %Y "$1/nonce" 2>/dev/null || stat -c %Y "$1" 2>/dev/null || echo 0)
-echo "edgekit:held $(($(date +%s) - at)) $(cat "$1/nonce" 2>/dev/null)"
+now=$(date +%s)
+at=$(stat -c %Y "$1/nonce" 2>/dev/null || stat -c %Y "$1" 2>/dev/null || echo "$now")
+echo "edgekit:held $((now - at)) $(cat "$1/nonce" 2>/dev/null)"
 cat "$1/owner" 2>/dev/null
 exit 0
 """
@@ -68,12 +71,13 @@ _LOST = 3
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a board: `since` is UTC, ISO 8601."""
+    """Who holds a board: `since` is UTC, ISO 8601; `process` is as `edgekit.core.process.me`."""
 
     user: str
     host: str
     pid: int
     since: str
+    process: str = ""
 
     @classmethod
     def me(cls) -> Owner:
@@ -82,14 +86,15 @@ class Owner:
         except (KeyError, OSError):  # a container whose user has no name
             user = str(os.getuid())
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(user, socket.gethostname(), os.getpid(), now)
+        return cls(user, socket.gethostname(), os.getpid(), now, me())
 
     @classmethod
     def from_text(cls, text: str) -> Owner | None:
         """None for what is no owner: it was killed before it wrote its name."""
         try:
             data: Any = json.loads(text)
-            return cls(str(data["user"]), str(data["host"]), int(data["pid"]), str(data["since"]))
+            names = [str(data[key]) for key in ("user", "host", "since", "process")]
+            return cls(names[0], names[1], int(data["pid"]), names[2], names[3])
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -98,20 +103,8 @@ class Owner:
 
     @property
     def gone(self) -> bool:
-        """Whether its process is known to have ended: it was one of this user's on this computer.
-
-        That the board's host lock is ours says the same, but for a data folder of its own.
-        """
-        me = Owner.me()
-        if (self.user, self.host) != (me.user, me.host):
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
+        """Whether its process is known to have ended: it was one on this computer."""
+        return ended(self.process)
 
 
 class Lease:
@@ -214,24 +207,24 @@ def device_lock(device: Device, name: str, *, wait_seconds: float, say: Say) -> 
 
 
 def _take(device: Device, folder: str, nonce: str, waiting: _Waiting, name: str, say: Say) -> None:
-    me = json.dumps(vars(Owner.me()))
+    mine = json.dumps(vars(Owner.me()))
     while True:
-        code, text = _script(device, _TAKE, folder, nonce, me)
-        first, _, rest = text.partition("\n")
-        if code == 0 and first == "edgekit:taken":
+        code, text = _script(device, _TAKE, folder, nonce, mine)
+        # A login script may have said something before.
+        found = re.search(r"edgekit:(taken|again|held (-?\d+) (\S*)\n(.*))", text, re.DOTALL)
+        if code != 0 or found is None:
+            raise DeviceError(f"{device.address}: its store cannot be locked: {text[:200]!r}")
+        if found[1] == "taken":
             return
-        if code == 0 and first == "edgekit:again":  # given back between two looks
+        if found[1] == "again":  # given back between two looks
             waiting.wait(None)
             continue
-        words = first.split(" ")
-        if code != 0 or words[0] != "edgekit:held":
-            raise DeviceError(f"{device.address}: its store cannot be locked: {text[:200]!r}")
-        age, other = float(words[1]), Owner.from_text(rest)
+        age, theirs, other = float(found[2]), found[3], Owner.from_text(found[4])
         gone = other is not None and other.gone
         if age >= LEASE_SECONDS or gone:
             why = "whose process has ended" if gone else f"not heard of for {age:.0f} s"
             say(f"{name} was held by {other or 'somebody'}, {why}: taken over")
-            _script(device, _PUT_OUT, folder, words[2] if len(words) > 2 else "", nonce)
+            _script(device, _PUT_OUT, folder, theirs, nonce)
             continue
         waiting.wait(other)
 

@@ -8,8 +8,6 @@ that is done is gone: its result is in the store of results.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Any, Literal
 
 from edgekit.core.errors import UsageError
 from edgekit.core.locate import data_dir
+from edgekit.core.process import ended, me
 from edgekit.store.database import Database
 
 FILE_NAME = "queue.db"
@@ -113,7 +112,7 @@ class Queue(Database):
 
     def add(self, tasks: Sequence[Task]) -> list[Job]:
         """Put them in, taken by this process, in place of what was left of the same."""
-        now, me = _now(), _me()
+        now, own = _now(), me()
         again = {(task.address, task.build, task.variant) for task in tasks}
         with self._transaction(create=True) as connection:
             connection.executemany(
@@ -137,7 +136,7 @@ class Queue(Database):
                         task.artifact_sha256,
                         task.variant,
                         json.dumps(task.wish, sort_keys=True),
-                        me,
+                        own,
                     ),
                 ).lastrowid
                 for task in tasks
@@ -167,7 +166,7 @@ class Queue(Database):
             ]
             connection.executemany(
                 "UPDATE jobs SET state = 'running', owner = ?, reason = '' WHERE id = ?",
-                [(_me(), job.id) for job in found],
+                [(me(), job.id) for job in found],
             )
         return found
 
@@ -240,7 +239,7 @@ def _read(connection: sqlite3.Connection) -> list[Job]:
 
 def _job(row: tuple[Any, ...]) -> Job:
     number, created, board, address, build, digest, variant, wish, state, owner, reason = row
-    if state == "running" and not _alive(owner):
+    if state == "running" and ended(owner):
         state = "interrupted"
     task = Task(board, address, build, digest, variant, json.loads(wish))
     return Job(number, created, task, state, reason)
@@ -248,26 +247,3 @@ def _job(row: tuple[Any, ...]) -> Job:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _me() -> str:
-    """This process: number, the time of its start (numbers are used again), and computer."""
-    return f"{os.getpid()} {_started(os.getpid())} {socket.gethostname()}"
-
-
-def _alive(owner: str) -> bool:
-    pid, started, host = owner.split(" ", 2)
-    if host != socket.gethostname():  # a data folder that computers share: it cannot be seen
-        return True
-    return _started(int(pid)) == started
-
-
-def _started(pid: int) -> str:
-    """When a process was started, in ticks since boot, "" for one that has ended."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    # The name, in parentheses, may hold anything; a zombie has ended and was not waited for.
-    fields = text.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else fields[19]

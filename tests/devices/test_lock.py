@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from edgekit.devices.ssh import SSHDevice
 from tests.sshd import SSHServer
 
 ADDRESS = "ssh://pi@10.0.0.7"
-ANA = Owner("ana", "elsewhere", 4711, "2026-03-14T09:26:53+00:00")
+ANA = Owner("ana", "elsewhere", 4711, "2026-03-14T09:26:53+00:00", "4711@99@another boot")
 
 
 @pytest.fixture(autouse=True)
@@ -109,10 +110,13 @@ def test_a_lock_whose_lease_is_over_is_taken_over_with_a_word(
 
 
 def test_a_process_of_ours_that_was_killed_holds_nothing(device: LocalDevice, folder: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    me = Owner.me()
-    held_by(folder, Owner(me.user, me.host, ended.pid, me.since))
+    process = subprocess.run(
+        [sys.executable, "-c", "from edgekit.core.process import me; print(me())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    held_by(folder, replace(ANA, process=process))
     said: list[str] = []
     with device_lock(device, "pi", wait_seconds=0, say=said.append):
         pass

@@ -15,6 +15,7 @@ from edgekit.jobs.accuracy import require_accurate
 from edgekit.jobs.profile import profile
 from edgekit.measure import answers as parts
 from edgekit.reports import report_document
+from edgekit.reports.page import report_html
 from edgekit.reports.view import accuracy_words, warnings
 from edgekit.store import Store
 from tests.boards import SAMPLES, evaluation_set, running_build
@@ -90,6 +91,7 @@ def test_a_board_that_computes_something_else_is_told_everywhere(
     assert "which is no noise" in found.detail
     assert accuracy_words(result).startswith("! float32 on the board IS WORSE THAN ITS BUDGET")
     assert any("WORSE THAN ITS BUDGET" in line for line in warnings(build, [result]))
+    assert "IS WORSE THAN ITS BUDGET" in report_html(build, [result])
     told = report_document(build, [result])["measurements"][0]["accuracy"]
     assert told["ok"] is False
     with pytest.raises(RejectedError, match="float32 on local is worse than its budget"):
