@@ -38,6 +38,7 @@ POLL_SECONDS = 2.0
 _COMMAND_SECONDS = 30.0
 
 Say = Callable[[str], None]
+Pause = Callable[[float], object]  # waits so many seconds; raises to give up
 
 # All: $1 the lock's folder, $2 the owner's nonce.
 # $3: who takes it, JSON. Prints taken, or held with its age in seconds and its owner.
@@ -146,7 +147,9 @@ class Lease:
 
 
 @contextlib.contextmanager
-def host_lock(address: str, name: str, *, wait_seconds: float, say: Say) -> Iterator[None]:
+def host_lock(
+    address: str, name: str, *, wait_seconds: float, say: Say, pause: Pause = time.sleep
+) -> Iterator[None]:
     """Keep other processes of this user here from the board at `address`.
 
     Raises:
@@ -158,7 +161,7 @@ def host_lock(address: str, name: str, *, wait_seconds: float, say: Say) -> Iter
     digest = hashlib.sha256(address.encode()).hexdigest()[:32]
     path = data_dir() / "locks" / f"{digest}.lock"
     who = path.with_suffix(".json")
-    waiting = _Waiting(name, wait_seconds, say)
+    waiting = _Waiting(name, wait_seconds, say, pause)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path, thread_local=False)
@@ -189,7 +192,9 @@ def _read_owner(path: Any) -> Owner | None:
 
 
 @contextlib.contextmanager
-def device_lock(device: Device, name: str, *, wait_seconds: float, say: Say) -> Iterator[Lease]:
+def device_lock(
+    device: Device, name: str, *, wait_seconds: float, say: Say, pause: Pause = time.sleep
+) -> Iterator[Lease]:
     """Keep everybody else from `device` (open), whose host lock is ours.
 
     Raises:
@@ -198,7 +203,7 @@ def device_lock(device: Device, name: str, *, wait_seconds: float, say: Say) -> 
     """
     folder = f"{device.scratch().rpartition('/')[0]}/lock"
     nonce = secrets.token_hex(8)
-    _take(device, folder, nonce, _Waiting(name, wait_seconds, say), name, say)
+    _take(device, folder, nonce, _Waiting(name, wait_seconds, say, pause), name, say)
     lease = Lease(device, folder, nonce, name)
     try:
         yield lease
@@ -232,8 +237,8 @@ def _take(device: Device, folder: str, nonce: str, waiting: _Waiting, name: str,
 class _Waiting:
     """Says once who is waited for, and for how long."""
 
-    def __init__(self, name: str, seconds: float, say: Say) -> None:
-        self._name, self._seconds, self._say = name, seconds, say
+    def __init__(self, name: str, seconds: float, say: Say, pause: Pause) -> None:
+        self._name, self._seconds, self._say, self._pause = name, seconds, say, pause
         self._until = 0.0  # once the first look has found somebody
         self._said: Owner | str | None = ""
 
@@ -251,7 +256,7 @@ class _Waiting:
         if self._said != other:
             self._said = other
             self._say(f"{self._name} is in use by {who}; waiting up to {left:.0f} s")
-        time.sleep(min(left, POLL_SECONDS))
+        self._pause(min(left, POLL_SECONDS))
 
 
 def _script(device: Device, script: str, *arguments: str) -> tuple[int, str]:

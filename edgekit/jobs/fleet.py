@@ -82,7 +82,9 @@ class Outcome:
 
 
 class _Stopped(Exception):
-    """The fleet is to stop; raised between two launches, so that none is cut in half."""
+    """The fleet is to stop; raised between two launches, so that none is cut in half, and while a
+    board is waited for.
+    """
 
 
 def enqueue(
@@ -280,9 +282,14 @@ class _Fleet:
             evaluate=work.data,
             wait_seconds=self._wait,
             say=self._say,
+            pause=self._pause,
             done=done,
             progress=progress,
         )
+
+    def _pause(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise _Stopped
 
     def _judge(self, board: Target, fault: EdgekitError | None, *, worked: bool) -> None:
         if worked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ def profile(
     evaluate: str | DataSet | None = None,
     wait_seconds: float = WAIT_SECONDS,
     say: Callable[[str], None] = lambda _: None,
+    pause: Callable[[float], object] = time.sleep,
     done: Callable[[Result], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> list[Result]:
@@ -55,7 +57,8 @@ def profile(
         evaluate: the data that the build was judged on (or what `read_evaluation` gave for it):
             what the board's own answers to it score is part of the result
             (`edgekit.jobs.accuracy.require_accurate` makes an error of a loss).
-        wait_seconds: how long to wait for whoever is using the board; `say` is told who that is.
+        wait_seconds, say, pause: of waiting for whoever is using the board, see
+            `edgekit.jobs.boards.held`.
         done: is given each result as soon as it is in the store.
 
     Each result is in the store as soon as its variant is done, so that nothing of it is lost if a
@@ -78,7 +81,7 @@ def profile(
     wish = RunnerWish(python=python or board.python, runtime=runtime or board.runtime)
     store = Store()
     results = []
-    with held(board, wait_seconds=wait_seconds, say=say) as (device, lease):
+    with held(board, wait_seconds=wait_seconds, say=say, pause=pause) as (device, lease):
         for variant in chosen:
             name, subject = variant.recipe.name, _subject(build, variant)
             measurement = measure(

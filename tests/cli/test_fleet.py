@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.devices.lock import host_lock
 from edgekit.store import Store
 from edgekit.store.queue import Queue
 from tests.boards import configure, running_build
@@ -58,6 +59,28 @@ def begun(desk: Path, servers: dict[str, SSHServer]) -> subprocess.Popen[str]:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     return process
+
+
+@pytest.mark.usefixtures("servers")
+def test_ctrl_c_ends_the_wait_for_boards_that_others_use(desk: Path) -> None:
+    with (
+        host_lock("ssh://ant", "ant", wait_seconds=0, say=print),
+        host_lock("ssh://bee", "bee", wait_seconds=0, say=print),
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgekit", "profile", "build", *ON, *SETTINGS],
+            cwd=desk,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stderr is not None
+        for _ in range(2):
+            assert "waiting up to 300 s" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
+    assert [job.state for job in Queue().jobs()] == ["waiting"] * 4
 
 
 @pytest.mark.usefixtures("servers")
