@@ -31,6 +31,7 @@ from edgekit.work.steps import Progress
 if TYPE_CHECKING:
     from edgekit.bundles import Bundle, Manifest
     from edgekit.jobs.doctor import Finding
+    from edgekit.jobs.run import Ran
 
 __all__ = [
     "bundle",
@@ -40,6 +41,7 @@ __all__ = [
     "load_build",
     "profile",
     "report",
+    "run",
     "sensitivity",
     "technique_sensitivity",
     "verify_bundle",
@@ -163,17 +165,21 @@ def profile(
     settings: MeasureSettings | None = None,
     python: str | None = None,
     runtime: str | None = None,
+    evaluate: str | Path | None = None,
 ) -> list[Result]:
     """Measure variants of a build on a device; see ``edgekit profile --help``.
 
     Args:
         build: a build, or the folder of one.
-        on: ``local``, ``ssh://[user@]host[:port]`` or ``adb:SERIAL``.
+        on: ``local``, ``ssh://[user@]host[:port]``, ``adb:SERIAL``, or a board that
+            ``edgekit boards`` lists.
         variants: which; if none is named the accepted one that was measured as the fastest on the
             board, or the one that a rule of thumb takes.
         every: all accepted ones instead.
         settings: how; with as many threads as the board's profile says, if not given.
         python, runtime: what to use there; what is there if not given.
+        evaluate: the data that the build was judged on; the board's own answers to it are scored,
+            see `edgekit.core.measurement.DeviceAccuracy`. One below its budget does not raise.
 
     Raises:
         PlanError: a variant cannot run there, as an accelerator's on this computer.
@@ -188,6 +194,41 @@ def profile(
         variants=variants,
         every=every,
         settings=settings,
+        python=python,
+        runtime=runtime,
+        evaluate=None if evaluate is None else str(evaluate),
+    )
+
+
+def run(
+    build: Build | str | Path,
+    *,
+    on: str,
+    inputs: Sequence[str | Path],
+    variant: str | None = None,
+    python: str | None = None,
+    runtime: str | None = None,
+) -> Ran:
+    """What a build answers on a device for inputs of one's own; see ``edgekit run --help``.
+
+    Args:
+        build: a build, or the folder of one.
+        on: ``local``, ``ssh://[user@]host[:port]``, or a board that ``edgekit boards`` lists.
+        inputs: pictures, folders of them, ``.npy``, ``.npz`` and ``.wav`` files.
+        variant: which; the one that `profile` would take if it is not named.
+        python, runtime: what to use there; what is there if not given.
+
+    Raises:
+        DataError: an input is not what the model takes.
+        DeviceError: it cannot be reached, is in use, or something went wrong there.
+    """
+    from edgekit.jobs.run import run as job
+
+    return job(
+        _opened(build),
+        on=on,
+        inputs=[str(each) for each in inputs],
+        variant=variant,
         python=python,
         runtime=runtime,
     )

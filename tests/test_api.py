@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edgekit
@@ -28,6 +29,9 @@ def test_from_a_model_to_a_bundle(keras3: Path, tmp_path: Path) -> None:
         settings=MeasureSettings(launches=2, runs=5, min_seconds=0, warmup_seconds=0),
     )
     assert result.summary.median_ns.value > 0
+    np.save(tmp_path / "image.npy", np.zeros((8, 8, 1), np.float32))
+    ran = edgekit.run(build, on="local", inputs=[tmp_path / "image.npy"])
+    assert np.isfinite(ran.real["scores"]).all()
     assert edgekit.report(tmp_path / "build", tmp_path / "r.html")["schema"] == 1
     made = edgekit.bundle(build, output=tmp_path / "bundle")
     assert edgekit.verify_bundle(made.folder, digest=made.digest).artifacts[0].variant == "float16"

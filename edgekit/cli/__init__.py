@@ -15,6 +15,10 @@ COMMANDS = {
         "edgekit.cli.convert:command",
         "Convert MODEL into verified artifacts for a kind of board.",
     ),
+    "run": (
+        "edgekit.cli.run:command",
+        "Run inputs of your own through a build on a board, and show what it answers.",
+    ),
     "profile": (
         "edgekit.cli.profile:command",
         "Measure a build's artifacts on a board, or on this computer.",
@@ -38,6 +42,11 @@ COMMANDS = {
     "devices": (
         "edgekit.cli.devices:command",
         "List the kinds of board; find, probe and prepare your own.",
+    ),
+    "boards": ("edgekit.cli.boards:command", "List the boards that you have."),
+    "jobs": (
+        "edgekit.cli.jobs:command",
+        "List what measuring on several boards has left to do, and take it up again.",
     ),
     "doctor": (
         "edgekit.cli.doctor:command",
@@ -116,6 +125,7 @@ Start here:
   edgekit demo
   edgekit doctor
   edgekit convert model.keras --for raspberry-pi-5 --calibration images.npz -o build
+  edgekit run build --on local --input cat.jpg
   edgekit profile build --on ssh://pi@raspberrypi.local
 """,
 )

@@ -25,6 +25,7 @@ def table(headers: list[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table to stdout; wraps to the terminal, plain where that is not a terminal."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     # Where nobody looks (a pipe, a file), lines are not broken: they are for grep.
@@ -33,7 +34,7 @@ def table(headers: list[str], rows: Iterable[Iterable[str]]) -> None:
     for header in headers:
         view.add_column(header, overflow="fold")
     for row in rows:
-        view.add_row(*(cell.replace("[", "\\[") for cell in row))
+        view.add_row(*(escape(cell) for cell in row))
     console.print(view)
 
 
@@ -170,6 +171,11 @@ class DeviceProgress(_Live):
             if what == "measure" and done == of:
                 took = time.monotonic() - self._started
                 self._say(f"  {took:5.1f} s  {variant}: {of} launches")
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        with self._lock:
+            self._say(f"  {line}")
 
     def _now(self) -> str:
         return self._current

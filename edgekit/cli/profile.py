@@ -17,6 +17,8 @@ Examples:
   edgekit profile build --on local --variant int8 --precision 1%
   edgekit profile build --on ssh://pi --sweep threads=1,2,4 --sweep batch=1,4
   edgekit profile build --on ssh://pi --sustained 10m
+  edgekit profile build --on ssh://pi@raspberrypi.local --evaluate test.npz
+  edgekit profile build --on kitchen-pi --on group:phones --all
 """
 
 
@@ -26,8 +28,10 @@ Examples:
     "--on",
     "on",
     required=True,
+    multiple=True,
     metavar="DEVICE",
-    help="local, ssh://[user@]host[:port] or adb:SERIAL.",
+    help="local, ssh://[user@]host[:port], adb:SERIAL, a board of yours or group:NAME "
+    "(edgekit boards).",
 )
 @click.option(
     "--variant",
@@ -103,10 +107,22 @@ Examples:
     metavar="NAME",
     help="The runtime's package, as pip calls it; what is there otherwise.",
 )
+@click.option(
+    "--evaluate",
+    metavar="DATA",
+    help="Score the board's own answers to it; the data of convert --evaluate.",
+)
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    help="For whoever is using the board. [300]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
 def command(
     build: Path,
-    on: str,
+    on: tuple[str, ...],
     variants: tuple[str, ...],
     every: bool,
     threads: int | None,
@@ -114,6 +130,8 @@ def command(
     runtime: str | None,
     sweeps: tuple[str, ...],
     sustained: float | None,
+    evaluate: str | None,
+    wait_seconds: float,
     as_json: bool,
     **timing: float | str | None,
 ) -> None:
@@ -121,19 +139,37 @@ def command(
 
     The artifact is pushed once, must answer there as it does here, and is then timed in several
     process launches; those of several variants take turns. Samples are kept; edgekit report shows
-    them, and edgekit compare tells whether one is faster than another.
+    them, and edgekit compare tells whether one is faster than another. With --evaluate the board
+    answers the whole evaluation set, too: a score below the variant's budget is told, and exit
+    code 6.
+
+    Several boards are measured side by side. What fails on one stops none of the others (exit code
+    10); what is left to do is kept, see edgekit jobs.
     """
     from edgekit.cli.output import DeviceProgress, say_preferred
+    from edgekit.core.boards import targets
     from edgekit.core.build import load_build
+    from edgekit.core.errors import UsageError
     from edgekit.core.measurement import MeasureSettings
     from edgekit.jobs import profile as job
+    from edgekit.jobs.accuracy import require_accurate
     from edgekit.jobs.results import write_page
-    from edgekit.reports.words import plain
 
-    opened = load_build(build)
+    opened, boards = load_build(build), targets(on)
     given = {key: value for key, value in timing.items() if value is not None}
+    if len(boards) > 1:
+        from edgekit.cli.fleet import profile_on
+
+        wish = {"python": python, "runtime": runtime, "evaluate": evaluate}
+        given |= {} if threads is None else {"threads": threads}
+        if sweeps:
+            raise UsageError("--sweep is for one board at a time", hint="give one --on")
+        if sustained is not None:
+            given |= job.sustained(MeasureSettings(), sustained).model_dump(exclude_defaults=True)
+        profile_on(boards, opened, variants, every, given, wish, wait_seconds, as_json)
+        return
     settings = MeasureSettings.from_json(
-        {**given, "threads": threads or job.default_threads(opened, on)}
+        {**given, "threads": threads or job.default_threads(opened, boards[0])}
     )
     if sustained is not None:
         settings = job.sustained(settings, sustained)
@@ -143,24 +179,28 @@ def command(
     with DeviceProgress() as progress:
         results = job.profile(
             opened,
-            on=on,
+            on=boards[0],
             variants=variants,
             every=every,
             settings=ways,
             python=python,
             runtime=runtime,
+            evaluate=evaluate,
+            wait_seconds=wait_seconds,
+            say=progress.say,
             progress=progress,
-            say=lambda line: click.echo(plain(line), err=True),
         )
     if as_json:
         import json
 
         click.echo(json.dumps([result.to_json() for result in results], indent=2))
+        require_accurate(results)
         return
     from edgekit.cli.report import show
 
     show(opened, results)
     click.echo(f"page: {write_page(opened, opened.folder)}")
+    require_accurate(results)
 
 
 def _axes(sweeps: tuple[str, ...]) -> dict[str, list[int]]:

@@ -2,7 +2,8 @@
 
 build.json              this noun
 artifacts/<file>        what runs on the board
-check/                  sample inputs, and what each artifact answers on this computer
+check/                  sample inputs, and what each artifact answers on this computer; what each
+                        sample of the evaluation set scored
 report.html             the report
 """
 
@@ -158,6 +159,11 @@ class Build(Noun):
                 hint="name one with --variant to use it all the same",
             )
         return self.accepted
+
+
+def rows_file(folder: Path, variant: str) -> Path:
+    """What the source and a variant scored on each sample, in the build in `folder`."""
+    return folder / "check" / f"{variant}.rows.npz"
 
 
 def save_build(build: Build, folder: Path) -> None:

@@ -142,12 +142,13 @@ class DataSet(Noun):
 
         arrays = self.arrays()
         return {
-            spec.name: np.ascontiguousarray(_typed(arrays[index][start:stop], spec))
+            spec.name: np.ascontiguousarray(typed(arrays[index][start:stop], spec))
             for spec, index in zip(signature.inputs, self.order(signature), strict=True)
         }
 
 
-def _typed(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
+def typed(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
+    """`array` in the type of `spec`; real numbers for a quantized tensor are quantized."""
     import numpy as np
 
     dtype = np.dtype(spec.dtype)

@@ -19,11 +19,13 @@
     │   ├── UnauthorizedError           7   the phone has not accepted this computer
     │   ├── UsbAccessError              7   this user may not open the USB device
     │   ├── NotBootedError              7   in recovery, sideload or bootloader: nothing can be run
+    │   ├── DeviceBusyError             7   somebody else is using it
     │   ├── HostKeyError                7   unknown or changed host key
     │   ├── RuntimeMissingError         7   no runtime on the board that reads this artifact
     │   └── MismatchError               7   the board computes something else than this computer
     ├── IntegrityError                  8   a bundle is not what its manifest says
-    └── OutputError                     9   the result cannot be written here
+    ├── OutputError                     9   the result cannot be written here
+    └── PartialError                    10  some of several boards failed; the rest is kept
 
 Ctrl-C ends with 130. Third-party exceptions are translated where they enter, with
 ``raise … from exc``. Only `TransientDeviceError` is ever retried, and never around a measurement.
@@ -172,6 +174,10 @@ class NotBootedError(DeviceError):
     """The device is in a state in which nothing can be run: recovery, sideload, bootloader."""
 
 
+class DeviceBusyError(DeviceError):
+    """Somebody else is using the board, or has taken it over."""
+
+
 class HostKeyError(DeviceError):
     """The board's host key is unknown or has changed."""
 
@@ -194,6 +200,12 @@ class OutputError(EdgekitError):
     """The result cannot be written where it was asked for."""
 
     exit_code = 9
+
+
+class PartialError(EdgekitError):
+    """Some of several boards failed; what the others gave is kept."""
+
+    exit_code = 10
 
 
 def _by_name() -> dict[str, type[EdgekitError]]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgekit.core.noun import Noun
+from edgekit.core.verdict import Score
 
 PROTOCOL = 2  # of the jobs and events of runtime_bench/edgekit_bench.py
 
@@ -144,6 +145,31 @@ class OperatorTimes(Noun):
     unavailable: str = ""
 
 
+class DeviceAccuracy(Noun):
+    """What the board's own answers to the evaluation set score by the metric of the budget.
+
+    Attributes:
+        data: in words, which samples.
+        not_finite: of how many of the `samples` an answer has NaN or infinity; nothing is scored
+            where there is one.
+        score: against the source model's answers.
+        beside: against the artifact's own answers at the conversion: `Score.source_value` is what
+            it scored there.
+        max_drop: what may be lost against the source, as in `edgekit.core.recipe.Budget`.
+        ok: whether the board keeps that.
+        detail: why, in words.
+    """
+
+    data: str
+    samples: int
+    not_finite: int = 0
+    score: Score | None = None
+    beside: Score | None = None
+    max_drop: float
+    ok: bool
+    detail: str
+
+
 class Measurement(Noun):
     """One artifact on one device.
 
@@ -157,6 +183,7 @@ class Measurement(Noun):
         clocks: what was set while measuring, or why nothing was.
         operators: None where nobody asked.
         cut_short: why there are fewer launches than asked for; empty where there are not.
+        accuracy: what it scored there; None where that was not asked for.
         emulated: whether the device's processor is emulated, so that its times mean nothing.
     """
 
@@ -178,5 +205,6 @@ class Measurement(Noun):
     clocks: str = ""
     cut_short: str = ""
     operators: OperatorTimes | None = None
+    accuracy: DeviceAccuracy | None = None
     emulated: bool = False
     edgekit_version: str

@@ -50,7 +50,7 @@ def check_data(
     for spec, index in zip(signature.inputs, dataset.order(signature), strict=True):
         facts = dataset.facts[index]
         _check_shape(facts, spec, f"{what} {dataset.origin}", dataset)
-        note = _check_dtype(facts, spec, f"{what} {dataset.origin}")
+        note = check_dtype(facts, spec, f"{what} {dataset.origin}")
         notes += [note] if note else []
     if dataset.label_range is not None:
         output = signature.score_output()
@@ -110,7 +110,7 @@ def _product(shape: tuple[int | None, ...]) -> int:
     return total
 
 
-def _check_dtype(facts: ArrayFacts, spec: TensorSpec, what: str) -> str:
+def check_dtype(facts: ArrayFacts, spec: TensorSpec, what: str) -> str:
     """What the conversion of type means for the user, in words; nothing if nothing."""
     if facts.dtype == spec.dtype:
         return ""

@@ -205,7 +205,7 @@ class LocalDevice:
         oldest = time.time() - 60 * STALE_MINUTES
         for path in self._scratch.glob("*"):
             try:
-                if path.stat().st_mtime < oldest:
+                if path.is_file() and path.stat().st_mtime < oldest:  # a folder is a lock
                     path.unlink()
             except FileNotFoundError:
                 continue

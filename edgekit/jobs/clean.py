@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from edgekit.compress.checkpoints import checkpoints_usage, trim_checkpoints
+from edgekit.core.boards import target
 from edgekit.core.eviction import StoreUsage
 from edgekit.devices import open_device
 from edgekit.work import environments as managed
@@ -49,13 +50,13 @@ def clean_here(keep_bytes: int, *, environments: bool) -> StoreUsage:
     return StoreUsage(entries=entries, size_bytes=size)
 
 
-def usage_of_device(address: str) -> StoreUsage:
+def usage_of_device(on: str) -> StoreUsage:
     """What was pushed to the device and is still there."""
-    with open_device(address) as device:
+    with open_device(target(on).address) as device:
         return device.usage()
 
 
-def clean_device(address: str, keep_bytes: int) -> StoreUsage:
+def clean_device(on: str, keep_bytes: int) -> StoreUsage:
     """The same as `clean_here` for what was pushed to a device."""
-    with open_device(address) as device:
+    with open_device(target(on).address) as device:
         return device.trim(keep_bytes)

@@ -21,7 +21,15 @@ from typing import Literal
 from edgekit import __version__
 from edgekit.compress.checkpoints import forget_old_checkpoints
 from edgekit.core.artifact import Artifact, File
-from edgekit.core.build import BUILD_FILE, Build, CheckSet, DataNote, Variant, save_build
+from edgekit.core.build import (
+    BUILD_FILE,
+    Build,
+    CheckSet,
+    DataNote,
+    Variant,
+    rows_file,
+    save_build,
+)
 from edgekit.core.dataset import DataSet
 from edgekit.core.description import Coverage
 from edgekit.core.errors import (
@@ -62,6 +70,7 @@ from edgekit.verify import (
 from edgekit.verify.accelerate import gpu_step, xnnpack_step
 from edgekit.verify.demand import shortfall
 from edgekit.verify.metrics import make_metric
+from edgekit.verify.score import ROWS_FILE
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
 from edgekit.work.protocols import Delegate, Exporter
@@ -86,11 +95,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class _Made:
-    """A variant, and where its files and its check set lie in the cache."""
+    """A variant, and where its files, its check set and what it scored lie in the cache."""
 
     variant: Variant
     export: Done | None = None
     check: Done | None = None
+    rows: Path | None = None
 
 
 def convert(
@@ -462,7 +472,9 @@ def _made(recipe: Recipe, plan: Plan, worker: str, outcomes: dict[str, Outcome])
         convert_seconds=export.made_seconds,
         convert_peak_bytes=export.made_peak_bytes,
     )
-    return _Made(variant, export, check if isinstance(check, Done) else None)
+    compared = outcomes["compare"]
+    rows = compared.folder / ROWS_FILE if isinstance(compared, Done) else None
+    return _Made(variant, export, check if isinstance(check, Done) else None, rows)
 
 
 def _coverage(
@@ -576,6 +588,8 @@ def _write(build: Build, made: list[_Made], output: Path) -> None:
                     name = f"{each.variant.recipe.name}.npz"
                     shutil.copyfile(each.check.folder / "check.npz", checks / name)
                     shutil.copyfile(each.check.folder / "inputs.npz", checks / "inputs.npz")
+                if each.rows is not None and each.rows.is_file():
+                    shutil.copyfile(each.rows, rows_file(scratch, each.variant.recipe.name))
         except OSError as exc:
             raise unwritable(output, exc) from exc
         save_build(build, scratch)

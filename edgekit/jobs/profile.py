@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from edgekit.core.boards import LOCAL, Target, target
 from edgekit.core.build import Build, Variant
+from edgekit.core.dataset import DataSet
 from edgekit.core.errors import InputError, PlanError, RejectedError
 from edgekit.core.measurement import Measurement, MeasureSettings
-from edgekit.core.profile import probe_host
+from edgekit.core.profile import load_profile, probe_host
 from edgekit.core.recipe import USUAL_DELEGATE, QuantizationKind, Recipe
 from edgekit.core.result import Result
-from edgekit.devices import open_device
 from edgekit.export.delegates import DELEGATES
+from edgekit.jobs.accuracy import device_accuracy, read_evaluation
+from edgekit.jobs.hold import WAIT_SECONDS, held
 from edgekit.jobs.results import results_of, to_result
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.session import measure, measure_together
@@ -24,33 +29,43 @@ from edgekit.work.protocols import Delegate
 
 # The variant, what is being done with it, how much of it is done, and how much there is.
 Progress = Callable[[str, str, int, int], None]
-LOCAL = "local"
 SUSTAINED_SAMPLES = 100_000  # of a long run are kept: a plot shows no more
 
 
 def profile(
     build: Build,
     *,
-    on: str,
+    on: str | Target,
     variants: Sequence[str] = (),
     every: bool = False,
     settings: MeasureSettings | Sequence[MeasureSettings] | None = None,
     python: str | None = None,
     runtime: str | None = None,
+    evaluate: str | DataSet | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+    say: Callable[[str], None] = lambda _: None,
+    pause: Callable[[float], object] = time.sleep,
+    done: Callable[[Result], None] = lambda _: None,
     progress: Progress = lambda *_: None,
-    say: Callable[[str], object] = lambda _: None,
 ) -> list[Result]:
     """Measure variants of `build` on the device `on`, their launches in turns.
 
     Args:
-        on: ``local``, ``ssh://[user@]host[:port]`` or ``adb:SERIAL``.
+        on: ``local``, ``ssh://[user@]host[:port]``, ``adb:SERIAL``, or the name of a board of
+            one's own.
         variants: which; the one that `edgekit.core.choice.preferred` takes if none is named.
         every: all accepted ones instead.
         settings: how, or several ways, one after the other (see `sweep`); with as many threads as
             the board's profile says, if not given.
         python: the Python to use there.
         runtime: the runtime to use there; the first that is there if not given.
-        say: called with a sentence about a way of a sweep that the model cannot be run in.
+        evaluate: the data that the build was judged on (or what `read_evaluation` gave for it):
+            what the board's own answers to it score is part of the result
+            (`edgekit.jobs.accuracy.require_accurate` makes an error of a loss).
+        wait_seconds, pause: of waiting for whoever is using the board, see
+            `edgekit.jobs.hold.held`.
+        say: is told of that, and of ways of a sweep that the model cannot be run in.
+        done: is given each result as soon as it is in the store.
 
     Each result is in the store as soon as its variant is done, and what was measured before an
     error or Ctrl-C, marked as cut short. The build's page does not show them before
@@ -59,35 +74,63 @@ def profile(
     Raises:
         UnknownNameError, RejectedError: no such variant, or none that can be used.
         PlanError: one of them cannot run there; said before anything is done.
+        DeviceBusyError: somebody else is using the board, or has taken it over meanwhile.
         DeviceError: see `edgekit.measure.session.measure`.
     """
     known = () if variants or every else results_of(build)
     chosen = build.choose(variants, every=every, results=known)
-    check_runs(build, chosen, on)
-    settings = settings or MeasureSettings(threads=default_threads(build, on))
+    board = target(on) if isinstance(on, str) else on
+    check_runs(build, chosen, board.address)
+    settings = settings or MeasureSettings(threads=default_threads(build, board))
     ways = [settings] if isinstance(settings, MeasureSettings) else list(settings)
+    data = evaluate if isinstance(evaluate, DataSet) else None
+    if isinstance(evaluate, str):
+        data = read_evaluation(build, evaluate, chosen)
+    wish = RunnerWish(python=python or board.python, runtime=runtime or board.runtime)
+    subjects = {variant.recipe.name: _subject(build, variant) for variant in chosen}
     store = Store()
-    subjects = [_subject(build, variant) for variant in chosen]
-    wish = RunnerWish(python=python, runtime=runtime)
     results: list[Result] = []
-
-    def keep(measurement: Measurement) -> None:
-        results.append(to_result(measurement, store.add(measurement)))
-
     refused: RejectedError | None = None
-    with open_device(on) as device:
+    with held(board, wait_seconds=wait_seconds, say=say, pause=pause) as (device, lease):
+
+        def keep(measurement: Measurement) -> None:
+            name, way = measurement.variant, measurement.settings
+            if not measurement.cut_short:
+                lease.check()  # two at a time on a board measure each other
+                if data is not None and way.threads == ways[0].threads:
+                    accuracy = device_accuracy(
+                        device,
+                        build,
+                        build.variant(name),
+                        subjects[name],
+                        data,
+                        threads=way.threads,
+                        timeout_seconds=way.timeout_seconds,
+                        wish=wish,
+                        progress=partial(progress, name),
+                    )
+                    measurement = measurement.model_copy(update={"accuracy": accuracy})
+            results.append(to_result(measurement, store.add(measurement)))
+            done(results[-1])
+
         for way in ways:
+            # A long run begins with a cool board, one after the other.
+            groups = (
+                [[each] for each in subjects.values()] if way.sustained else [subjects.values()]
+            )
             try:
-                if way.sustained:
-                    for subject in subjects:  # each from a cool board
-                        quick = _quick(way)
-                        once = measure(device, subject, quick, wish=wish)
-                        longer = _thinned(way, once)
-                        measure_together(
-                            device, [subject], longer, wish=wish, progress=progress, keep=keep
-                        )
-                else:
-                    measure_together(device, subjects, way, wish=wish, progress=progress, keep=keep)
+                for group in groups:
+                    if way.sustained:
+                        way = _thinned(way, measure(device, group[0], _quick(way), wish=wish))
+                    measure_together(
+                        device,
+                        group,
+                        way,
+                        wish=wish,
+                        device_name="" if board.name == board.address else board.name,
+                        progress=progress,
+                        keep=keep,
+                    )
             except RejectedError as exc:
                 if len(ways) == 1:
                     raise
@@ -181,9 +224,11 @@ def _delegate(recipe: Recipe) -> Delegate | None:
     return DELEGATES[key]() if key in DELEGATES.names() else None
 
 
-def default_threads(build: Build, on: str) -> int:
+def default_threads(build: Build, board: Target) -> int:
     """As many threads as the profile of that kind of board says."""
-    return probe_host().threads if on == LOCAL else build.profile.threads
+    if board.address == LOCAL:
+        return probe_host().threads
+    return load_profile(board.kind).threads if board.kind else build.profile.threads
 
 
 def _subject(build: Build, variant: Variant) -> Subject:

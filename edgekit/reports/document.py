@@ -14,9 +14,10 @@
                     way, tools, stand_in (if not empty: what was compared in place of the artifact,
                     which cannot run here; top1, score, snr_db and parity are of that)
     measurements[]  id, variant, artifact_sha256, created, device, device_name, emulated, settings,
-                    hello, environment_before, environment_after, check, summary (times in ns, each
-                    with value, low and high of its 95 % interval), and launches[] (raw samples in
-                    ns) if they were asked for
+                    hello, environment_before, environment_after, check, accuracy (of the
+                    board's own answers, or null), summary (times in ns, each with value, low and
+                    high of its 95 % interval), and launches[] (raw samples in ns) if they
+                    were asked for
 
 What was not measured, does not apply or is not finite is null, never 0.
 """

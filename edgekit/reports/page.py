@@ -24,6 +24,7 @@ from edgekit.reports.passes import passed
 from edgekit.reports.view import (
     OperatorLine,
     VariantRow,
+    accuracy_words,
     headline,
     in_plan_order,
     metric_heads,
@@ -63,6 +64,7 @@ class Shown:
     environment: tuple[tuple[str, str, str], ...]
     machine: tuple[tuple[str, str], ...]
     check: str
+    accuracy: str
     runs: Any
     distribution: Any
 
@@ -254,6 +256,7 @@ def _shown(result: Result) -> Shown:
         environment=_environment(taken.environment_before, taken.environment_after),
         machine=tuple((_key(key), _value(value)) for key, value in taken.hello.items()),
         check=_check(result),
+        accuracy=accuracy_words(result),
         runs=_markup(plot.runs(samples, title=f"Every run of {title}", description=about))
         if samples
         else None,

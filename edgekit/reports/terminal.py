@@ -15,6 +15,7 @@ from edgekit.reports.passes import Passed, passed
 from edgekit.reports.view import (
     OF_STAND_IN,
     VariantRow,
+    accuracy_words,
     headline,
     in_plan_order,
     metric_heads,
@@ -273,3 +274,5 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
             console.print(plain(f"{name}: outputs there were not checked"))
         elif not check.ok:
             console.print(plain(f"{name}: other outputs: {check.detail}"))
+        if said := accuracy_words(result):
+            console.print(plain(said))

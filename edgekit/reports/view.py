@@ -247,6 +247,11 @@ def warnings(build: Build, results: Sequence[Result]) -> list[str]:
         )
     if any(r.measurement.emulated for r in results):
         found.append("Times on an emulated processor say nothing about a real one.")
+    found += [
+        f"{accuracy_words(result).removeprefix('! ')}."
+        for result in latest(results)
+        if result.measurement.accuracy and not result.measurement.accuracy.ok
+    ]
     unstable = sum(not r.summary.stable for r in results)
     if unstable:
         verb = "is" if unstable == 1 else "are"
@@ -260,6 +265,16 @@ def in_plan_order(build: Build, results: Sequence[Result]) -> list[Result]:
     """By variant as in the build; within a variant the order stays."""
     places = {variant.recipe.name: place for place, variant in enumerate(build.variants)}
     return sorted(results, key=lambda r: places.get(r.measurement.variant, len(places)))
+
+
+def accuracy_words(result: Result) -> str:
+    """What the board's own answers score, in a sentence; empty where it was not asked for."""
+    taken = result.measurement
+    if taken.accuracy is None:
+        return ""
+    verdict = "keeps its budget" if taken.accuracy.ok else "IS WORSE THAN ITS BUDGET"
+    mark = "" if taken.accuracy.ok else "! "
+    return f"{mark}{taken.variant} on the board {verdict}: {taken.accuracy.detail}"
 
 
 def setting_words(result: Result) -> str:

@@ -17,7 +17,7 @@ from edgekit.verify.folders import chunks, cut, load_arrays, said, signature
 from edgekit.verify.graph import Softmax
 from edgekit.verify.metrics import TOP, decided, ranks, threshold_for
 from edgekit.verify.port import Port
-from edgekit.verify.score import Measure
+from edgekit.verify.score import ROWS_FILE, Measure
 from edgekit.verify.sessions import Session, open_artifact
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run(
     sizes: dict[str, int] | None = None,
     metric: str = "",
 ) -> dict[str, Any]:
-    """The figures that `edgekit.verify.judge` decides by.
+    """The figures that `edgekit.verify.judge` decides by; ``rows.npz`` of the metric, if any.
 
     Args:
         sizes: of open dimensions, by name; the largest where there are none.
@@ -56,7 +56,7 @@ def run(
         ConversionError: the runtime does not run it, or its inputs and outputs are others.
     """
     try:
-        return _figures(data, file_format, artifact, reference, sizes, metric)
+        return _figures(out, data, file_format, artifact, reference, sizes, metric)
     except ConversionError as exc:
         if not sizes:
             raise
@@ -64,6 +64,7 @@ def run(
 
 
 def _figures(
+    out: Path,
     data: dict[str, Any],
     file_format: str,
     artifact: str,
@@ -116,6 +117,8 @@ def _figures(
             measure = None
         if measure is not None:
             measure.take(answers, start, stop)
+    if measure is not None:
+        measure.save(out / ROWS_FILE)
     return {
         "samples": samples.count,
         "outputs": [

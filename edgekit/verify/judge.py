@@ -10,6 +10,7 @@ from sample to sample says nothing, however large its signal.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from edgekit.core.recipe import Budget
 from edgekit.core.verdict import Accuracy, Divergence, OutputParity, Score, Verdict
 from edgekit.verify.folders import result, said
+from edgekit.verify.score import ROWS_FILE
 
 SHOWN = 4  # columns that are named
 NO_LABELS = " (no labels)"
@@ -34,12 +36,17 @@ def run(
 ) -> dict[str, Any]:
     """``verdict``, a `Verdict` as JSON, from the results of `compare` and perhaps of `layers`.
 
+    The rows of the metric are kept with it, where there are some.
+
     Args:
         sizes: of open dimensions, beside the largest; ``figures_<index>`` are those found there.
     """
     inner = result(layers)["layers"] if layers else []
     allowed = Budget.from_json(budget)
     verdict = judge(result(figures), inner, allowed, data)
+    rows = Path(figures) / ROWS_FILE
+    if rows.is_file():
+        shutil.copyfile(rows, out / ROWS_FILE)
     bad: list[str] = []
     good: list[str] = []
     for index, each in enumerate(sizes):
@@ -88,7 +95,7 @@ def judge(
     if broken:
         fine, reasons = False, broken
     elif score is not None:
-        fine, reasons = _by_score(score, budget)
+        fine, reasons = by_score(score, budget)
         if accuracy is not None and source is not None:
             guessed = _of_chance(accuracy, source, samples, figures)
         else:
@@ -132,8 +139,8 @@ def _broken(output: dict[str, Any], samples: int) -> str:
     return f"{name} is NaN or infinite for {output['not_finite']} of {samples} samples"
 
 
-def _by_score(score: Score, budget: Budget) -> tuple[bool, list[str]]:
-    """By the drop of the metric, if it is more than noise."""
+def by_score(score: Score, budget: Budget) -> tuple[bool, list[str]]:
+    """Whether the drop of the metric is allowed, or no more than noise, and why, in words."""
     allowed, whole = budget.max_drop, score.metric in OF_SAMPLES
     step = 100 / score.samples  # of a share of samples
     lost = round(score.drop / step)

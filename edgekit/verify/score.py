@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.dataset import DataSet
-from edgekit.core.errors import ModelError
+from edgekit.core.errors import InputError, ModelError
 from edgekit.core.recipe import Budget
 from edgekit.core.tensor import Signature
 from edgekit.core.verdict import Score
 from edgekit.verify.folders import chunks, load_arrays, signature
-from edgekit.verify.metrics import make_metric, scored, threshold_for
+from edgekit.verify.metrics import Metric, make_metric, scored, threshold_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
 
+ROWS_FILE = "rows.npz"
 USUAL = Budget().metric
 
 
@@ -95,6 +97,15 @@ class Measure:
 
         return scored(self.metric, *map(np.concatenate, self._rows))
 
+    def save(self, path: Path) -> None:
+        """Keep the rows of both sides, so that answers from elsewhere can be held against them."""
+        import numpy as np
+
+        source, given = map(np.concatenate, self._rows)
+        np.savez_compressed(
+            path, source=source, artifact=given, threshold=np.float64(self.metric.threshold)
+        )
+
     def constant(self) -> dict[str, Any] | None:
         """``value``: what the source's mean answer scores, given to every sample (of whole numbers
         its first answer); ``no_better``: who is not surely better, "source" and "artifact".
@@ -131,3 +142,46 @@ class Measure:
 
         assert self._targets is not None
         return np.asarray(self._targets[start:stop])
+
+
+class Kept:
+    """What `Measure.save` has kept, and answers from elsewhere beside it, a few samples at a time.
+
+    Args:
+        path: the file.
+        metric: the one that it was made with.
+
+    Raises:
+        InputError: the file is not there, or not one of ours.
+    """
+
+    def __init__(self, path: Path, metric: Metric) -> None:
+        import numpy as np
+
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                self._source, self._artifact = file["source"], file["artifact"]
+                metric.threshold = float(file["threshold"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
+            raise InputError(
+                f"{str(path)!r} is missing or cannot be read: it holds what the build scored here",
+                hint="run edgekit convert again with --evaluate; what did not change comes from "
+                "the cache",
+            ) from exc
+        self.metric = metric
+        self._rows: list[Any] = []
+
+    @property
+    def samples(self) -> int:
+        return len(self._source)
+
+    def take(self, answers: Mapping[str, Array], targets: Array) -> None:
+        """Measure the next samples: their answers by output name, finite, and their targets."""
+        self._rows.append(self.metric.rows(answers, targets))
+
+    def scores(self) -> tuple[Score, Score]:
+        """What was taken against the source's answers, and against the artifact's own here."""
+        import numpy as np
+
+        rows = np.concatenate(self._rows)
+        return scored(self.metric, self._source, rows), scored(self.metric, self._artifact, rows)

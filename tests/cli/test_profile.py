@@ -110,6 +110,26 @@ def test_measured_over_ssh(edgekit: Run, build: Path, server: SSHServer) -> None
     assert " 0 entries" in edgekit("clean", "--on", "ssh://board", "--dry-run").out
 
 
+def test_the_evaluation_set_is_scored_on_the_device(edgekit: Run, desk: Path, keras3: Path) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(3)
+    images = rng.random((40, 8, 8, 1), dtype=np.float32)
+    np.savez(desk / "test.npz", image=images, labels=rng.integers(0, 3, 40))
+    made = edgekit(
+        "convert", keras3 / "cnn.keras", "--for", "host", "--variant", "float32",
+        "--evaluate", "test.npz", "-o", "b",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    answer = edgekit("profile", "b", "--on", "local", "--evaluate", "test.npz", *QUICK)
+    assert answer.code == 0, answer.err
+    assert "float32 on the board keeps its budget" in answer.out
+    told = json.loads(edgekit("report", "b", "--json").out)["measurements"][0]
+    assert told["accuracy"]["score"]["drop"] == 0
+    np.savez(desk / "other.npz", image=images[:9], labels=np.zeros(9, int))
+    assert edgekit("profile", "b", "--on", "local", "--evaluate", "other.npz").code == 3
+
+
 def test_an_unknown_board_is_not_talked_to(edgekit: Run, build: Path, server: SSHServer) -> None:
     answer = on_board(edgekit)
     assert answer.code == 7

@@ -213,7 +213,7 @@ class TestBadFiles:
     def test_held_by_another_process_for_too_long(
         self, store: Store, build: Build, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("edgekit.store.BUSY_SECONDS", 0.1)
+        monkeypatch.setattr("edgekit.store.database.BUSY_SECONDS", 0.1)
         store.add(measurement(build))
         other = sqlite3.connect(store.path, isolation_level=None)
         try:
@@ -239,7 +239,7 @@ class TestBadFiles:
             return made
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("edgekit.store.sqlite3.connect", connect)
+            patch.setattr("edgekit.store.database.sqlite3.connect", connect)
             with pytest.raises(OutputError, match="full"):
                 store.add(measurement(build, runs=20_000))
         assert store.usage().measurements == before

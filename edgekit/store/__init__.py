@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.errors import EdgekitError, InputError, OutputError, UsageError
+from edgekit.core.errors import EdgekitError, InputError, UsageError
 from edgekit.core.locate import data_dir
 from edgekit.core.measurement import Measurement
+from edgekit.store.database import Database
 
 FILE_NAME = "results.db"
-SCHEMA = 1
-APPLICATION_ID = 0x65646B74  # "edkt" in SQLite's header: this file is ours, not just any database
-BUSY_SECONDS = 10.0
 # 10 launches of a million samples are 80 MB of JSON; more than this is no measurement of ours.
 MAX_JSON_BYTES = 256 * 2**20
 
@@ -61,20 +58,20 @@ class StoreUsage:
     size_bytes: int
 
 
-class Store:
-    """The results on this computer.
-
-    Every method raises:
-        InputError: the file is not a store of edgekit's, is damaged, or is of a newer edgekit.
-        OutputError: it cannot be read or written here, the disk is full, or another process has
-            held it for longer than 10 s.
+class Store(Database):
+    """The results on this computer. Every method raises as `Database` says.
 
     Args:
         path: the file; the user's own if not given. It is made by the first `add`.
     """
 
+    schema = 1
+    application_id = 0x65646B74  # "edkt"
+    tables = _TABLES
+    what = "result store"
+
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or data_dir() / FILE_NAME
+        super().__init__(path or data_dir() / FILE_NAME)
 
     def add(self, measurement: Measurement) -> int:
         """Keep `measurement`; the id to find it by.
@@ -178,12 +175,6 @@ class Store:
                 size += Path(f"{self.path}{suffix}").stat().st_size
         return StoreUsage(count, size)
 
-    def _there(self) -> bool:
-        try:
-            return self.path.exists()
-        except OSError as exc:  # a folder on the way that may not be entered
-            raise self._unusable(exc) from exc
-
     def _delete(self, condition: str, values: list[Any]) -> int:
         if not self._there():
             return 0
@@ -215,106 +206,6 @@ class Store:
         except (zlib.error, ValueError, TypeError, RecursionError, UsageError) as exc:
             reason = exc.message if isinstance(exc, EdgekitError) else str(exc)
             raise self._damaged(f"measurement {row_id} cannot be read: {reason}") from exc
-
-    @contextlib.contextmanager
-    def _transaction(
-        self, *, create: bool = False, write: bool = False
-    ) -> Iterator[sqlite3.Connection]:
-        with self._connection(create=create) as connection:
-            # IMMEDIATE takes the write lock at once, so that two writers wait for each other
-            # rather than one of them failing half-way.
-            connection.execute("BEGIN IMMEDIATE" if create or write else "BEGIN")
-            try:
-                if create:
-                    self._lay_out(connection)
-                self._check_schema(connection)
-                yield connection
-            except BaseException:
-                if connection.in_transaction:  # SQLite ends it by itself when the disk is full
-                    connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _connection(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-        try:
-            if create:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            # isolation_level None: transactions are begun here and not behind our back.
-            mode = "rwc" if create else "rw"
-            connection = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-            )
-        except (OSError, sqlite3.Error) as exc:
-            raise self._unusable(exc) from exc
-        try:
-            if create:
-                connection.execute("PRAGMA journal_mode = WAL")
-            yield connection
-        except sqlite3.Error as exc:
-            raise self._translated(exc) from exc
-        finally:
-            connection.close()
-
-    def _lay_out(self, connection: sqlite3.Connection) -> None:
-        """Make the tables in a file that is new; in one that is not, change nothing."""
-        if (
-            _pragma(connection, "user_version") != 0
-            or connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        ):
-            return
-        for statement in _TABLES.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA}")
-
-    def _check_schema(self, connection: sqlite3.Connection) -> None:
-        if _pragma(connection, "application_id") != APPLICATION_ID:
-            raise InputError(
-                f"{str(self.path)!r} is not a result store of edgekit",
-                hint="move it elsewhere, or set EDGEKIT_DATA to another folder",
-            )
-        found = _pragma(connection, "user_version")
-        if found != SCHEMA:
-            raise InputError(
-                f"{str(self.path)!r} was written by another edgekit "
-                f"(schema {found}; this one reads {SCHEMA})",
-                hint="pip install --upgrade edgekit, or set EDGEKIT_DATA to another folder",
-            )
-
-    def _translated(self, exc: sqlite3.Error) -> EdgekitError:
-        # The primary code is the low byte of the extended one.
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return OutputError(
-                f"{str(self.path)!r}: another process has held it for more than "
-                f"{BUSY_SECONDS:.0f} s",
-                hint="try again when the other edgekit has finished",
-            )
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-            return self._damaged(str(exc))
-        return self._unusable(exc)
-
-    def _damaged(self, reason: str) -> InputError:
-        return InputError(
-            f"{str(self.path)!r} is damaged or not a result store: {reason}",
-            hint="move it elsewhere; the next edgekit profile starts a new one",
-        )
-
-    def _unusable(self, exc: Exception) -> OutputError:
-        reason = getattr(exc, "strerror", None) or str(exc)
-        return OutputError(
-            f"cannot use the result store {str(self.path)!r}: {reason}",
-            hint="make its folder writable, free some space, or set EDGEKIT_DATA to another folder",
-        )
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
 
 
 def _microseconds(created: str) -> int:
