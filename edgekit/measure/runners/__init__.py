@@ -6,4 +6,10 @@ from __future__ import annotations
 
 from edgekit.core.registry import Registry
 
-RUNNERS = Registry("runner", {"python": "edgekit.measure.runners.python:PythonRunner"})
+RUNNERS = Registry(
+    "runner",
+    {
+        "python": "edgekit.measure.runners.python:PythonRunner",
+        "native": "edgekit.measure.runners.native:NativeRunner",
+    },
+)
