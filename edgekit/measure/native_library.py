@@ -24,7 +24,8 @@ from edgekit.core.files import unwritable
 from edgekit.core.locate import cache_dir
 
 PACKAGE = "ai-edge-litert"
-VERSION = "2.3.0"  # the library's ABI changes with the version: runtime_bench/native speaks this one
+# The ABI changes with the version; runtime_bench/native speaks that of this one.
+VERSION = "2.3.0"
 NAME = "libLiteRt.so"
 DOWNLOAD_SECONDS = 600
 

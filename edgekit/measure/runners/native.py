@@ -49,7 +49,7 @@ done
 exit 0
 """
 
-# What loads programs, and which of `uname -m` they are for: a 64-bit kernel may run a 32-bit system.
+# What loads programs, and of which machine they are: a 64-bit kernel may run a 32-bit system.
 _LOADERS = {
     "ld-linux-aarch64.so.1": "aarch64",
     "ld-linux-x86-64.so.2": "x86_64",
