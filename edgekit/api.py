@@ -163,6 +163,9 @@ def profile(
     settings: MeasureSettings | None = None,
     python: str | None = None,
     runtime: str | None = None,
+    runner: str | None = None,
+    native_program: str | Path | None = None,
+    native_library: str | Path | None = None,
 ) -> list[Result]:
     """Measure variants of a build on a device; see ``edgekit profile --help``.
 
@@ -174,6 +177,9 @@ def profile(
         every: all accepted ones instead.
         settings: how; with as many threads as the board's profile says, if not given.
         python, runtime: what to use there; what is there if not given.
+        runner: ``python``, or ``native``, which needs no Python there; the first where there is a
+            runtime, if not given.
+        native_program, native_library: a native runner and a libLiteRt.so of your own for it.
 
     Raises:
         PlanError: a variant cannot run there, as an accelerator's on this computer.
@@ -190,6 +196,9 @@ def profile(
         settings=settings,
         python=python,
         runtime=runtime,
+        runner=runner,
+        native_program=str(native_program) if native_program else None,
+        native_library=str(native_library) if native_library else None,
     )
 
 

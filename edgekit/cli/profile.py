@@ -11,6 +11,7 @@ Examples:
   edgekit profile build --on ssh://pi@raspberrypi.local
   edgekit profile build --on ssh://pi --all --threads 4 --python '~/edge/bin/python'
   edgekit profile build --on local --variant int8 --launches 10
+  edgekit profile build --on ssh://root@camera --runner native
 """
 
 
@@ -49,6 +50,15 @@ Examples:
     metavar="NAME",
     help="The runtime's package, as pip calls it; what is there otherwise.",
 )
+@click.option(
+    "--runner",
+    metavar="NAME",
+    help="python or native; the second needs no Python there. [python where it has a runtime]",
+)
+@click.option(
+    "--native-program", metavar="PATH", help="A native runner that you built, as for Android."
+)
+@click.option("--native-library", metavar="PATH", help="A libLiteRt.so of your own for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
 def command(
     build: Path,
@@ -58,6 +68,9 @@ def command(
     threads: int | None,
     python: str | None,
     runtime: str | None,
+    runner: str | None,
+    native_program: str | None,
+    native_library: str | None,
     as_json: bool,
     **timing: float | None,
 ) -> None:
@@ -88,7 +101,11 @@ def command(
             settings=settings,
             python=python,
             runtime=runtime,
+            runner=runner,
+            native_program=native_program,
+            native_library=native_library,
             progress=progress,
+            said=progress.note,
         )
     if as_json:
         import json

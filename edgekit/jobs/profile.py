@@ -15,6 +15,7 @@ from edgekit.core.result import Result
 from edgekit.devices import open_device
 from edgekit.export.delegates import DELEGATES
 from edgekit.jobs.results import results_of, to_result
+from edgekit.measure.choice import RunnerChoice, choose_runner
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.session import measure
 from edgekit.measure.subject import Subject
@@ -35,7 +36,11 @@ def profile(
     settings: MeasureSettings | None = None,
     python: str | None = None,
     runtime: str | None = None,
+    runner: str | None = None,
+    native_program: str | None = None,
+    native_library: str | None = None,
     progress: Progress = lambda *_: None,
+    said: Callable[[str], None] = lambda line: None,
 ) -> list[Result]:
     """Measure variants of `build` on the device `on`, one after the other.
 
@@ -46,6 +51,9 @@ def profile(
         settings: how; with as many threads as the board's profile says, if not given.
         python: the Python to use there.
         runtime: the runtime to use there; the first that is there if not given.
+        runner: a name in `edgekit.measure.runners.RUNNERS`; see `choose_runner` if not given.
+        native_program, native_library: files of the user's for the native runner.
+        said: gets a line about which runner was taken, where none is named.
 
     Each result is in the store as soon as its variant is done, so that nothing of it is lost if a
     later one fails. The build's page does not show them before `edgekit.jobs.results.write_page`.
@@ -61,14 +69,24 @@ def profile(
     settings = settings or MeasureSettings(threads=default_threads(build, on))
     store = Store()
     results = []
+    wish = RunnerWish(python, runtime, native_program, native_library)
+    runners: dict[str, RunnerChoice] = {}
     with open_device(on) as device:
         for variant in chosen:
             name = variant.recipe.name
+            subject = _subject(build, variant)
+            taken = runners.get(subject.file_format)
+            if taken is None:
+                taken = choose_runner(device, subject.file_format, wish, runner)
+                runners[subject.file_format] = taken
+                if taken.why:
+                    said(f"{taken.name} runner for {subject.file_format}: {taken.why}")
             measurement = measure(
                 device,
-                _subject(build, variant),
+                subject,
                 settings,
-                wish=RunnerWish(python=python, runtime=runtime),
+                runner=taken.name,
+                wish=wish,
                 progress=partial(progress, name),
             )
             results.append(to_result(measurement, store.add(measurement)))

@@ -30,7 +30,7 @@ from edgekit.measure.native_library import (
     described,
     library_for,
 )
-from edgekit.measure.native_program import SOURCES, native_program
+from edgekit.measure.native_program import SOURCES, find_compiler, native_program
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.subject import Subject
 
@@ -39,11 +39,12 @@ FORMATS = ("tflite",)
 # Beyond the runner's own limits: the kernel ends it 15 s after the time budget.
 _TIMEOUT_GRACE_SECONDS = 45
 
-_PROBE = """
+_PROBE = r"""
 echo "machine=$(uname -m)"
 libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc=$(ldd --version 2>&1 | head -n 1)
 echo "libc=$libc"
-for loader in /lib/ld-linux*.so.* /lib64/ld-linux*.so.* /lib/ld-musl-*.so.* /system/bin/linker*; do
+for loader in "$1"/lib/ld-linux*.so.* "$1"/lib64/ld-linux*.so.* "$1"/lib/ld-musl-*.so.* \
+    "$1"/system/bin/linker*; do
   [ -e "$loader" ] && echo "loader=$loader"
 done
 exit 0
@@ -122,10 +123,20 @@ class NativeRunner:
         return collect(self._device, result, job, by_hand=by_hand)
 
 
-def probe(device: Device) -> System:
-    """What `device`'s programs must be for."""
+def refuse_unsuited(device: Device, wish: RunnerWish) -> None:
+    """Raise what `NativeRunner.deploy` would for want of a program or a library for `device`."""
+    system = probe(device)
+    refuse_unfit(device, system, wish)
+    _library(device, system, wish)
+    if not wish.native_program:
+        find_compiler(system.machine)
+
+
+def probe(device: Device, root: str = "") -> System:
+    """What `device`'s programs must be for; `root` is a folder to take for its ``/``."""
     found: dict[str, list[str]] = {}
-    for line in device.run(["sh", "-c", _PROBE], timeout_seconds=60).stdout.splitlines():
+    result = device.run(["sh", "-c", _PROBE, "sh", root], timeout_seconds=60)
+    for line in result.stdout.splitlines():
         key, equals, value = line.partition("=")
         if equals and key in ("machine", "libc", "loader"):
             found.setdefault(key, []).append(value.strip())
