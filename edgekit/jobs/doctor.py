@@ -49,6 +49,7 @@ PACKAGES = {
     "onnxsim": ("simplifies ONNX", "onnx"),
     "paramiko": ("boards over SSH", "ssh"),
     "pillow": ("folders of images as data", "images"),
+    "ziglang": ("builds the native runner, for boards without Python", "native"),
 }
 
 # What every delegate of a format needs, if it has no environment of its own.

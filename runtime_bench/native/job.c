@@ -10,7 +10,7 @@
 
 static const char *const KEYS[] = {
     "batch",       "inputs",   "max_runs", "min_seconds", "model",   "names",
-    "outputs",     "protocol", "runs",     "runtime",     "sha256",  "streams",
+    "outputs",     "protocol", "runs",     "runtime",     "sensors", "sha256",  "streams",
     "threads",     "time_budget_seconds",  "warmup_runs", "warmup_seconds",
 };
 static const char *const RUNTIMES[] = {"ai-edge-litert", "tflite-runtime", "tensorflow",
@@ -107,6 +107,9 @@ static struct job validated(const struct json *data) {
     fail(BAD_JOB, "bad_job", "", "there is no runtime '%s'; known: %s", job.runtime,
          joined(RUNTIMES, COUNT(RUNTIMES)));
   if (given(data, "names")) check_names(given(data, "names"));
+  if (given(data, "sensors"))
+    fail(BAD_JOB, "bad_job", "leave out sensors, or take the Python runner",
+         "the native runner reads no sensors");
   job.threads = whole_of(data, "threads", 1, 1);
   job.streams = whole_of(data, "streams", 1, 1);
   if (job.outputs && job.streams != 1)

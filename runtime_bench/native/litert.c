@@ -267,7 +267,8 @@ static struct tensor described(handle of, const char *name, const struct layout 
   tensor.bytes = tensor.dtype->size;
   for (int i = 0; i < tensor.rank; i++) {
     tensor.shape[i] = layout->dimensions[i];
-    if (tensor.shape[i] < 0) refuse("the size of '%s' is known only when it runs", tensor.name);
+    // A size that is found while it runs is 0 before that, or negative.
+    if (tensor.shape[i] <= 0) refuse("the size of '%s' is known only when it runs", tensor.name);
     if (__builtin_mul_overflow(tensor.bytes, (size_t)tensor.shape[i], &tensor.bytes))
       refuse("'%s' is too large for memory", tensor.name);
   }

@@ -5,6 +5,7 @@ A test class inherits `RunnerContract` and gives the fixture `program`.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgekit.export import flatbuffer
 from tests.tflite_graphs import cnn, loop, running_sum
 from tests.tiny_tflite import dense_model
 
@@ -219,6 +221,32 @@ class RunnerContract:
             model.set_tensor(taken["index"], row[None])
             model.invoke()
             np.testing.assert_array_equal(answer, model.get_tensor(given_out["index"])[0])
+
+    @pytest.mark.parametrize("signatures", [0, 1, 2])
+    def test_names_are_those_of_the_only_signature(
+        self, program: Program, model: Path, signatures: int
+    ) -> None:
+        file = flatbuffer.read(model)
+        file.signatureDefs = [copy.deepcopy(file.signatureDefs[0]) for _ in range(signatures)]
+        for index, signature in enumerate(file.signatureDefs):
+            signature.signatureKey = f"signature {index}"
+        flatbuffer.write(file, model)
+        load = program.good({"model": str(model)})["load"]
+        names = [load[side][0]["name"] for side in ("inputs", "outputs")]
+        assert names == (["x", "y"] if signatures == 1 else ["x:0", "y:0"])
+
+    @pytest.mark.parametrize("batch", [None, 3])
+    def test_a_batch_that_the_file_leaves_open(
+        self, program: Program, model: Path, batch: int | None
+    ) -> None:
+        file = flatbuffer.read(model)
+        tensors = file.subgraphs[0].tensors
+        for tensor in (tensors[0], tensors[3]):
+            tensor.shapeSignature = [-1, *tensor.shape[1:]]
+        flatbuffer.write(file, model)
+        load = program.good({"model": str(model), "batch": batch})["load"]
+        assert load["inputs"][0]["shape"] == [batch or 1, 4]
+        assert load["outputs"][0]["shape"] == [batch or 1, 3]
 
     @pytest.mark.parametrize("batch", [2, 3, 7, 8])
     def test_a_batch_gives_the_same(

@@ -268,6 +268,26 @@ def test_tensors_are_in_the_order_of_the_model(program: Program, tmp_path: Path)
         np.testing.assert_array_equal(file["out:less"], [[9, 18]])
 
 
+def test_outputs_whose_size_is_found_while_it_runs(program: Program, tmp_path: Path) -> None:
+    graph = Graph()
+    x = graph.tensor("x", (1, 4))
+    zero = graph.tensor("zero", (), np.float32(0))
+    above = graph.operator("GREATER", [x, zero], ("above", (1, 4)), options="GreaterOptions")
+    found = graph.operator("WHERE", [above], ("found", (0, 2)))
+    graph.tensors[above].type, graph.tensors[found].type = 6, 4  # bool, int64
+    path = graph.save(tmp_path / "where.tflite", {"x": x}, {"found": found})
+    code, event = program.error({"model": str(path)})
+    assert (code, event["code"]) == (4, "model_refused")
+    assert "the size of 'found' is known only when it runs" in event["message"]
+
+
+def test_it_reads_no_sensors(program: Program, model: Path) -> None:
+    program.good({"model": str(model), "sensors": None})
+    code, event = program.error({"model": str(model), "sensors": {}})
+    assert (code, event["code"]) == (2, "bad_job")
+    assert "Python runner" in event["hint"]
+
+
 DTYPES = st.sampled_from(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
 ARRAYS = st.dictionaries(
     st.text(st.characters(codec="utf-8", exclude_characters="\0/\\"), min_size=1, max_size=8),
