@@ -21,7 +21,7 @@ from pathlib import Path
 
 from edgekit.core.errors import InputError, RuntimeMissingError
 from edgekit.core.files import unwritable
-from edgekit.core.locate import cache_dir
+from edgekit.measure.native_files import native_dir
 
 PACKAGE = "ai-edge-litert"
 # The ABI changes with the version; runtime_bench/native speaks that of this one.
@@ -102,7 +102,7 @@ def _installed() -> Path | None:
 
 
 def _fetched(machine: str) -> Path:
-    folder = cache_dir() / "native" / f"{PACKAGE}-{VERSION}-{machine}"
+    folder = native_dir() / f"{PACKAGE}-{VERSION}-{machine}"
     path = folder / NAME
     if path.is_file():
         os.utime(path)

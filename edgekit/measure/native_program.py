@@ -22,7 +22,8 @@ from pathlib import Path
 
 from edgekit.core.errors import EdgekitError, RuntimeMissingError
 from edgekit.core.files import unwritable
-from edgekit.core.locate import cache_dir, shipped
+from edgekit.core.locate import shipped
+from edgekit.measure.native_files import native_dir
 
 SOURCES = shipped("runtime_bench") / "native"
 NAME = "edgekit-bench"
@@ -56,7 +57,7 @@ def native_program(machine: str) -> Path:
         OutputError: the cache folder cannot be written.
     """
     compiler = find_compiler(machine)
-    folder = cache_dir() / "native" / _key(machine, compiler)
+    folder = native_dir() / _key(machine, compiler)
     program = folder / NAME
     if program.is_file():
         os.utime(program)
@@ -107,7 +108,7 @@ def build(compiler: Compiler, target: Path, *, scratch: Path) -> None:
     sources = sorted(str(path) for path in SOURCES.glob("*.c"))
     argv = [*compiler.command, *FLAGS, "-o", str(target), *sources, *LIBRARIES]
     # zig keeps the C library that it has built for a target: some seconds the next time.
-    kept = {"ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "native" / "zig")}
+    kept = {"ZIG_GLOBAL_CACHE_DIR": str(native_dir() / "zig")}
     env = {**kept, **os.environ, "ZIG_LOCAL_CACHE_DIR": str(scratch / "zig")}
     done = _run(argv, env)
     if done.returncode != 0:
