@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-fast lint zoo zoo-check compress-bench clean
+.PHONY: demo test test-fast lint native zoo zoo-check compress-bench clean
 
 demo: .make/demo
 	$(BIN)/edgekit demo -o demo
@@ -18,6 +18,10 @@ test-fast: .make/test
 
 lint: .make/test
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+# The runner for boards without Python, for each kind of board; edgekit builds it by itself, too.
+native: .make/test
+	$(BIN)/python tools/build_native.py -o build/native
 
 # Every model of the zoo to every format and delegate: hours. Stopped, it goes on where it was.
 zoo: .make/test

@@ -166,6 +166,9 @@ def profile(
     python: str | None = None,
     runtime: str | None = None,
     evaluate: str | Path | None = None,
+    runner: str | None = None,
+    native_program: str | Path | None = None,
+    native_library: str | Path | None = None,
 ) -> list[Result]:
     """Measure variants of a build on a device; see ``edgekit profile --help``.
 
@@ -180,6 +183,9 @@ def profile(
         python, runtime: what to use there; what is there if not given.
         evaluate: the data that the build was judged on; the board's own answers to it are scored,
             see `edgekit.core.measurement.DeviceAccuracy`. One below its budget does not raise.
+        runner: ``python``, or ``native``, which needs no Python there; the first where there is a
+            runtime, if not given.
+        native_program, native_library: a native runner and a libLiteRt.so of your own for it.
 
     Raises:
         PlanError: a variant cannot run there, as an accelerator's on this computer.
@@ -197,6 +203,9 @@ def profile(
         python=python,
         runtime=runtime,
         evaluate=None if evaluate is None else str(evaluate),
+        runner=runner,
+        native_program=str(native_program) if native_program else None,
+        native_library=str(native_library) if native_library else None,
     )
 
 

@@ -69,7 +69,9 @@ class Graph:
         self.operators.append(made)
         return int(made.outputs[0])
 
-    def conv(self, x: int, name: str, channels: int, kernel: int, stride: int = 1) -> int:
+    def conv(
+        self, x: int, name: str, channels: int, kernel: int, stride: int = 1, relu6: bool = True
+    ) -> int:
         _, height, width, before = self.tensors[x].shape
         inputs = [
             x,
@@ -78,15 +80,17 @@ class Graph:
         ]
         return self.operator(
             "CONV_2D", inputs, (name, (1, height // stride, width // stride, channels)),
-            options="Conv2DOptions", strideH=stride, strideW=stride, fusedActivationFunction=3,
+            options="Conv2DOptions", strideH=stride, strideW=stride,
+            fusedActivationFunction=3 * relu6,
         )  # fmt: skip
 
-    def depthwise(self, x: int, name: str) -> int:
-        shape = tuple(self.tensors[x].shape)
+    def depthwise(self, x: int, name: str, stride: int = 1) -> int:
+        _, height, width, channels = self.tensors[x].shape
+        shape = (1, height // stride, width // stride, channels)
         inputs = [x, self.weights(f"{name}/w", 1, 3, 3, shape[-1]), self.bias(name, shape[-1])]
         return self.operator(
             "DEPTHWISE_CONV_2D", inputs, (name, shape), options="DepthwiseConv2DOptions",
-            strideH=1, strideW=1, depthMultiplier=1, fusedActivationFunction=3,
+            strideH=stride, strideW=stride, depthMultiplier=1, fusedActivationFunction=3,
         )  # fmt: skip
 
     def bias(self, name: str, count: int) -> int:
@@ -146,6 +150,41 @@ def cnn(path: Path) -> Path:
     dense = [mean, graph.weights("dense/w", 10, 8), graph.bias("dense", 10)]
     scores = graph.operator(
         "FULLY_CONNECTED", dense, ("scores", (1, 10)), options="FullyConnectedOptions"
+    )
+    return graph.save(path, {"image": image}, {"scores": scores})
+
+
+def mobilenet_v2(path: Path, size: int = 224) -> Path:
+    """MobileNetV2 with random weights; for 224×224 images it has 300 million multiply-adds.
+
+    https://arxiv.org/abs/1801.04381, table 2
+    """
+    graph = Graph()
+    image = graph.tensor("image", (1, size, size, 3))
+    x, blocks = graph.conv(image, "first", 32, 3, stride=2), 0
+    for expand, channels, repeats, first_stride in (
+        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ):  # fmt: skip
+        for repeat in range(repeats):
+            name, before = f"block{blocks}", x
+            blocks += 1
+            inside = graph.tensors[x].shape[-1] * expand
+            if expand > 1:
+                x = graph.conv(x, f"{name}/expand", inside, 1)
+            x = graph.depthwise(x, f"{name}/depth", 1 if repeat else first_stride)
+            x = graph.conv(x, f"{name}/project", channels, 1, relu6=False)
+            if repeat:
+                shape = graph.tensors[x].shape
+                x = graph.operator("ADD", [before, x], (f"{name}/sum", shape), options="AddOptions")
+    x = graph.conv(x, "last", 1280, 1)
+    x = graph.operator(
+        "MEAN", [x, graph.constant("axes", [1, 2])], ("mean", (1, 1280)),
+        options="ReducerOptions", keepDims=False,
+    )  # fmt: skip
+    dense = [x, graph.weights("dense/w", 1000, 1280), graph.bias("dense", 1000)]
+    scores = graph.operator(
+        "FULLY_CONNECTED", dense, ("scores", (1, 1000)), options="FullyConnectedOptions"
     )
     return graph.save(path, {"image": image}, {"scores": scores})
 

@@ -17,7 +17,11 @@ import click
     metavar="MB",
     help="Keep what was used last, up to this much. [0]",
 )
-@click.option("--environments", is_flag=True, help="Also the environments with boards' runtimes.")
+@click.option(
+    "--environments",
+    is_flag=True,
+    help="Also the environments with boards' runtimes, and native runners.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what is there; remove nothing.")
 def command(on: str | None, keep_mb: int, environments: bool, dry_run: bool) -> None:
     """Free the space that cached work takes.

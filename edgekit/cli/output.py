@@ -78,6 +78,11 @@ class _Live(ABC):
         # Titles name files: a terminal must not obey what is in them.
         click.echo(("\r\x1b[K" if self.on_terminal else "") + plain(line), err=True)
 
+    def note(self, line: str) -> None:
+        """A line that stays."""
+        with self._lock:
+            self._say(line)
+
     @abstractmethod
     def _now(self) -> str:
         """What runs now, in one line."""

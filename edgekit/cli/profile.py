@@ -19,6 +19,7 @@ Examples:
   edgekit profile build --on ssh://pi --sustained 10m
   edgekit profile build --on ssh://pi@raspberrypi.local --evaluate test.npz
   edgekit profile build --on kitchen-pi --on group:phones --all
+  edgekit profile build --on ssh://root@camera --runner native
 """
 
 
@@ -119,6 +120,16 @@ Examples:
     default=300.0,
     help="For whoever is using the board. [300]",
 )
+@click.option(
+    "--runner",
+    metavar="NAME",
+    help="python, native (needs no Python there), trtexec or benchmark-model. "
+    "[the first that runs it there]",
+)
+@click.option(
+    "--native-program", metavar="PATH", help="A native runner that you built, as for Android."
+)
+@click.option("--native-library", metavar="PATH", help="A libLiteRt.so of your own for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
 def command(
     build: Path,
@@ -132,6 +143,9 @@ def command(
     sustained: float | None,
     evaluate: str | None,
     wait_seconds: float,
+    runner: str | None,
+    native_program: str | None,
+    native_library: str | None,
     as_json: bool,
     **timing: float | str | None,
 ) -> None:
@@ -188,6 +202,9 @@ def command(
             evaluate=evaluate,
             wait_seconds=wait_seconds,
             say=progress.say,
+            runner=runner,
+            native_program=native_program,
+            native_library=native_library,
             progress=progress,
         )
     if as_json:

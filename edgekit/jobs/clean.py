@@ -8,22 +8,21 @@ from edgekit.compress.checkpoints import checkpoints_usage, trim_checkpoints
 from edgekit.core.boards import target
 from edgekit.core.eviction import StoreUsage
 from edgekit.devices import open_device
+from edgekit.measure.native_files import native_usage, remove_native
 from edgekit.work import environments as managed
 from edgekit.work.cache import Cache
 from edgekit.work.wheelhouse import remove_wheels, wheels_usage
 
 
 def usage_here() -> StoreUsage:
-    """What cached steps, killed trainings, wheels for boards and runtimes' environments take;
-    toolchains are not cached work.
+    """What cached steps, killed trainings, wheels for boards, runtimes' environments and native
+    runners take; toolchains are not cached work.
     """
-    steps, trainings, wheels = Cache().usage(), checkpoints_usage(), wheels_usage()
+    held = [Cache().usage(), checkpoints_usage(), wheels_usage(), native_usage()]
     runtimes = [each for each in managed.environments() if not each.is_toolchain]
     return StoreUsage(
-        entries=steps.entries + trainings.entries + wheels.entries + len(runtimes),
-        size_bytes=steps.size_bytes
-        + trainings.size_bytes
-        + wheels.size_bytes
+        entries=sum(each.entries for each in held) + len(runtimes),
+        size_bytes=sum(each.size_bytes for each in held)
         + sum(each.size_bytes for each in runtimes),
     )
 
@@ -45,8 +44,9 @@ def clean_here(keep_bytes: int, *, environments: bool) -> StoreUsage:
         size += wheels.size_bytes
     if environments:
         gone = managed.remove_environments()
-        entries += len(gone)
-        size += sum(each.size_bytes for each in gone)
+        native = remove_native()
+        entries += len(gone) + native.entries
+        size += sum(each.size_bytes for each in gone) + native.size_bytes
     return StoreUsage(entries=entries, size_bytes=size)
 
 

@@ -50,6 +50,7 @@ PACKAGES = {
     "paramiko": ("boards over SSH", "ssh"),
     "adbutils": ("phones over adb", "adb"),
     "pillow": ("folders of images as data", "images"),
+    "ziglang": ("builds the native runner, for boards without Python", "native"),
 }
 
 # What every delegate of a format needs, if it has no environment of its own.

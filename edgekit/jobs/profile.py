@@ -6,6 +6,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import InputError, PlanError, RejectedError
 from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.core.profile import load_profile, probe_host
-from edgekit.core.recipe import USUAL_DELEGATE, QuantizationKind, Recipe
+from edgekit.core.protocols import Device
+from edgekit.core.recipe import USUAL_DELEGATE, Format, QuantizationKind, Recipe
 from edgekit.core.result import Result
 from edgekit.export.delegates import DELEGATES
 from edgekit.jobs.accuracy import device_accuracy, read_evaluation
 from edgekit.jobs.hold import WAIT_SECONDS, held
 from edgekit.jobs.results import results_of, to_result
+from edgekit.measure.choice import RunnerChoice, choose_runner
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.session import measure, measure_together
 from edgekit.measure.subject import Subject
@@ -41,6 +44,9 @@ def profile(
     settings: MeasureSettings | Sequence[MeasureSettings] | None = None,
     python: str | None = None,
     runtime: str | None = None,
+    runner: str | None = None,
+    native_program: str | None = None,
+    native_library: str | None = None,
     evaluate: str | DataSet | None = None,
     wait_seconds: float = WAIT_SECONDS,
     say: Callable[[str], None] = lambda _: None,
@@ -59,12 +65,15 @@ def profile(
             the board's profile says, if not given.
         python: the Python to use there.
         runtime: the runtime to use there; the first that is there if not given.
+        runner: a name in `edgekit.measure.runners.RUNNERS`; see `choose_runner` if not given.
+        native_program, native_library: files of the user's for the native runner.
         evaluate: the data that the build was judged on (or what `read_evaluation` gave for it):
             what the board's own answers to it score is part of the result
             (`edgekit.jobs.accuracy.require_accurate` makes an error of a loss).
         wait_seconds, pause: of waiting for whoever is using the board, see
             `edgekit.jobs.hold.held`.
-        say: is told of that, and of ways of a sweep that the model cannot be run in.
+        say: is told of that, of the runner that was taken, and of ways of a sweep that the model
+            cannot be run in.
         done: is given each result as soon as it is in the store.
 
     Each result is in the store as soon as its variant is done, and what was measured before an
@@ -86,18 +95,23 @@ def profile(
     data = evaluate if isinstance(evaluate, DataSet) else None
     if isinstance(evaluate, str):
         data = read_evaluation(build, evaluate, chosen)
-    wish = RunnerWish(python=python or board.python, runtime=runtime or board.runtime)
+    wish = RunnerWish(
+        python or board.python, runtime or board.runtime, native_program, native_library
+    )
     subjects = {variant.recipe.name: _subject(build, variant) for variant in chosen}
     store = Store()
     results: list[Result] = []
     refused: RejectedError | None = None
+    scored: set[str] = set()
     with held(board, wait_seconds=wait_seconds, say=say, pause=pause) as (device, lease):
+        subjects = _with_runners(device, subjects, wish, runner, say)
 
         def keep(measurement: Measurement) -> None:
             name, way = measurement.variant, measurement.settings
             if not measurement.cut_short:
                 lease.check()  # two at a time on a board measure each other
-                if data is not None and way.threads == ways[0].threads:
+                if data is not None and name not in scored:  # once, of the first way
+                    scored.add(name)
                     accuracy = device_accuracy(
                         device,
                         build,
@@ -114,10 +128,9 @@ def profile(
             done(results[-1])
 
         for way in ways:
+            together = list(subjects.values())
             # A long run begins with a cool board, one after the other.
-            groups = (
-                [[each] for each in subjects.values()] if way.sustained else [subjects.values()]
-            )
+            groups = [[each] for each in together] if way.sustained else [together]
             try:
                 for group in groups:
                     if way.sustained:
@@ -139,6 +152,26 @@ def profile(
     if refused is not None and not results:
         raise refused
     return results
+
+
+def _with_runners(
+    device: Device,
+    subjects: Mapping[str, Subject],
+    wish: RunnerWish,
+    named: str | None,
+    say: Callable[[str], None],
+) -> dict[str, Subject]:
+    """`subjects` with the runner that each of them gets on `device`."""
+    chosen: dict[tuple[Format, str], RunnerChoice] = {}
+    found = {}
+    for name, subject in subjects.items():
+        kind = subject.file_format, subject.delegate
+        if kind not in chosen:
+            chosen[kind] = choose_runner(device, *kind, wish, named)
+            if chosen[kind].why:
+                say(f"{chosen[kind].name} runner for {name}: {chosen[kind].why}")
+        found[name] = replace(subject, runner=chosen[kind].name)
+    return found
 
 
 def sweep(settings: MeasureSettings, axes: Mapping[str, Sequence[int]]) -> list[MeasureSettings]:

@@ -12,7 +12,7 @@ from edgekit.core.errors import DeviceError
 from edgekit.core.files import sha256_file
 from edgekit.core.protocols import Device
 from edgekit.measure.runner import RunnerWish
-from edgekit.measure.session import Progress, _deploy
+from edgekit.measure.session import Progress, deploy
 from edgekit.measure.subject import Subject
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Answering:
     Args:
         device: open (inside its ``with`` block).
         threads, timeout_seconds: of each launch of the runner.
-        runner: a name in `edgekit.measure.runners.RUNNERS`; `wish` is what it is asked for.
+        wish: what the subject's runner is asked for.
 
     Raises:
         RuntimeMissingError: no runtime there; says how to install one.
@@ -51,13 +51,12 @@ class Answering:
         *,
         threads: int = 1,
         timeout_seconds: float = 600.0,
-        runner: str = "python",
         wish: RunnerWish = RunnerWish(),  # noqa: B008 - frozen
         progress: Progress = lambda *_: None,
     ) -> None:
         self._device, self._subject = device, subject
         self._threads, self._timeout = threads, timeout_seconds
-        self._deployed = _deploy(device, subject, runner, wish, progress)
+        self._deployed = deploy(device, subject, wish, progress)
         self._room: int | None = None
         self._kept_bytes = 0
         self.hello: dict[str, Any] = {}  # what the runner said of itself, after the first answer

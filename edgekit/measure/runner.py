@@ -18,10 +18,14 @@ class RunnerWish:
     Attributes:
         python: the Python to use there.
         runtime: the runtime's package, as pip calls it.
+        native_program: a native runner that the user built, a path here.
+        native_library: a libLiteRt.so of the user's for it, a path here.
     """
 
     python: str | None = None
     runtime: str | None = None
+    native_program: str | None = None
+    native_library: str | None = None
 
 
 class Runner(Protocol):

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -50,17 +50,19 @@ def measure(
     subject: Subject,
     settings: MeasureSettings,
     *,
-    runner: str = "python",
+    runner: str | None = None,
     wish: RunnerWish = RunnerWish(),  # noqa: B008 - frozen
     device_name: str = "",
     progress: Progress = lambda *_: None,
 ) -> Measurement:
-    """`measure_together` for one subject alone; `progress` is called as (what, done, of)."""
+    """`measure_together` for one subject alone; `progress` is called as (what, done, of).
+
+    `runner` in the place of the subject's own, if it is given.
+    """
     (found,) = measure_together(
         device,
-        [subject],
+        [subject if runner is None else replace(subject, runner=runner)],
         settings,
-        runner=runner,
         wish=wish,
         device_name=device_name,
         progress=lambda _, *what: progress(*what),
@@ -73,7 +75,6 @@ def measure_together(
     subjects: Sequence[Subject],
     settings: MeasureSettings,
     *,
-    runner: str = "python",
     wish: RunnerWish = RunnerWish(),  # noqa: B008 - frozen
     device_name: str = "",
     progress: SubjectProgress = lambda *_: None,
@@ -88,7 +89,7 @@ def measure_together(
 
     Args:
         device: open (inside its ``with`` block).
-        runner: a name in `edgekit.measure.runners.RUNNERS`; `wish` is what it is asked for.
+        wish: what their runners are asked for.
         device_name: how the result shall call it; what the board calls itself if not given.
         progress: called as (variant, what, done, of).
         keep: called with each measurement as soon as it is complete; also with what there is of
@@ -103,7 +104,7 @@ def measure_together(
     """
     turns = [_Turns(device, subject, settings, device_name, progress) for subject in subjects]
     for each in turns:
-        each.prepare(runner, wish)
+        each.prepare(wish)
     session = secrets.token_hex(8)
     deadline = time.monotonic() + settings.budget_seconds
     launch_seconds = settings.timeout_seconds + settings.cooldown_seconds
@@ -182,10 +183,10 @@ class _Turns:
         self.ended = False
         self.session = self.clocks = ""
 
-    def prepare(self, runner: str, wish: RunnerWish) -> None:
+    def prepare(self, wish: RunnerWish) -> None:
         """Deploy it, and check its outputs."""
         device, subject, progress = self._device, self._subject, self._progress
-        self._deployed = _deploy(device, subject, runner, wish, progress)
+        self._deployed = deploy(device, subject, wish, progress)
         if subject.check is not None and self._deployed.runner.checks != 0:
             progress("check", 0, 1)
             self._check = _check(device, self._deployed, subject, self._settings)
@@ -276,7 +277,7 @@ def _half_width(launches: Sequence[Launch]) -> float:
 
 
 @dataclass(frozen=True)
-class _Deployed:
+class Deployed:
     """A runner and an artifact on a device."""
 
     runner: Runner
@@ -290,18 +291,23 @@ class _Deployed:
         )
 
 
-def _deploy(
-    device: Device, subject: Subject, runner: str, wish: RunnerWish, progress: Progress
-) -> _Deployed:
+def deploy(
+    device: Device, subject: Subject, wish: RunnerWish, progress: Progress = lambda *_: None
+) -> Deployed:
+    """Put `subject` and its runner on `device`.
+
+    Raises:
+        RuntimeMissingError: it cannot be run there; says how it could.
+    """
     progress("deploy", 0, 2)
-    there: Runner = RUNNERS[runner].deploy(device, subject, wish)
+    there: Runner = RUNNERS[subject.runner].deploy(device, subject, wish)
     progress("deploy", 1, 2)
     model = device.push(subject.path, subject.sha256)
     progress("deploy", 2, 2)
     names = None
     if subject.names is not None and subject.file_format == "executorch":
         names = dict(zip(("inputs", "outputs"), map(list, subject.names), strict=True))
-    return _Deployed(there, model, wish.runtime, names)
+    return Deployed(there, model, wish.runtime, names)
 
 
 def _timing(settings: MeasureSettings) -> dict[str, Any]:
@@ -325,7 +331,7 @@ def _timing(settings: MeasureSettings) -> dict[str, Any]:
 
 
 def _check(
-    device: Device, deployed: _Deployed, subject: Subject, settings: MeasureSettings
+    device: Device, deployed: Deployed, subject: Subject, settings: MeasureSettings
 ) -> OutputCheck:
     assert subject.check is not None
     expected = load_outputs(subject.check)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.core.recipe import QuantizationKind
+from edgekit.core.recipe import Format, QuantizationKind
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Subject:
     Attributes:
         path: the artifact's file here; `sha256` is its digest.
         delegate: what computes it, as in the recipe; "" for what is usual in that format.
+        runner: what runs it, a name in `edgekit.measure.runners.RUNNERS`.
         file_format: "tflite", "executorch" or "onnx".
         names: of its inputs and of its outputs, in order.
         quantization: how it computes; decides how near the board's outputs must be.
@@ -28,6 +29,7 @@ class Subject:
     build_name: str
     variant: str
     check: Path | None = None
-    file_format: str = "tflite"
+    file_format: Format = "tflite"
     delegate: str = ""
+    runner: str = "python"
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None

@@ -58,6 +58,7 @@ def test_measured_here_reported_and_bundled(edgekit: Run, build: Path, desk: Pat
     answer = edgekit("profile", "build", "--on", "local", "--all", *QUICK)
     assert answer.code == 0, answer.err
     assert "Median" in answer.out
+    assert "python runner for tflite: " in answer.err  # and why
     document = json.loads(edgekit("report", "build", "--json").out)
     assert {m["variant"] for m in document["measurements"]} == {"float32", "int8"}
     assert edgekit("report", "build", "--html", "page.html").code == 0
@@ -96,6 +97,18 @@ def test_a_long_run_shows_how_the_speed_changes(edgekit: Run, build: Path) -> No
     assert answer.code == 0, answer.err
     assert "in the last third of 1 s" in answer.out
     assert "Sustained" in (build / "report.html").read_text()
+
+
+def test_measured_by_the_native_runner(edgekit: Run, build: Path) -> None:
+    words = ["profile", "build", "--on", "local", "--all", "--runner", "native", "--json"]
+    answer = edgekit(*words, *QUICK)
+    assert answer.code == 0, answer.err
+    for result in json.loads(answer.out):
+        assert result["measurement"]["hello"]["runner"].endswith("-native")
+        assert result["measurement"]["check"]["ok"]
+    answer = edgekit("profile", "build", "--on", "local", "--runner", "nativ")
+    assert answer.code == 2
+    assert "did you mean native?" in answer.err
 
 
 def test_measured_over_ssh(edgekit: Run, build: Path, server: SSHServer) -> None:

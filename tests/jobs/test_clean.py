@@ -48,6 +48,17 @@ def test_a_training_that_runs_keeps_its_own(left: dict[str, Path], fresh_cache: 
     assert not left["a"].exists()
 
 
+def test_native_runners_go_with_the_environments(fresh_cache: Path) -> None:
+    program = fresh_cache / "native" / "program-abc" / "edgekit-bench"
+    program.parent.mkdir(parents=True)
+    program.write_bytes(b"x" * 500)
+    assert (usage_here().entries, usage_here().size_bytes) == (4, 3500)
+    assert clean_here(0, environments=False).entries == 3
+    freed = clean_here(0, environments=True)
+    assert (freed.entries, freed.size_bytes) == (1, 500)
+    assert not program.exists()
+
+
 def test_after_a_month_convert_forgets_them(left: dict[str, Path]) -> None:
     forget_old_checkpoints()
     assert [name for name, folder in left.items() if folder.exists()] == ["b", "c"]

@@ -1,9 +1,8 @@
-"""The runner as a program: what it prints for a job, and what it refuses."""
+"""The runner in Python: the contract of runners, and what is Python's alone."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.util
 import json
 import os
@@ -13,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from edgekit.core.locate import shipped
+from tests.contracts.runner import Event, Program, RunnerContract
 from tests.tiny_tflite import dense_model
 
 RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
@@ -39,121 +38,20 @@ def model(tmp_path: Path) -> Path:
 
 
 def run(
-    job: Any, python: str = sys.executable, env: dict[str, str] | None = None
-) -> tuple[int, list[dict[str, Any]]]:
-    done = subprocess.run(
-        [python, str(RUNNER), "-"],
-        input=job if isinstance(job, bytes) else json.dumps(job).encode(),
-        capture_output=True,
-        check=False,
-        env={**os.environ, **(env or {})},
-    )
-    assert b"Traceback" not in done.stderr, done.stderr.decode()
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+    job: dict[str, Any], python: str = sys.executable, env: dict[str, str] | None = None
+) -> tuple[int, list[Event]]:
+    return Program((python, str(RUNNER))).run(job, env)
 
 
-def good(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    code, events = run({"protocol": 2, **job})
-    assert code == 0, events[-1]
-    assert events[-1]["event"] == "done"
-    return {event["event"]: event for event in events}
+class TestPython(RunnerContract):
+    @pytest.fixture
+    def program(self) -> Program:
+        return Program((sys.executable, str(RUNNER)))
 
-
-def error(job: Any) -> tuple[int, dict[str, Any]]:
-    code, events = run({"protocol": 2, **job} if isinstance(job, dict) else job)
-    assert events[-1]["event"] == "error"
-    return code, events[-1]
-
-
-def interpreter(path: Path) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
-
-    made = Interpreter(str(path), num_threads=1)
-    made.allocate_tensors()
-    return made
-
-
-def expected(path: Path, rows: np.ndarray) -> np.ndarray:
-    model = interpreter(path)
-    results = []
-    for row in rows:
-        model.set_tensor(0, row[None])
-        model.invoke()
-        results.append(model.get_tensor(3)[0].copy())
-    return np.stack(results)
-
-
-def test_the_events_in_order(model: Path) -> None:
-    _, events = run({"protocol": 2, "model": str(model), "runs": 7, "warmup_runs": 3})
-    assert [event["event"] for event in events] == [
-        "hello",
-        "environment",
-        "load",
-        "first",
-        "window",
-        "warmup",
-        "samples",
-        "interference",
-        "memory",
-        "environment",
-        "done",
-    ]
-    hello, load = events[0], events[2]
-    assert hello["protocol"] == 2
-    assert hello["runtime"] == "ai-edge-litert"
-    assert hello["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert hello["cores"] == os.cpu_count()
-    assert load["inputs"] == [
-        {
-            "name": "x",
-            "tensor": "x:0",
-            "shape": [1, 4],
-            "dtype": "float32",
-            "scales": [],
-            "zero_points": [],
-        }
-    ]
-    window, warmup, samples = events[4:7]
-    assert len(warmup["ns"]) == 3
-    assert len(samples["ns"]) == 7
-    assert all(ns > 0 for ns in samples["ns"])
-    assert window["end_ns"] - window["start_ns"] >= sum(samples["ns"])
-    # too short to tell
-    assert events[7] == {"event": "interference", "own_cores": None, "other_cores": None}
-    assert events[8]["peak_bytes"] >= events[8]["before_load_bytes"] > 0
-
-
-def test_count_and_time_must_both_be_reached(model: Path) -> None:
-    times = {"min_seconds": 0.2, "warmup_seconds": 0.1}
-    events = good({"model": str(model), "runs": 1, "max_runs": 10**8, **times})
-    assert len(events["samples"]["ns"]) > 1
-    assert len(events["warmup"]["ns"]) > 1
-    assert events["done"]["stopped"] == "enough"
-
-
-def test_streams_are_timed_together(model: Path) -> None:
-    code, events = run(
-        {"protocol": 2, "model": str(model), "streams": 3, "runs": 5, "min_seconds": 0.3}
-    )
-    assert code == 0
-    windows = [event for event in events if event["event"] == "window"]
-    assert [window["stream"] for window in windows] == [0, 1, 2]
-    # They wait for each other: all have begun before the first one ends.
-    assert max(w["start_ns"] for w in windows) < min(w["end_ns"] for w in windows)
-    assert {event["stream"] for event in events if event["event"] == "samples"} == {0, 1, 2}
-    kinds = [event["event"] for event in events if event["event"] not in ("warmup", "samples")]
-    assert kinds == [
-        *("hello", "environment", "load", "first", "window", "window", "window"),
-        *("interference", "memory", "environment", "done"),
-    ]
-    alone = good({"model": str(model), "runs": 5})["memory"]["peak_bytes"]
-    memory = next(event for event in events if event["event"] == "memory")
-    assert memory["peak_bytes"] > 2 * alone
-
-
-def test_a_stream_that_fails_ends_all(model: Path) -> None:
-    code, last = error({"model": str(model), "streams": 3, "inputs": "/no/inputs.npz"})
-    assert (code, last["code"]) == (2, "bad_inputs")
+    def test_it_says_which_python_it_is(self, program: Program, model: Path) -> None:
+        hello = program.good({"model": str(model)})["hello"]
+        assert hello["python"] == ".".join(map(str, sys.version_info[:3]))
+        assert hello["executable"] == sys.executable
 
 
 def test_a_stream_that_dies_ends_all(model: Path, tmp_path: Path) -> None:
@@ -167,167 +65,6 @@ def test_a_stream_that_dies_ends_all(model: Path, tmp_path: Path) -> None:
     code, events = run(job, env={"PYTHONPATH": str(tmp_path)})
     assert code == 5
     assert "ended before it was done" in events[-1]["message"]
-
-
-def test_outputs_are_of_one_stream(model: Path) -> None:
-    code, last = error({"model": str(model), "streams": 2, "inputs": "i", "outputs": "o"})
-    assert (code, last["code"]) == (2, "bad_job")
-    assert "one stream" in last["message"]
-
-
-def test_max_runs_ends_it(model: Path) -> None:
-    code, events = run(
-        {"protocol": 2, "model": str(model), "runs": 5, "min_seconds": 60, "max_runs": 25_000}
-    )
-    assert code == 0
-    samples = [event["ns"] for event in events if event["event"] == "samples"]
-    assert [len(ns) for ns in samples] == [10_000, 10_000, 5_000]
-    assert events[-1]["stopped"] == "max_runs"
-
-
-def test_the_time_budget_ends_it(model: Path) -> None:
-    job = {"model": str(model), "runs": 10**9, "max_runs": 10**9, "time_budget_seconds": 0.5}
-    assert good(job)["done"]["stopped"] == "time_budget"
-
-
-def test_the_check_writes_all_outputs(model: Path, tmp_path: Path) -> None:
-    rows = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
-    inputs, outputs = tmp_path / "in.npz", tmp_path / "out.npz"
-    np.savez(inputs, **{"in:x": rows, "out:y": np.zeros((7, 3))})
-    events = good({"model": str(model), "inputs": str(inputs), "outputs": str(outputs), "runs": 0})
-    assert events["check"]["samples"] == 7
-    assert events["check"]["finite"] is True
-    with np.load(outputs) as file:
-        np.testing.assert_array_equal(file["out:y"], expected(model, rows))
-
-
-@pytest.mark.parametrize("batch", [2, 3, 7, 8])
-def test_a_batch_gives_the_same(model: Path, tmp_path: Path, batch: int) -> None:
-    rows = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
-    inputs, outputs = tmp_path / "in.npz", tmp_path / "out.npz"
-    np.savez(inputs, x=rows)  # the bare name will do
-    job = {"model": str(model), "inputs": str(inputs), "outputs": str(outputs), "batch": batch}
-    events = good(job)
-    assert events["load"]["inputs"][0]["shape"] == [batch, 4]
-    with np.load(outputs) as file:
-        assert file["out:y"].shape == (7, 3)
-        np.testing.assert_allclose(file["out:y"], expected(model, rows), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("key", ["x:0", "anything"])
-def test_the_only_input_needs_no_exact_name(model: Path, tmp_path: Path, key: str) -> None:
-    np.savez(tmp_path / "in.npz", **{key: np.zeros((1, 1, 4), np.float32)})
-    good({"model": str(model), "inputs": str(tmp_path / "in.npz")})
-
-
-def test_integers(tmp_path: Path) -> None:
-    path = dense_model(tmp_path / "int8.tflite", quantized=True)
-    rows = np.random.default_rng(0).integers(-128, 128, (5, 4)).astype(np.int8)
-    np.savez(tmp_path / "in.npz", **{"in:x": rows})
-    job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
-    events = good({"model": str(path), **job})
-    assert events["load"]["inputs"][0]["scales"] == [1 / 32]
-    with np.load(tmp_path / "out.npz") as file:
-        np.testing.assert_array_equal(file["out:y"], expected(path, rows))
-
-
-def test_outputs_that_are_not_finite_are_said(tmp_path: Path) -> None:
-    path = dense_model(tmp_path / "model.tflite", weight=3e38)
-    np.savez(tmp_path / "in.npz", **{"in:x": np.ones((2, 4), np.float32)})
-    job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
-    events = good({"model": str(path), **job})
-    assert events["first"]["finite"] is False
-    assert events["first"]["not_finite"] == [{"name": "y", "not_finite": 3, "of": 3}]
-    assert events["check"]["not_finite"] == [{"name": "y", "not_finite": 6, "of": 6}]
-
-
-def test_a_model_that_this_runtime_does_not_know(tmp_path: Path) -> None:
-    path = dense_model(tmp_path / "model.tflite", version=99)
-    code, event = error({"model": str(path)})
-    assert (code, event["code"]) == (4, "model_refused")
-    assert "version '99'" in event["message"]
-
-
-def test_no_model_at_all(tmp_path: Path) -> None:
-    (tmp_path / "model.tflite").write_bytes(b"nothing of the kind")
-    code, event = error({"model": str(tmp_path / "model.tflite")})
-    assert (code, event["code"]) == (4, "model_refused")
-
-
-def test_a_batch_that_the_model_cannot_take(tmp_path: Path) -> None:
-    path = dense_model(tmp_path / "model.tflite")
-    assert error({"model": str(path), "batch": 2**40})[1]["code"] == "model_refused"
-
-
-def test_the_digest(model: Path) -> None:
-    digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    good({"model": str(model), "sha256": digest})
-    code, event = error({"model": str(model), "sha256": "0" * 64})
-    assert (code, event["code"]) == (4, "model_changed")
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"surprise": 1}, "surprise"),
-        ({"protocol": 1}, "protocol 1"),
-        ({"model": None}, "model"),
-        ({"model": 5}, "model"),
-        ({"model": "/no/such/file"}, "/no/such/file"),
-        ({"runtime": "onnx"}, "'onnx'"),
-        ({"threads": 0}, "threads"),
-        ({"threads": True}, "threads"),
-        ({"threads": "2"}, "threads"),
-        ({"batch": 0}, "batch"),
-        ({"runs": -1}, "runs"),
-        ({"runs": 1.5}, "runs"),
-        ({"runs": 10**6}, "max_runs"),
-        ({"min_seconds": -1}, "min_seconds"),
-        ({"min_seconds": "1"}, "min_seconds"),
-        ({"warmup_seconds": True}, "warmup_seconds"),
-        ({"time_budget_seconds": 0}, "time_budget_seconds"),
-        ({"outputs": "x.npz"}, "outputs"),
-        ({"inputs": "/no/such.npz"}, "/no/such.npz"),
-    ],
-)
-def test_jobs_that_are_refused(model: Path, change: dict[str, Any], named: str) -> None:
-    code, event = error({"model": str(model), **change})
-    assert code == 2
-    assert event["code"] in ("bad_job", "bad_inputs")
-    assert named in event["message"]
-
-
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b'{"protocol": NaN}', b"\xff\xfe"])
-def test_what_is_no_job(text: bytes) -> None:
-    code, event = error(text)
-    assert (code, event["code"]) == (2, "bad_job")
-
-
-@pytest.mark.parametrize(
-    ("arrays", "named"),
-    [
-        ({"x": np.zeros((2, 5), np.float32)}, "shape (4,)"),
-        ({"x": np.zeros((2, 4), np.float64)}, "takes float32"),
-        ({"x": np.zeros((0, 4), np.float32)}, "empty"),
-        ({"a": np.zeros((1, 4), np.float32), "b": np.zeros(1)}, "'x'"),
-    ],
-)
-def test_inputs_that_do_not_fit(
-    model: Path, tmp_path: Path, arrays: dict[str, np.ndarray], named: str
-) -> None:
-    np.savez(tmp_path / "in.npz", **arrays)
-    code, event = error({"model": str(model), "inputs": str(tmp_path / "in.npz")})
-    assert (code, event["code"]) == (2, "bad_inputs")
-    assert named in event["message"]
-
-
-def test_a_job_in_a_file(model: Path, tmp_path: Path) -> None:
-    job = tmp_path / "job.json"
-    job.write_text(json.dumps({"protocol": 2, "model": str(model)}))
-    done = subprocess.run(
-        [sys.executable, str(RUNNER), str(job)], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout.splitlines()[-1])["event"] == "done"
 
 
 def test_a_hanging_runtime_is_ended_by_the_kernel(model: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ RUNNERS = Registry(
     "runner",
     {
         "python": "edgekit.measure.runners.python:PythonRunner",
+        "native": "edgekit.measure.runners.native:NativeRunner",
         "benchmark-model": "edgekit.measure.runners.benchmark_model:BenchmarkModelRunner",
         "trtexec": "edgekit.measure.runners.trtexec:TrtexecRunner",
     },

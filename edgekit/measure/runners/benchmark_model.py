@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from edgekit.core.errors import DeviceError, RejectedError
+from edgekit.core.errors import DeviceError, RejectedError, RuntimeMissingError
 from edgekit.core.protocols import Device
 from edgekit.measure.events import Events, budget_seconds
 from edgekit.measure.runner import RunnerWish
@@ -33,6 +33,15 @@ _GET = (
     "https://www.tensorflow.org/lite/performance/measurement; put it to ~/ (on a phone: "
     "/data/local/tmp) and make it executable"
 )
+
+
+def has_program(device: Device) -> bool:
+    """Whether `device` has a benchmark_model."""
+    try:
+        find_program(device, PROGRAM, PLACES, _GET)
+    except RuntimeMissingError:
+        return False
+    return True
 
 
 class BenchmarkModelRunner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from edgekit.core.errors import RuntimeMissingError, UnknownNameError
@@ -116,14 +116,7 @@ def find_python(
     Raises:
         RuntimeMissingError: there is no Python 3.8 or newer.
     """
-    wanted = [named] if named else list(PYTHONS)
-    if device.address == "local" and not named:
-        wanted.insert(0, sys.executable)
-    result = device.run(
-        ["env", f"ASK={_ASK}", "sh", "-c", _FIND, "sh", *wanted], timeout_seconds=120
-    )
-    found = list(_answers(result.stdout))
-    usable = [answer for answer in found if tuple(answer["version"]) >= OLDEST_PYTHON]
+    wanted, found, usable = _asked(device, named)
     if not usable:
         old = "; ".join(f"{a['edgekit_python']} is {_dotted(a['version'])}" for a in found)
         where = "install one there (Debian: sudo apt install python3-venv), or "
@@ -135,11 +128,36 @@ def find_python(
             hint=f"{where}name one with --python",
         )
     fitting = (runtime,) if runtime in _MODULES else READERS[file_format]
-    modules = {_MODULES[name] for name in fitting}
-    for answer in usable:
-        if modules & set(answer["modules"]):
-            return str(answer["edgekit_python"])
-    return str(usable[0]["edgekit_python"])
+    return (_first_with(fitting, usable) or (str(usable[0]["edgekit_python"]), ""))[0]
+
+
+def find_runtime(device: Device, file_format: str) -> tuple[str, str] | None:
+    """The first Python on `device` with a runtime that reads `file_format`, and that runtime."""
+    return _first_with(READERS[file_format], _asked(device, None)[2])
+
+
+def _asked(
+    device: Device, named: str | None
+) -> tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Where was looked, what answered, and which of these are new enough."""
+    wanted = [named] if named else list(PYTHONS)
+    if device.address == "local" and not named:
+        wanted.insert(0, sys.executable)
+    result = device.run(
+        ["env", f"ASK={_ASK}", "sh", "-c", _FIND, "sh", *wanted], timeout_seconds=120
+    )
+    found = list(_answers(result.stdout))
+    return wanted, found, [each for each in found if tuple(each["version"]) >= OLDEST_PYTHON]
+
+
+def _first_with(
+    runtimes: Sequence[str], pythons: Sequence[dict[str, Any]]
+) -> tuple[str, str] | None:
+    for answer in pythons:
+        for runtime in runtimes:
+            if _MODULES.get(runtime) in answer["modules"]:
+                return str(answer["edgekit_python"]), runtime
+    return None
 
 
 def _answers(text: str) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,83 @@
+"""Which runner is taken where none is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.core.errors import PlanError, RuntimeMissingError, UsageError
+from edgekit.core.protocols import Device
+from edgekit.core.recipe import USUAL_DELEGATE, Format
+from edgekit.measure.runner import RunnerWish
+from edgekit.measure.runners import RUNNERS
+from edgekit.measure.runners.benchmark_model import has_program
+from edgekit.measure.runners.native import refuse_unsuited
+from edgekit.measure.runners.python import find_runtime
+
+
+@dataclass(frozen=True)
+class RunnerChoice:
+    """A name in `RUNNERS`, and why it was taken; "" where the user said so."""
+
+    name: str
+    why: str
+
+
+def choose_runner(
+    device: Device,
+    file_format: Format,
+    delegate: str,
+    wish: RunnerWish,
+    named: str | None = None,
+) -> RunnerChoice:
+    """The runner for files of `file_format` that `delegate` computes ("": the usual one) on
+    `device` (open).
+
+    The Python runner where a Python there has a runtime; else the native one, if it reads the
+    format and can run there; else TFLite's benchmark_model, if the device has it; else the Python
+    runner, which says what to install. What only another runner runs, gets that one.
+
+    Raises:
+        UnknownNameError: there is no runner called `named`.
+        UsageError: `named` contradicts the wish.
+        PlanError: it does not run such files, or none does.
+    """
+    for_native = wish.native_program or wish.native_library
+    delegate = delegate or USUAL_DELEGATE[file_format]
+    able = [name for name in RUNNERS if delegate in RUNNERS[name].runs.get(file_format, ())]
+    if named is not None:
+        RUNNERS[named]
+        if named not in able:
+            raise PlanError(
+                f"the runner {named} does not run {file_format} files for {delegate}",
+                hint=f"it is run by: {', '.join(able)}" if able else "",
+            )
+        if (named == "python" and for_native) or (named == "native" and wish.python):
+            raise UsageError(
+                f"--runner {named} takes no "
+                + ("--native-program and --native-library" if for_native else "--python"),
+                hint="leave out one of them",
+            )
+        return RunnerChoice(named, "")
+    if not able:
+        raise PlanError(f"no runner of edgekit runs {file_format} files for {delegate}")
+    if "python" not in able:
+        return RunnerChoice(able[0], f"it runs {delegate}")
+    if for_native:
+        return RunnerChoice("native", "")
+    if wish.python or wish.runtime:
+        return RunnerChoice("python", "")
+    found = find_runtime(device, file_format)
+    if found is not None:
+        python, runtime = found
+        return RunnerChoice("python", f"{python} has {runtime}")
+    missing = f"no Python there has a runtime that reads {file_format}"
+    if "native" in able:
+        try:
+            refuse_unsuited(device, wish)
+        except RuntimeMissingError as exc:
+            missing += f", and for the native one {exc.message}"
+        else:
+            return RunnerChoice("native", missing)
+    if "benchmark-model" in able and has_program(device):
+        return RunnerChoice("benchmark-model", missing)
+    return RunnerChoice("python", missing)

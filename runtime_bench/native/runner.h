@@ -1,0 +1,168 @@
+// What the parts of the native runner know of each other. The job, the events and the exit statuses
+// are those of ../edgekit_bench.py.
+
+#ifndef EDGEKIT_RUNNER_H
+#define EDGEKIT_RUNNER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RUNNER_VERSION "0.2.0-native"
+#define PROTOCOL 2
+#define MOST_DIMENSIONS 8
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "tensors and .npz files are read as little-endian"
+#endif
+
+// --- text.c: text that grows, and what is printed
+
+struct text {
+  char *data;  // always ends in a zero byte
+  size_t length, room;
+};
+
+void text_add(struct text *text, const char *more);
+void text_bytes(struct text *text, const void *bytes, size_t count);
+__attribute__((format(printf, 2, 3))) void text_format(struct text *text, const char *format, ...);
+// As a JSON string with quotes; what is no UTF-8 becomes U+FFFD.
+void text_json(struct text *text, const char *value);
+void text_real(struct text *text, double value);
+void text_free(struct text *text);
+// Bytes of the UTF-8 character at `at`, of which `left` are there; 0 if it is none.
+size_t utf8_length(const char *at, size_t left);
+
+void *need_memory(void *old, size_t count, size_t size);  // realloc that ends the run if it fails
+char *copy_text(const char *text);
+
+// Print one event at once: `rest` is its JSON without the braces, or empty.
+void emit(const char *event, const struct text *rest);
+
+// End with an error event; `hint` may be empty. In a stream the event has the status, too.
+enum status { BAD_JOB = 2, NO_RUNTIME = 3, REFUSED = 4, FAILED = 5 };
+__attribute__((format(printf, 4, 5))) _Noreturn void fail(enum status status, const char *code,
+                                                          const char *hint, const char *format,
+                                                          ...);
+extern bool in_stream;
+
+int64_t clock_ns(void);  // monotonic
+
+// --- json.c: a strict reader of JSON
+
+enum json_kind { JSON_NULL, JSON_BOOL, JSON_WHOLE, JSON_REAL, JSON_TEXT, JSON_LIST, JSON_OBJECT };
+
+struct json {
+  enum json_kind kind;
+  bool truth;
+  int64_t whole;
+  double real;  // of a JSON_WHOLE too
+  char *text;   // of a JSON_TEXT; never with a zero byte inside
+  char *key;    // where it is part of an object
+  size_t count;
+  struct json *items;  // of lists and objects
+};
+
+// The value in `length` bytes, or NULL with `why` set. Whole numbers that do not fit in 64 bits are
+// JSON_REAL.
+struct json *json_read(const char *data, size_t length, const char **why);
+const struct json *json_find(const struct json *object, const char *key);
+void json_write(struct text *to, const struct json *value);
+
+// --- job.c
+
+struct job {
+  const char *model, *sha256, *runtime, *inputs, *outputs;  // NULL where not given
+  int64_t threads, streams, batch;                           // batch 0: as in the model
+  int64_t warmup_runs, runs, max_runs;
+  double warmup_seconds, min_seconds, time_budget_seconds;
+};
+
+struct job read_job(const char *reference);
+
+// --- files.c
+
+// All of a file, or of standard input for "-"; NULL with errno set. At most `most` bytes.
+char *read_whole(const char *path, size_t most, size_t *length);
+// The trimmed text of a small file, or NULL; `why`, if given, says why not.
+char *read_small(const char *path, struct text *why);
+void sha256_file(const char *path, char hex[65]);
+
+// --- machine.c
+
+extern const char *system_root;  // below which /proc and /sys are read; empty but in tests
+
+void describe_machine(struct text *to);
+void emit_environment(const char *when);
+// Bytes, or -1 where it cannot be read.
+void resident_bytes(int64_t *now, int64_t *peak);
+
+struct other_work {
+  double busy, own;
+  int64_t began_ns;
+};
+void watch_others(struct other_work *watch);
+// Cores that this process and others kept busy since then; negative where not known.
+void cores_since(const struct other_work *watch, double *own, double *others);
+
+// --- npz.c: arrays in and out, in numpy's format
+
+struct dtype {
+  const char *name;   // numpy's
+  const char *descr;  // as in .npy
+  size_t size;
+  char kind;  // f, i, u or b
+};
+const struct dtype *dtype_named(const char *name);
+
+struct array {
+  char *name;  // without .npy
+  const struct dtype *dtype;
+  int rank;
+  int64_t shape[MOST_DIMENSIONS + 2];  // samples and a batch of one may come before a row
+  const char *data;
+  size_t bytes;
+};
+// The arrays of the .npz at `path`. What is not exactly what numpy.savez writes ends the run.
+struct array *read_npz(const char *path, size_t *count);
+void write_npz(const char *path, const struct array *arrays, size_t count);
+
+// --- litert.c: the model
+
+struct tensor {
+  const char *name;  // that the signature gives, or the file's own
+  const char *tensor;
+  const struct dtype *dtype;
+  int rank;
+  int64_t shape[MOST_DIMENSIONS];
+  size_t bytes;
+  size_t scales;  // how many; 0 where it is not quantized
+  const float *scale;
+  const int64_t *zero_point;
+};
+
+struct model {
+  int64_t load_ns;
+  size_t inputs, outputs;
+  struct tensor *input, *output;
+};
+
+extern const char *library_path;     // NULL: libLiteRt.so beside this program
+extern const char *library_version;  // as told; NULL if unknown
+
+void open_runtime(const struct job *job);
+const char *runtime_name(void);
+struct model open_model(const struct job *job);
+void set_input(size_t index, const void *data);
+void get_output(size_t index, void *data);
+int run_model(void);  // 0, or the runtime's status
+_Noreturn void run_failed(int status);
+
+// --- measure.c, streams.c
+
+// The whole job in this process; `wait` is called before samples are taken, unless it is NULL.
+void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void));
+void many_streams(const struct job *job, int64_t deadline_ns);
+void set_alarm(const struct job *job);
+
+#endif
