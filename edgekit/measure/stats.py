@@ -85,6 +85,8 @@ def summarize(measurement: Measurement, findings: Sequence[str] = ()) -> Summary
     """
     import numpy as np
 
+    from edgekit.measure.energy import energy  # it needs `estimate`
+
     launches = measurement.launches
     quantiles = [np.quantile(launch.samples_ns, (0.5, 0.9, 0.99)) for launch in launches]
     batch = measurement.settings.batch
@@ -99,6 +101,7 @@ def summarize(measurement: Measurement, findings: Sequence[str] = ()) -> Summary
         first_ns=estimate([float(launch.first_ns) for launch in launches]),
         peak_rss_bytes=max(peaks, default=None),
         samples=sum(len(launch.samples_ns) for launch in launches),
+        energy=energy(measurement),
         findings=tuple(findings),
     )
 
