@@ -163,6 +163,8 @@ def profile(
     settings: MeasureSettings | None = None,
     python: str | None = None,
     runtime: str | None = None,
+    power: str = "auto",
+    rate_hz: float = 10.0,
 ) -> list[Result]:
     """Measure variants of a build on a device; see ``edgekit profile --help``.
 
@@ -174,6 +176,8 @@ def profile(
         every: all accepted ones instead.
         settings: how; with as many threads as the board's profile says, if not given.
         python, runtime: what to use there; what is there if not given.
+        power: what tells the energy of an inference: ``auto`` for the best that the board has,
+            ``off``, or a sensor's name; read `rate_hz` times a second.
 
     Raises:
         PlanError: a variant cannot run there, as an accelerator's on this computer.
@@ -190,6 +194,8 @@ def profile(
         settings=settings,
         python=python,
         runtime=runtime,
+        power=power,
+        rate_hz=rate_hz,
     )
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ class SSHServer:
     Args:
         folder: for keys, configuration and log.
         extra: more lines for sshd_config.
+        environment: variables that its commands see.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class SSHServer:
         extra: tuple[str, ...] = (),
         sftp: bool = True,
         key_kind: str = "ed25519",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         if SSHD is None:
             pytest.skip("needs a server: Debian package openssh-server")
@@ -64,6 +67,7 @@ class SSHServer:
         self.config = folder / "ssh_config"
         self._log = folder / "sshd.log"
         self._sftp, self._extra = sftp, extra
+        self._environment = {"XDG_CACHE_HOME": str(self.cache), **(environment or {})}
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "authorized_keys").write_text(public_key(self.user_key) + "\n")
@@ -99,7 +103,7 @@ class SSHServer:
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
             "MaxStartups 100",
-            f'SetEnv "XDG_CACHE_HOME={self.cache}"',
+            "SetEnv " + " ".join(f'"{key}={text}"' for key, text in self._environment.items()),
             *(["Subsystem sftp internal-sftp"] if self._sftp else []),
             *self._extra,
         ]

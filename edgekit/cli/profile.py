@@ -49,6 +49,21 @@ Examples:
     metavar="NAME",
     help="The runtime's package, as pip calls it; what is there otherwise.",
 )
+@click.option(
+    "--power",
+    default="auto",
+    show_default=True,
+    metavar="auto|off|SENSOR[:RAIL]",
+    help="What tells the energy of an inference; the best that the board has.",
+)
+@click.option(
+    "--rate",
+    "rate_hz",
+    type=click.FloatRange(min=0, min_open=True, max=1000),
+    default=10.0,
+    show_default=True,
+    help="Readings of power a second.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
 def command(
     build: Path,
@@ -58,6 +73,8 @@ def command(
     threads: int | None,
     python: str | None,
     runtime: str | None,
+    power: str,
+    rate_hz: float,
     as_json: bool,
     **timing: float | None,
 ) -> None:
@@ -88,6 +105,8 @@ def command(
             settings=settings,
             python=python,
             runtime=runtime,
+            power=power,
+            rate_hz=rate_hz,
             progress=progress,
         )
     if as_json:

@@ -18,6 +18,7 @@ from edgekit.jobs.results import results_of, to_result
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.session import measure
 from edgekit.measure.subject import Subject
+from edgekit.sensors.watch import AUTO, OFF, Watch
 from edgekit.store import Store
 from edgekit.work.protocols import Delegate
 
@@ -35,6 +36,8 @@ def profile(
     settings: MeasureSettings | None = None,
     python: str | None = None,
     runtime: str | None = None,
+    power: str = AUTO,
+    rate_hz: float = 10.0,
     progress: Progress = lambda *_: None,
 ) -> list[Result]:
     """Measure variants of `build` on the device `on`, one after the other.
@@ -46,6 +49,12 @@ def profile(
         settings: how; with as many threads as the board's profile says, if not given.
         python: the Python to use there.
         runtime: the runtime to use there; the first that is there if not given.
+        power: whose readings become energy: ``auto`` for the best that the board has, ``off``, or
+            a sensor as `edgekit.sensors.watch.Watch.open` takes it.
+        rate_hz: how often they are read.
+
+    Where there is power to read, each launch is timed for long enough that its energy can be told,
+    unless `settings` say for how long.
 
     Each result is in the store as soon as its variant is done, so that nothing of it is lost if a
     later one fails. The build's page does not show them before `edgekit.jobs.results.write_page`.
@@ -62,6 +71,8 @@ def profile(
     store = Store()
     results = []
     with open_device(on) as device:
+        watch = None if power == OFF else Watch.open(device, power=power, rate_hz=rate_hz)
+        settings = _long_enough(settings, watch)
         for variant in chosen:
             name = variant.recipe.name
             measurement = measure(
@@ -69,10 +80,18 @@ def profile(
                 _subject(build, variant),
                 settings,
                 wish=RunnerWish(python=python, runtime=runtime),
+                sensing=watch,
                 progress=partial(progress, name),
             )
             results.append(to_result(measurement, store.add(measurement)))
     return results
+
+
+def _long_enough(settings: MeasureSettings, watch: Watch | None) -> MeasureSettings:
+    if watch is None or not watch.has_power or "min_seconds" in settings.model_fields_set:
+        return settings
+    seconds = max(settings.min_seconds, watch.enough_seconds)
+    return settings.model_copy(update={"min_seconds": seconds})
 
 
 def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:

@@ -13,7 +13,7 @@ from edgekit import __version__
 from edgekit.core.agreement import compare, load_outputs
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import Launch, Measurement, MeasureSettings, OutputCheck, Window
-from edgekit.core.protocols import Device
+from edgekit.core.protocols import Device, Sensing
 from edgekit.measure.events import Events
 from edgekit.measure.runner import Runner, RunnerWish
 from edgekit.measure.runners import RUNNERS
@@ -31,6 +31,7 @@ def measure(
     runner: str = "python",
     wish: RunnerWish = RunnerWish(),  # noqa: B008 - frozen
     device_name: str = "",
+    sensing: Sensing | None = None,
     progress: Progress = lambda *_: None,
 ) -> Measurement:
     """Deploy `subject` to `device`, check its outputs there, and time it.
@@ -38,6 +39,7 @@ def measure(
     Args:
         device: open (inside its ``with`` block).
         runner: a name in `edgekit.measure.runners.RUNNERS`; `wish` is what it is asked for.
+        sensing: reads the device's sensors meanwhile, if given.
         device_name: how the result shall call it; what the board calls itself if not given.
         progress: called as (what, done, of).
 
@@ -63,7 +65,7 @@ def measure(
         # The digest once is enough, and not before the check has done it.
         digest = subject.sha256 if index == 0 and check is None else None
         job = {**_timing(settings), "sha256": digest, "inputs": inputs}
-        launches.append(deployed.run(job))
+        launches.append(deployed.run(job if sensing is None else sensing.add(job)))
     progress("measure", settings.launches, settings.launches)
 
     hello = launches[0].hello
@@ -79,7 +81,7 @@ def measure(
         hello=hello,
         environment_before=launches[0].environment("before"),
         environment_after=launches[-1].environment("after"),
-        launches=tuple(_launch(events) for events in launches),
+        launches=tuple(_launch(events, sensing) for events in launches),
         check=check,
         emulated="emulated" in hello,
         edgekit_version=__version__,
@@ -170,7 +172,7 @@ def _push_first_sample(device: Device, check: Path) -> str:
         return device.push(path, sha256_file(path))
 
 
-def _launch(events: Events) -> Launch:
+def _launch(events: Events, sensing: Sensing | None = None) -> Launch:
     memory = events["memory"]
     return Launch(
         load_ns=events["load"]["ns"],
@@ -189,6 +191,7 @@ def _launch(events: Events) -> Launch:
         before=events.environment("before"),
         after=events.environment("after"),
         stopped=events["done"]["stopped"],
+        sensed=None if sensing is None else sensing.sensed(events.all),
     )
 
 
