@@ -27,6 +27,9 @@ class Estimate(Noun):
         return (self.high - self.low) / 2 / self.value
 
 
+NO_POWER = "no sensor of power is there"
+
+
 class Energy(Noun):
     """What the runs took from the board's supply, or why that is not known.
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.core.measurement import Launch, Measurement, Sensed, Trace, Window
-from edgekit.core.result import Energy, Estimate
+from edgekit.core.result import NO_POWER, Energy, Estimate
 from edgekit.measure.stats import estimate, student_quantile
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _whole(windows: Sequence[Window]) -> Window | None:
 def _why_none(sensed: Sensed | None) -> str:
     if sensed is None:
         return "it was not asked for"
-    return sensed.no_power or "no sensor of power is there"
+    return sensed.no_power or NO_POWER
 
 
 def energy(measurement: Measurement) -> Energy | None:

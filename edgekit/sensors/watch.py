@@ -11,6 +11,7 @@ from edgekit.core.files import sha256_file
 from edgekit.core.locate import shipped
 from edgekit.core.measurement import Sensed, Trace, Window
 from edgekit.core.protocols import Device
+from edgekit.core.result import NO_POWER
 from edgekit.sensors import SENSORS
 from edgekit.sensors.sensor import (
     INTERVAL_MS,
@@ -31,7 +32,6 @@ SLOW_HZ = 1.0  # temperatures and clocks
 # Readings in a window that are enough for its energy, with room for those that come late.
 ENOUGH_READINGS = 20
 _MARK = "#edgekit sensor "
-NO_POWER = "no sensor of power is there"
 
 
 @dataclass(frozen=True)
