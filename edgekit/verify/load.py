@@ -21,7 +21,7 @@ from edgekit.verify.sessions import open_artifact
 from edgekit.work.environments import clean_environment, runtime_python
 
 CHECK_FILE = "check.npz"
-PROTOCOL = 1  # of runtime_bench/edgekit_bench.py
+PROTOCOL = 2  # of runtime_bench/edgekit_bench.py
 TIMEOUT_SECONDS = 300.0
 REFUSALS = ("model_refused", "run_failed")
 # Signals by which a process ends itself. The others come from outside (no memory, a time limit):
