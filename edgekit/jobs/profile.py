@@ -25,6 +25,7 @@ from edgekit.work.protocols import Delegate
 # The variant, what is being done with it, how much of it is done, and how much there is.
 Progress = Callable[[str, str, int, int], None]
 LOCAL = "local"
+MAX_RUNS_FOR_ENERGY = 1_000_000
 
 
 def profile(
@@ -90,8 +91,10 @@ def profile(
 def _long_enough(settings: MeasureSettings, watch: Watch | None) -> MeasureSettings:
     if watch is None or not watch.has_power or "min_seconds" in settings.model_fields_set:
         return settings
-    seconds = max(settings.min_seconds, watch.enough_seconds)
-    return settings.model_copy(update={"min_seconds": seconds})
+    more: dict[str, float] = {"min_seconds": max(settings.min_seconds, watch.enough_seconds)}
+    if "max_runs" not in settings.model_fields_set:  # a model of some µs reaches it before that
+        more["max_runs"] = max(settings.max_runs, MAX_RUNS_FOR_ENERGY)
+    return settings.model_copy(update=more)
 
 
 def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:
