@@ -1,6 +1,6 @@
 """What reading sensors costs: a model's times with and without the sampler beside it.
 
-    python tools/bench_sampler.py [--rounds 10] [--size 1500]
+    python tools/bench_sampler.py [--rounds 10] [--size 2000]
 
 In each round the same model is measured without sensors, with them read 10 times a second, 100
 times a second, and by a command 10 times a second, each in a process of its own as `edgekit
@@ -41,7 +41,7 @@ WAYS = {"10 Hz": ("ina3221", 10.0), "100 Hz": ("ina3221", 100.0), "command": ("p
 def main() -> None:
     parser = argparse.ArgumentParser(description="the cost of reading sensors")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--size", type=int, default=1500, help="inputs and outputs of the model")
+    parser.add_argument("--size", type=int, default=2000, help="inputs and outputs of the model")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         board = Board(Path(folder) / "board", jetson_orin())
