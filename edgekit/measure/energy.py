@@ -270,8 +270,10 @@ def energy(measurement: Measurement) -> Energy | None:
         try:
             found.append((launch, launch_energy(launch)))
         except UnknownEnergy as why:
+            sensed = launch.sensed
+            read = sensed is not None and not sensed.no_power
             most = f"; {len(launch.samples_ns)} runs are the most there may be in a launch"
-            reasons.append(f"{why}{most if launch.stopped == 'max_runs' else ''}")
+            reasons.append(f"{why}{most if read and launch.stopped == 'max_runs' else ''}")
     first = launches[0].sensed
     assert first is not None
     counted = [trace for trace in first.traces if trace.in_total]

@@ -100,7 +100,7 @@ def test_energy_over_ssh(
         server.trust()
         answer = edgekit(
             "profile", "build", "--on", "ssh://board", "--python", sys.executable,
-            "--launches", "2", "--warmup-seconds", "0", "--rate", "50",
+            "--launches", "2", "--warmup-seconds", "0", "--min-seconds", "3",
         )  # fmt: skip
         assert answer.code == 0, answer.err
         assert "energy: of VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0 + VDDQ_VDD2_1V8AO, added" in (

@@ -265,6 +265,17 @@ def test_a_launch_without_energy_is_left_out_and_told() -> None:
     assert "said nothing more" in none.unavailable
 
 
+def test_runs_that_ended_at_the_most_there_may_be_are_told_so() -> None:
+    """A longer --min-seconds alone would not help."""
+    short = launch(rails(5.0)).model_copy(
+        update={"windows": (window(2.0, 2.4),), "stopped": "max_runs"}
+    )
+    found = energy(measurement([short]))
+    assert found is not None
+    assert "are too few" in found.unavailable
+    assert found.unavailable.endswith("; 100 runs are the most there may be in a launch")
+
+
 def test_without_a_sensor_the_reason_is_told_and_nothing_is_zero() -> None:
     found = energy(measurement([launch([], no_power="rapl: only root may read it")]))
     assert found is not None
