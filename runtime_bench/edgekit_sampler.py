@@ -17,7 +17,8 @@ and may have "every": N, for each N-th turn only. Printed is one line of JSON ea
     [channel, before_ns, took_ns, [text, …]]  one reading; of a stream, one line
     [channel, before_ns, took_ns, null, why]  one that failed; the first 20 of a channel
     {"ended": why, …}                         the last line: "asked", "seconds" or "bytes"; what
-                                              it cost, and how many turns it came too late for
+                                              it cost, its start apart, and how many turns it came
+                                              too late for
 
 Times are of the monotonic clock in ns. The turns are evenly spaced, but the reading comes at a
 random moment of each: a load that swings in step with an even rate would always be caught at the
@@ -303,6 +304,7 @@ def main():
     spec = read_spec(line)
     channels = [make_channel(number, data) for number, data in enumerate(spec["channels"])]
     out = Out(spec["max_bytes"])
+    start = os.times()
     out({"sampler": VERSION, "began_ns": _clock()})
     out.flush()
     try:
@@ -315,7 +317,8 @@ def main():
         {
             "ended": ended,
             "ended_ns": _clock(),
-            "cpu_seconds": round(times.user + times.system, 4),
+            "start_cpu_seconds": round(start.user + start.system, 4),
+            "cpu_seconds": round(times.user + times.system - start.user - start.system, 4),
             "commands_cpu_seconds": round(times.children_user + times.children_system, 4),
             "turns": taken,
             "missed": missed,

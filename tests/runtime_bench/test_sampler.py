@@ -66,7 +66,8 @@ def test_files_are_read_again_and_again(tmp_path: Path) -> None:
     before = [row[1] for row in rows]
     assert before == sorted(before)
     assert before[-1] <= last["ended_ns"]
-    assert last["cpu_seconds"] > 0
+    assert last["start_cpu_seconds"] > 0
+    assert last["cpu_seconds"] >= 0  # the kernel may count in ticks of 10 ms
 
 
 def test_the_moments_are_random_and_one_a_turn(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_meter_of_known_power(
     assert sensed is not None
     assert {(t.source, t.unit) for t in sensed.traces} == {("hwmon", "W"), ("thermal_zones", "°C")}
     assert sensed.unavailable["rapl"] == "no powercap counter in sysfs"
-    assert sensed.cost["cpu_seconds"] > 0
+    assert sensed.cost["start_cpu_seconds"] > 0
     assert sensed.cost["ended"] == "asked"
 
 
