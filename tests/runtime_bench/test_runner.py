@@ -410,9 +410,14 @@ def test_a_sampler_that_fails_leaves_the_times_alone(
 
 
 def test_the_sampler_ends_where_the_run_fails(tmp_path: Path) -> None:
-    (tmp_path / "model.tflite").write_bytes(b"no model at all")
-    code, event = error({"model": str(tmp_path / "model.tflite"), "sensors": sensors(tmp_path)})
-    assert (code, event["code"]) != (0, "done")
+    (tmp_path / "model.tflite").write_bytes(b"    TFL3 and no model")
+    stream = f"echo $$ > '{tmp_path}/pid'; while :; do echo 1; sleep 0.05; done"
+    spec = {"channels": [{"stream": ["sh", "-c", stream]}]}
+    code, event = error(
+        {"model": str(tmp_path / "model.tflite"), "sensors": sensors(tmp_path, spec=spec)}
+    )
+    assert (code, event["code"]) == (4, "model_refused")
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
 @pytest.mark.parametrize("version", BARE_PYTHONS)
