@@ -169,6 +169,8 @@ def profile(
     runner: str | None = None,
     native_program: str | Path | None = None,
     native_library: str | Path | None = None,
+    power: str = "auto",
+    rate_hz: float = 10.0,
 ) -> list[Result]:
     """Measure variants of a build on a device; see ``edgekit profile --help``.
 
@@ -186,6 +188,8 @@ def profile(
         runner: ``python``, or ``native``, which needs no Python there; the first where there is a
             runtime, if not given.
         native_program, native_library: a native runner and a libLiteRt.so of your own for it.
+        power: what tells the energy of an inference: ``auto`` for the best that the board has,
+            ``off``, or a sensor's name; read `rate_hz` times a second.
 
     Raises:
         PlanError: a variant cannot run there, as an accelerator's on this computer.
@@ -206,6 +210,8 @@ def profile(
         runner=runner,
         native_program=str(native_program) if native_program else None,
         native_library=str(native_library) if native_library else None,
+        power=power,
+        rate_hz=rate_hz,
     )
 
 

@@ -21,6 +21,9 @@ refused. What happens is printed as one JSON object a line:
     operators     if the job asks for them: ns by operator over some more runs, with the runtime's
                   profiler on; or why there are none ("unavailable")
     memory        bytes of resident memory before the load, after it, and at the peak
+    sensors       what edgekit_sampler.py wrote down beside all of this, if the job has "sensors":
+                  its lines, when the model was not loaded yet (idle), and what went wrong; may come
+                  in several lines
     done          why sampling stopped: "enough", "max_runs" or "time_budget"
     error         code, message and perhaps hint; the exit status is then 2 to 6
 
@@ -93,6 +96,7 @@ DEFAULTS = {
     "sample_every": 1,  # only every so many-th inference is timed, for very long runs
     "max_runs": 200000,  # timed ones; sampling stops there even if min_seconds is not reached
     "time_budget_seconds": 600.0,  # from the start of the process; sampling stops then
+    "sensors": None,  # {"sampler": path of edgekit_sampler.py, "spec": its spec, "idle_seconds": N}
 }
 
 # Seconds after the budget at which the kernel ends this process, whatever it hangs in: the link to
@@ -180,6 +184,8 @@ def validate(data):
         raise Failure(2, "bad_job", "operators = %r is not true or false" % (job["operators"],))
     if job["operators"] and job["streams"] != 1:
         raise Failure(2, "bad_job", "operators are told of one stream, not of %d" % job["streams"])
+    if job["sensors"] is not None:
+        _sensors(job["sensors"])
     if job["outputs"] and job["streams"] != 1:
         raise Failure(2, "bad_job", "outputs are written by one stream, not by %d" % job["streams"])
     if job["outputs"] and not job["inputs"]:
@@ -215,6 +221,19 @@ def _names(value):
     if not good:
         raise Failure(
             2, "bad_job", 'names = %r is not {"inputs": [texts], "outputs": [texts]}' % (value,)
+        )
+
+
+def _sensors(value):
+    wanted = {"sampler": str, "spec": dict, "idle_seconds": (int, float)}
+    good = isinstance(value, dict) and set(value) == set(wanted)
+    good = good and all(isinstance(value[key], kind) for key, kind in wanted.items())
+    if not good or not 0 <= value["idle_seconds"] <= 600:
+        raise Failure(
+            2,
+            "bad_job",
+            'sensors = %r is not {"sampler": text, "spec": object, "idle_seconds": 0 to 600}'
+            % (value,),
         )
 
 
@@ -1073,10 +1092,20 @@ def main(arguments):
     set_alarm(job)
     if not os.path.isfile(job["model"]):
         raise Failure(2, "bad_job", "there is no model file %r" % job["model"])
+    if job["sensors"] is None:
+        run(job, deadline_ns)
+        return
+    with Sampler(job["sensors"]) as sampler:
+        sampler.idle()
+        run(job, deadline_ns, sampler.tell)
+
+
+def run(job, deadline_ns, before_done=lambda: None):
+    """The job; `before_done` is called when all is measured, before the last event."""
     if job["streams"] == 1:
-        one_stream(job, deadline_ns)
+        one_stream(job, deadline_ns, before_done=before_done)
     else:
-        many_streams(job, deadline_ns)
+        many_streams(job, deadline_ns, before_done)
 
 
 def set_alarm(job):
@@ -1085,7 +1114,7 @@ def set_alarm(job):
     signal.alarm(int(math.ceil(job["time_budget_seconds"])) + ALARM_GRACE_SECONDS)
 
 
-def one_stream(job, deadline_ns, stream=0, wait=lambda: None):
+def one_stream(job, deadline_ns, stream=0, wait=lambda: None, before_done=lambda: None):
     """The whole job in this process; `wait` is called before samples are taken."""
     kind = kind_of(job["model"])
     name, version, module = find_runtime(job["runtime"], kind)
@@ -1132,6 +1161,7 @@ def one_stream(job, deadline_ns, stream=0, wait=lambda: None):
     memory = {"before_load_bytes": before_load, "after_load_bytes": after_load, "peak_bytes": peak}
     emit("memory", **{key: value for key, value in memory.items() if value is not None})
     emit("environment", when="after", **environment())
+    before_done()
     emit("done", stopped=stopped)
 
 
@@ -1173,7 +1203,7 @@ def measure(loaded, job, deadline_ns, stream, wait):
 # Several streams
 
 
-def many_streams(job, deadline_ns):
+def many_streams(job, deadline_ns, before_done):
     """Processes that each load the model, wait for each other, and are timed at the same time.
 
     Processes, not threads: that is the same for every runtime, and Python's lock is none of it.
@@ -1193,7 +1223,7 @@ def many_streams(job, deadline_ns):
     finally:
         for stream in streams:
             stream.kill()
-    _emit_together([stream.events for stream in streams])
+    _emit_together([stream.events for stream in streams], before_done)
 
 
 class Stream:
@@ -1271,7 +1301,7 @@ def _raise_first_error(streams):
             )
 
 
-def _emit_together(events):
+def _emit_together(events, before_done):
     """One run's events out of those of several streams (a list each)."""
     first = {event["event"]: event for event in reversed(events[0])}
     for name in ("hello", "environment", "load", "first"):
@@ -1292,6 +1322,7 @@ def _emit_together(events):
     keys = set.intersection(*(set(each["memory"]) for each in last)) - {"event"}
     emit("memory", **{key: sum(each["memory"][key] for each in last) for key in sorted(keys)})
     emit_again(last[0]["environment"])
+    before_done()
     stopped = [each["done"]["stopped"] for each in last]
     emit("done", stopped=next((why for why in stopped if why != "enough"), "enough"))
 
@@ -1338,6 +1369,105 @@ def _gathered(calls):
         entry["calls"] += 1
         entry["ns"] += int(round(ns))
     return list(found.values())
+
+
+# ---------------------------------------------------------------------------------------------
+# Sensors
+
+
+class Sampler:
+    """edgekit_sampler.py as a process of its own, from before the load to the end of the run.
+
+    It writes into memory, so that nothing has to read from it while runs are timed. Whatever goes
+    wrong with it is told in its event: times are as good without it.
+    """
+
+    READY_SECONDS = 15.0
+    END_SECONDS = 10.0  # it may be waiting for a command that it runs
+
+    def __init__(self, sensors):
+        self.sensors, self.idle_ns, self.problem = sensors, None, ""
+        self.lines, self.said = memory_file(), memory_file()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, sensors["sampler"]],
+                stdin=subprocess.PIPE,
+                stdout=self.lines,
+                stderr=self.said,
+            )
+        except OSError as exc:
+            raise Failure(5, "no_sampler", "cannot start the sampler: %s" % _one_line(exc))
+
+    def __enter__(self):
+        try:
+            self.process.stdin.write(json.dumps(self.sensors["spec"]).encode("utf-8") + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            return self  # it has ended already; `tell` says why
+        until = _clock() + self.READY_SECONDS * 1e9
+        while not os.fstat(self.lines.fileno()).st_size:
+            if self.process.poll() is not None:
+                break
+            if _clock() > until:
+                self.problem = "the sampler was not ready after %g s" % self.READY_SECONDS
+                break
+            time.sleep(0.01)
+        return self
+
+    def idle(self):
+        """Wait, and note when that was."""
+        began = _clock()
+        time.sleep(self.sensors["idle_seconds"])
+        self.idle_ns = (began, _clock())
+
+    def tell(self):
+        """End it and print what it wrote."""
+        self._end()
+        status = self.process.returncode
+        if status != 0 and not self.problem:
+            said = _one_line(_content(self.said)) or "it said nothing"
+            self.problem = "the sampler ended with %d: %s" % (status, said)
+        idle = {"idle_start_ns": self.idle_ns[0], "idle_end_ns": self.idle_ns[1]}
+        emit("sensors", problem=self.problem, **idle)
+        rows = []
+        for line in _content(self.lines).splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue  # the last one, of a process that was killed in mid-line
+        for start in range(0, len(rows), SAMPLES_A_LINE // 10):
+            emit("sensors", rows=rows[start : start + SAMPLES_A_LINE // 10])
+
+    def _end(self):
+        try:
+            self.process.stdin.close()  # the sign to stop
+        except OSError:
+            pass  # it has ended already
+        try:
+            self.process.wait(timeout=self.END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.problem = "the sampler did not end within %g s" % self.END_SECONDS
+            self.process.kill()
+            self.process.wait()
+
+    def __exit__(self, *exc):
+        if self.process.returncode is None:
+            self._end()
+        self.lines.close()
+        self.said.close()
+
+
+def memory_file():
+    """A file that is in no folder, in memory where the kernel offers that."""
+    try:
+        return os.fdopen(os.memfd_create("edgekit"), "w+b", buffering=0)
+    except (AttributeError, OSError):
+        return tempfile.TemporaryFile(buffering=0)
+
+
+def _content(file):
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
 
 
 def verify_digest(path, expected):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,10 @@ class SSHServer:
         folder: Path,
         *,
         cache: Path | None = None,
-        environment: dict[str, str] | None = None,
         extra: tuple[str, ...] = (),
         sftp: bool = True,
         key_kind: str = "ed25519",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         if SSHD is None:
             pytest.skip("needs a server: Debian package openssh-server")

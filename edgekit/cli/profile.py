@@ -130,6 +130,21 @@ Examples:
     "--native-program", metavar="PATH", help="A native runner that you built, as for Android."
 )
 @click.option("--native-library", metavar="PATH", help="A libLiteRt.so of your own for it.")
+@click.option(
+    "--power",
+    default="auto",
+    show_default=True,
+    metavar="auto|off|SENSOR[:RAIL]",
+    help="What tells the energy of an inference; the best that the board has.",
+)
+@click.option(
+    "--rate",
+    "rate_hz",
+    type=click.FloatRange(min=0, min_open=True, max=1000),
+    default=10.0,
+    show_default=True,
+    help="Readings of power a second.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
 def command(
     build: Path,
@@ -146,6 +161,8 @@ def command(
     runner: str | None,
     native_program: str | None,
     native_library: str | None,
+    power: str,
+    rate_hz: float,
     as_json: bool,
     **timing: float | str | None,
 ) -> None:
@@ -205,6 +222,8 @@ def command(
             runner=runner,
             native_program=native_program,
             native_library=native_library,
+            power=power,
+            rate_hz=rate_hz,
             progress=progress,
         )
     if as_json:

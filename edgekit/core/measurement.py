@@ -19,6 +19,59 @@ class Window(Noun):
     end_ns: int
 
 
+class Trace(Noun):
+    """What one sensor said over time, as it said it.
+
+    Attributes:
+        source: which sensor (a name in `edgekit.sensors.SENSORS`).
+        rail: what of the board, as the board calls it: ``VDD_IN``, ``thermal_zone0:cpu``.
+        unit: of `values`. J is a counter of energy used since some time in the past.
+        kind: whether the board measured it, it was computed from what the board measured, or it is
+            a guess by a rule of thumb.
+        start_ns: the device's monotonic clock; a reading was taken `offsets_us` later.
+        offsets_us, values: one entry a reading, in order.
+        in_total: whether it counts for the energy; where several do they are added up.
+        wraps_at: where a counter starts again from zero, in `unit`; 0 if it is not known to.
+        resolution: the least step between two values, in `unit`; None if not known.
+        note: what a reader must know of it.
+    """
+
+    source: str
+    rail: str
+    unit: Literal["W", "J", "°C", "kHz"]
+    kind: Literal["measured", "derived", "estimated"]
+    start_ns: int
+    offsets_us: tuple[int, ...]
+    values: tuple[float, ...]
+    in_total: bool = False
+    wraps_at: float = 0.0
+    resolution: float | None = None
+    note: str = ""
+
+
+class Sensed(Noun):
+    """What the sensors said in one launch.
+
+    Attributes:
+        rate_hz: how often they were asked to be read.
+        idle: a time in which the model was not loaded yet and nothing was asked of the board.
+        covers: what of the board the traces that are `in_total` cover; empty without any.
+        no_power: why no trace is `in_total`; empty where one is.
+        unavailable: sensor to why there is nothing of it.
+        facts: modes of power and clocks that the board was in.
+        cost: what reading them cost, in seconds of processor time; see edgekit_sampler.py.
+    """
+
+    rate_hz: float
+    traces: tuple[Trace, ...] = ()
+    idle: Window | None = None
+    covers: str = ""
+    no_power: str = ""
+    unavailable: dict[str, str] = Field(default_factory=dict)
+    facts: dict[str, str] = Field(default_factory=dict)
+    cost: dict[str, Any] = Field(default_factory=dict)
+
+
 class Launch(Noun):
     """One launch of the runner on the device, the sampling unit: a process, or one a stream.
 
@@ -41,6 +94,7 @@ class Launch(Noun):
         too_warm: the zone that had not cooled by then, and by how much; empty where all had.
         before, after: clocks, governors, temperatures, load; empty in what older editions measured.
         stopped: why sampling ended: "enough", "max_runs" or "time_budget".
+        sensed: power, heat and clocks over time; None where they were not asked for.
     """
 
     load_ns: int | None
@@ -59,6 +113,7 @@ class Launch(Noun):
     before: dict[str, Any] = Field(default_factory=dict)
     after: dict[str, Any] = Field(default_factory=dict)
     stopped: Literal["enough", "max_runs", "time_budget"] = "enough"
+    sensed: Sensed | None = None
 
 
 class MeasureSettings(Noun):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from edgekit.core.eviction import StoreUsage
+from edgekit.core.measurement import Sensed
 from edgekit.core.model import Model
 from edgekit.core.noun import Noun
 from edgekit.core.tensor import Signature
@@ -129,3 +130,13 @@ class Device(Protocol):
 
         What this object has handed out stays. `push` does this by itself.
         """
+
+
+class Sensing(Protocol):
+    """Reads a device's sensors while it is measured."""
+
+    def add(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """`job` of a runner, with what makes it read them."""
+
+    def sensed(self, events: Sequence[Mapping[str, Any]]) -> Sensed:
+        """What they said, out of the runner's events."""

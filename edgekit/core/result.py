@@ -6,6 +6,7 @@ Derived and never stored: `edgekit.measure` computes it from the raw samples eac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from edgekit.core.measurement import Measurement
 from edgekit.core.noun import Noun
@@ -26,6 +27,31 @@ class Estimate(Noun):
         return (self.high - self.low) / 2 / self.value
 
 
+NO_POWER = "no sensor of power is there"
+
+
+class Energy(Noun):
+    """What the runs took from the board's supply, or why that is not known.
+
+    Attributes:
+        per_inference_j: of one inference (of a whole batch where the batch is not 1), everything
+            else that the board did meanwhile included; None where `unavailable` says why.
+        mean_power_w: while the runs were timed.
+        idle_power_w: before the model was loaded; nothing is ever subtracted.
+        covers: what of the board that is.
+        kind: as in `edgekit.core.measurement.Trace`; "derived" where rails were added up.
+        notes: what a reader must know of these numbers.
+    """
+
+    per_inference_j: Estimate | None = None
+    mean_power_w: Estimate | None = None
+    idle_power_w: Estimate | None = None
+    covers: str = ""
+    kind: Literal["measured", "derived", "estimated"] | None = None
+    unavailable: str = ""
+    notes: tuple[str, ...] = ()
+
+
 class Summary(Noun):
     """What one measurement comes to. Times in ns, over all samples of all launches.
 
@@ -37,6 +63,7 @@ class Summary(Noun):
             where the runner does not tell.
         peak_rss_bytes: the largest of the launches; None where the device does not tell.
         samples: how many inferences were timed, warm-ups not counted.
+        energy: None where nothing was read of the board's sensors.
         findings: what is wrong with the measurement and what to do, a sentence each.
         invalid: whether one of these means that the numbers must not be used at all.
         curve: of a sustained run, how it changed: for 30 equal parts of its time the second in
@@ -52,6 +79,7 @@ class Summary(Noun):
     first_ns: Estimate | None
     peak_rss_bytes: int | None
     samples: int
+    energy: Energy | None = None
     findings: tuple[str, ...] = ()
     invalid: bool = False
     curve: tuple[tuple[float, float], ...] = ()

@@ -25,14 +25,17 @@ from edgekit.jobs.hold import WAIT_SECONDS, held
 from edgekit.jobs.results import results_of, to_result
 from edgekit.measure.choice import RunnerChoice, choose_runner
 from edgekit.measure.runner import RunnerWish
+from edgekit.measure.runners import RUNNERS
 from edgekit.measure.session import measure, measure_together
 from edgekit.measure.subject import Subject
+from edgekit.sensors.watch import AUTO, OFF, Watch
 from edgekit.store import Store
 from edgekit.work.protocols import Delegate
 
 # The variant, what is being done with it, how much of it is done, and how much there is.
 Progress = Callable[[str, str, int, int], None]
 SUSTAINED_SAMPLES = 100_000  # of a long run are kept: a plot shows no more
+MAX_RUNS_FOR_ENERGY = 1_000_000
 
 
 def profile(
@@ -48,6 +51,8 @@ def profile(
     native_program: str | None = None,
     native_library: str | None = None,
     evaluate: str | DataSet | None = None,
+    power: str = AUTO,
+    rate_hz: float = 10.0,
     wait_seconds: float = WAIT_SECONDS,
     say: Callable[[str], None] = lambda _: None,
     pause: Callable[[float], object] = time.sleep,
@@ -70,11 +75,17 @@ def profile(
         evaluate: the data that the build was judged on (or what `read_evaluation` gave for it):
             what the board's own answers to it score is part of the result
             (`edgekit.jobs.accuracy.require_accurate` makes an error of a loss).
+        power: whose readings become energy: ``auto`` for the best that the board has, ``off``, or
+            a sensor as `edgekit.sensors.watch.Watch.open` takes it.
+        rate_hz: how often they are read.
         wait_seconds, pause: of waiting for whoever is using the board, see
             `edgekit.jobs.hold.held`.
         say: is told of that, of the runner that was taken, and of ways of a sweep that the model
             cannot be run in.
         done: is given each result as soon as it is in the store.
+
+    Where there is power to read, each launch is timed for long enough that its energy can be told,
+    unless `settings` say for how long.
 
     Each result is in the store as soon as its variant is done, and what was measured before an
     error or Ctrl-C, marked as cut short. The build's page does not show them before
@@ -105,6 +116,12 @@ def profile(
     scored: set[str] = set()
     with held(board, wait_seconds=wait_seconds, say=say, pause=pause) as (device, lease):
         subjects = _with_runners(device, subjects, wish, runner, say)
+        watch = None if power == OFF else Watch.open(device, power=power, rate_hz=rate_hz)
+        ways = [_long_enough(way, watch) for way in ways]
+        if watch is not None and watch.has_power:
+            for name, subject in subjects.items():
+                if not RUNNERS[subject.runner].senses:
+                    say(f"{name}: no energy, since the runner {subject.runner} reads no sensors")
 
         def keep(measurement: Measurement) -> None:
             name, way = measurement.variant, measurement.settings
@@ -140,6 +157,7 @@ def profile(
                         group,
                         way,
                         wish=wish,
+                        sensing=watch,
                         device_name="" if board.name == board.address else board.name,
                         progress=progress,
                         keep=keep,
@@ -211,6 +229,15 @@ def _thinned(way: MeasureSettings, once: Measurement) -> MeasureSettings:
 
 def _named(way: MeasureSettings) -> str:
     return f"{way.threads} threads, batch {way.batch}, {way.streams} streams"
+
+
+def _long_enough(settings: MeasureSettings, watch: Watch | None) -> MeasureSettings:
+    if watch is None or not watch.has_power or "min_seconds" in settings.model_fields_set:
+        return settings
+    more: dict[str, float] = {"min_seconds": max(settings.min_seconds, watch.enough_seconds)}
+    if "max_runs" not in settings.model_fields_set:  # a model of some µs reaches it before that
+        more["max_runs"] = max(settings.max_runs, MAX_RUNS_FOR_ENERGY)
+    return settings.model_copy(update=more)
 
 
 def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:

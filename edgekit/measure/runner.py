@@ -36,11 +36,13 @@ class Runner(Protocol):
         runs: delegates by the format of the file, as recipes name them.
         checks: for how many samples it gives the model's outputs, so that they can be checked
             there; None for as many as there are.
+        senses: whether it takes the job's "sensors".
     """
 
     name: str
     runs: ClassVar[dict[str, tuple[str, ...]]]
     checks: int | None
+    senses: bool
 
     @classmethod
     def deploy(cls, device: Device, subject: Subject, wish: RunnerWish) -> Self:

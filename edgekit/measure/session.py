@@ -28,7 +28,7 @@ from edgekit.core.measurement import (
     OutputCheck,
     Window,
 )
-from edgekit.core.protocols import Device
+from edgekit.core.protocols import Device, Sensing
 from edgekit.measure.clocks import Clocks, held
 from edgekit.measure.events import Events
 from edgekit.measure.heat import Cooling, Waited
@@ -53,6 +53,7 @@ def measure(
     runner: str | None = None,
     wish: RunnerWish = RunnerWish(),  # noqa: B008 - frozen
     device_name: str = "",
+    sensing: Sensing | None = None,
     progress: Progress = lambda *_: None,
 ) -> Measurement:
     """`measure_together` for one subject alone; `progress` is called as (what, done, of).
@@ -64,6 +65,7 @@ def measure(
         [subject if runner is None else replace(subject, runner=runner)],
         settings,
         wish=wish,
+        sensing=sensing,
         device_name=device_name,
         progress=lambda _, *what: progress(*what),
     )
@@ -76,6 +78,7 @@ def measure_together(
     settings: MeasureSettings,
     *,
     wish: RunnerWish = RunnerWish(),  # noqa: B008 - frozen
+    sensing: Sensing | None = None,
     device_name: str = "",
     progress: SubjectProgress = lambda *_: None,
     keep: Callable[[Measurement], object] = lambda _: None,
@@ -90,6 +93,7 @@ def measure_together(
     Args:
         device: open (inside its ``with`` block).
         wish: what their runners are asked for.
+        sensing: reads the device's sensors meanwhile, if given and if the runner can.
         device_name: how the result shall call it; what the board calls itself if not given.
         progress: called as (variant, what, done, of).
         keep: called with each measurement as soon as it is complete; also with what there is of
@@ -102,7 +106,9 @@ def measure_together(
         TransientDeviceError: the link broke. No launch is repeated: half a measurement is none.
         DeviceError: anything else that went wrong there.
     """
-    turns = [_Turns(device, subject, settings, device_name, progress) for subject in subjects]
+    turns = [
+        _Turns(device, subject, settings, device_name, sensing, progress) for subject in subjects
+    ]
     for each in turns:
         each.prepare(wish)
     session = secrets.token_hex(8)
@@ -166,10 +172,11 @@ class _Turns:
         subject: Subject,
         settings: MeasureSettings,
         device_name: str,
+        sensing: Sensing | None,
         progress: SubjectProgress,
     ) -> None:
         self._device, self._subject, self._settings = device, subject, settings
-        self._device_name = device_name
+        self._device_name, self._sensing = device_name, sensing
         self._progress = partial(progress, subject.variant)
         # now: the folder may be moved before the last launch ends
         self._size = subject.path.stat().st_size
@@ -213,9 +220,10 @@ class _Turns:
         # The digest once is enough, and not before the check has done it.
         digest = self._subject.sha256 if not self.launches and self._check is None else None
         job = {**_timing(self._settings), "sha256": digest, "inputs": self._inputs}
-        events = self._deployed.run(job)
+        sensing = self._sensing if self._deployed.runner.senses else None
+        events = self._deployed.run(job if sensing is None else sensing.add(job))
         self._hello = self._hello or events.hello
-        self.launches.append(_launch(events, waited))
+        self.launches.append(_launch(events, waited, sensing))
         self._turns.append(turn)
 
     def _done(self) -> tuple[int, int]:
@@ -372,7 +380,7 @@ def _push_first_sample(device: Device, check: Path) -> str:
         return device.push(path, sha256_file(path))
 
 
-def _launch(events: Events, waited: Waited) -> Launch:
+def _launch(events: Events, waited: Waited, sensing: Sensing | None) -> Launch:
     memory = events["memory"]
     return Launch(
         load_ns=events["load"]["ns"],
@@ -394,6 +402,7 @@ def _launch(events: Events, waited: Waited) -> Launch:
         before=events.environment("before"),
         after=events.environment("after"),
         stopped=events["done"]["stopped"],
+        sensed=None if sensing is None else sensing.sensed(events.all),
     )
 
 

@@ -88,6 +88,8 @@ def summarize(
     """
     import numpy as np
 
+    from edgekit.measure.energy import energy  # it needs `estimate`
+
     launches = measurement.launches
     quantiles = [np.quantile(launch.samples_ns, (0.5, 0.9, 0.99)) for launch in launches]
     batch = measurement.settings.batch
@@ -104,6 +106,7 @@ def summarize(
         first_ns=_known([launch.first_ns for launch in launches]),
         peak_rss_bytes=max(peaks, default=None),
         samples=sum(len(launch.samples_ns) for launch in launches),
+        energy=energy(measurement),
         findings=tuple(findings),
         invalid=invalid,
         curve=_in_seconds(long) if long else (),

@@ -15,9 +15,10 @@
                     which cannot run here; top1, score, snr_db and parity are of that)
     measurements[]  id, variant, artifact_sha256, created, device, device_name, emulated, settings,
                     hello, environment_before, environment_after, check, accuracy (of the
-                    board's own answers, or null), summary (times in ns, each with value, low and
-                    high of its 95 % interval), and launches[] (raw samples in ns) if they
-                    were asked for
+                    board's own answers, or null), summary (times in ns, each with value, low,
+                    high of its 95 % interval; energy of one inference in J, with mean and idle
+                    power in W, null with the reason in "unavailable"), and launches[] (raw
+                    samples in ns, what sensors said) if they were asked for
 
 What was not measured, does not apply or is not finite is null, never 0.
 """

@@ -15,12 +15,14 @@ from typing import Any
 from edgekit import __version__
 from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes, write_text
+from edgekit.core.measurement import Measurement
 from edgekit.core.preprocess_text import format_operation
 from edgekit.core.result import Estimate, Result, latest, way_of
 from edgekit.core.tensor import Quantization, Signature
 from edgekit.reports import plot
 from edgekit.reports.coverage import coverage_rows
 from edgekit.reports.passes import passed
+from edgekit.reports.power import energy_words, heat_plot, power_plot
 from edgekit.reports.view import (
     OperatorLine,
     VariantRow,
@@ -53,7 +55,9 @@ SHARES = ("top-1", "top-5")  # which are called accuracy in full
 
 @dataclass(frozen=True)
 class Shown:
-    """One measurement, for the page. `runs` and `distribution` are SVG."""
+    """One measurement, for the page. `runs` and `distribution` are SVG, and so is what stands in
+    `over_time` after its name.
+    """
 
     title: str
     result: Result
@@ -67,6 +71,8 @@ class Shown:
     accuracy: str
     runs: Any
     distribution: Any
+    energy: tuple[str, ...]
+    over_time: tuple[tuple[str, Any], ...]
 
 
 def write_html(build: Build, path: Path, results: Sequence[Result] = ()) -> None:
@@ -116,6 +122,7 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
         runtimes=list(dict.fromkeys(name for row in rows for name, _, _ in row.loads)),
         results=results,
         settings=setting_words,
+        energy=energy_words,
         shown=[_shown(result) for result in newest[:MAX_DETAILED]],
         opened=opened,
         hidden=len(newest) - len(newest[:MAX_DETAILED]),
@@ -229,6 +236,7 @@ def _shown(result: Result) -> Shown:
     taken, summary = result.measurement, result.summary
     samples = [launch.samples_ns for launch in taken.launches if launch.samples_ns]
     peak, times = summary.peak_rss_bytes, taken.operators
+    words = energy_words(result)
     per = "inference" if taken.settings.batch == 1 else f"batch of {taken.settings.batch}"
     facts: tuple[tuple[str, str, str], ...] = (
         (f"Median of one {per}", duration(summary.median_ns.value), interval(summary.median_ns)),
@@ -238,6 +246,9 @@ def _shown(result: Result) -> Shown:
         ("Loading", told(summary.load_ns), interval(summary.load_ns)),
         ("First inference", told(summary.first_ns), interval(summary.first_ns)),
         ("Peak memory", NOT_MEASURED if peak is None else readable_bytes(peak), ""),
+        (f"Energy of one {per}", words.energy, words.energy_interval),
+        ("Mean power", words.power, words.power_interval),
+        ("Idle power", words.idle, words.idle_interval),
     )
     if taken.clocks:
         facts += (("Clocks", taken.clocks, ""),)
@@ -253,7 +264,7 @@ def _shown(result: Result) -> Shown:
         operators=tuple(operator_lines(times, by_kind=False)) if times else (),
         operator_words=operator_words(times) if times else "",
         facts=facts,
-        environment=_environment(taken.environment_before, taken.environment_after),
+        environment=_environment(taken.environment_before, taken.environment_after) + _modes(taken),
         machine=tuple((_key(key), _value(value)) for key, value in taken.hello.items()),
         check=_check(result),
         accuracy=accuracy_words(result),
@@ -265,6 +276,12 @@ def _shown(result: Result) -> Shown:
         )
         if samples
         else None,
+        energy=words.lines,
+        over_time=tuple(
+            (name, _markup(svg))
+            for name, svg in (("power", power_plot(taken)), ("temperature", heat_plot(taken)))
+            if svg is not None
+        ),
     )
 
 
@@ -302,6 +319,14 @@ def _environment(before: dict[str, Any], after: dict[str, Any]) -> tuple[tuple[s
     return tuple(
         (_key(key), told(before, missing[0], key), told(after, missing[1], key)) for key in keys
     )
+
+
+def _modes(taken: Measurement) -> tuple[tuple[str, str, str], ...]:
+    """Modes of power and clocks that the board was in."""
+    told = [launch.sensed.facts for launch in taken.launches if launch.sensed is not None]
+    if not told:
+        return ()
+    return tuple((key, text, told[-1].get(key, NOT_MEASURED)) for key, text in told[0].items())
 
 
 _UNITS = {"c": "°C", "khz": "kHz", "mhz": "MHz", "bytes": "bytes", "ns": "ns", "mb": "MB"}

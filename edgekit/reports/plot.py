@@ -9,6 +9,7 @@ import hashlib
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from edgekit.core.result import Estimate
 from edgekit.reports.axis import Axis, axis, tick_text
@@ -19,6 +20,7 @@ CHARACTER = 7.0  # mean width of a character at 13 px, which narrow screens get
 LINE = 14
 LABEL_LENGTH = 26
 SHOWN_RUNS = 400
+_Number = TypeVar("_Number", int, float)
 HUES = 6  # colours of launches in the page's style: .l0 to .l5
 
 
@@ -41,6 +43,15 @@ class Times:
     median: Estimate
     p90: float | None
     p99: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line over time: seconds and values. Those of one label share a colour, `hue`."""
+
+    label: str
+    hue: int
+    points: tuple[tuple[float, float], ...]
 
 
 def scatter(
@@ -173,8 +184,53 @@ def distribution(launches: Sequence[Sequence[int]], *, title: str, description: 
     return _svg(height, title, description, parts)
 
 
-def _thinned(launch: Sequence[int]) -> list[tuple[int, int]]:
-    """Position and ns of the runs to show."""
+def over_time(
+    lines: Sequence[Line],
+    windows: Sequence[tuple[float, float]],
+    *,
+    title: str,
+    description: str,
+    y_name: str,
+) -> str:
+    """Lines over seconds, with `windows` of time shaded. Of more than 400 points in a line every
+    n-th is shown, and the highest and the lowest.
+    """
+    labels = {line.label: line.hue for line in lines}
+    rows = -(-len(labels) // 2)
+    left, right, top, room = 64, 20, 12 + 16 * rows, 190
+    height = top + room + 46
+    times = [t for line in lines for t, _ in line.points] + [t for w in windows for t in w]
+    across = axis(times, left, WIDTH - right, from_zero=True, log=False)
+    up = axis([y for line in lines for _, y in line.points], top + room, top, log=False)
+    parts = []
+    for start, end in windows:
+        x = across.at(start)
+        width = max(1.0, across.at(end) - x)
+        parts.append(
+            f'<rect class="shade" x="{x:.1f}" y="{top}" width="{width:.1f}" height="{room}"/>'
+        )
+    parts.append(_x_axis(across, top, top + room, "time, s"))
+    parts.append(_y_axis(up, left, WIDTH - right, y_name))
+    for index, (label, hue) in enumerate(labels.items()):
+        x, y = left + index % 2 * (WIDTH - left) / 2, 12 + 16 * (index // 2)
+        parts.append(
+            f'<g class="l{hue % HUES}"><path class="line" d="M{x:.1f} {y - 4}h16"/></g>'
+            + _text(x + 22, y, _short(label), "start", "small")
+        )
+    for line in lines:
+        values = [y for _, y in line.points]
+        steps = " ".join(
+            f"{across.at(line.points[i][0]):.1f},{up.at(y):.1f}" for i, y in _thinned(values)
+        )
+        parts.append(
+            f'<g class="l{line.hue % HUES}"><title>{_safe(line.label)}</title>'
+            f'<polyline class="line" points="{steps}"/></g>'
+        )
+    return _svg(height, title, description, parts)
+
+
+def _thinned(launch: Sequence[_Number]) -> list[tuple[int, _Number]]:
+    """Position and value of those to show."""
     every = -(-len(launch) // SHOWN_RUNS)
     kept = set(range(0, len(launch), max(1, every)))
     kept |= {launch.index(min(launch)), launch.index(max(launch))}

@@ -12,6 +12,7 @@ from edgekit.core.measurement import OperatorTimes
 from edgekit.core.result import Result, latest, way_of
 from edgekit.reports.coverage import NOTHING, CoverageRow, coverage_rows
 from edgekit.reports.passes import Passed, passed
+from edgekit.reports.power import energy_words, worth_telling
 from edgekit.reports.view import (
     OF_STAND_IN,
     VariantRow,
@@ -216,6 +217,30 @@ def _operators(console: Console, variant: str, times: OperatorTimes) -> None:
     console.print(plain(f"{variant}: {operator_words(times)}"))
 
 
+def _energies(console: Console, results: Sequence[Result]) -> None:
+    """A table of its own: the other one is as wide as a terminal."""
+    from rich.text import Text
+
+    shown = [(r, energy_words(r)) for r in results if worth_telling(r.summary.energy)]
+    if any(words.known for _, words in shown):
+        table = _table()
+        table.add_column("Variant", overflow="fold")
+        for head in ("Energy", "Mean power", "Idle power"):
+            table.add_column(head, justify="right", no_wrap=True)
+        for result, words in shown:
+            cells = [plain(result.measurement.variant), words.energy, words.power, words.idle]
+            table.add_row(*(Text(cell) for cell in cells))
+            below = ["", words.energy_interval, words.power_interval, words.idle_interval]
+            table.add_row(*(Text(cell, style="dim") for cell in below))
+        console.print(table)
+        console.print()
+        console.print("energy: of one inference, nothing subtracted; below each: its 95 % interval")
+    for line, names in _grouped(
+        (line, result.measurement.variant) for result, words in shown for line in words.lines
+    ):
+        console.print(plain(f"{', '.join(dict.fromkeys(names))}: {line}"))
+
+
 def _measurements(console: Console, device: str, results: Sequence[Result]) -> None:
     from rich.text import Text
 
@@ -252,6 +277,7 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
     console.print("per s: throughput in samples; below each time: its 95 % interval")
     if mixed > 1:
         console.print("T×B: threads × batch (× streams)")
+    _energies(console, results)
     for result in results:
         if said := sustained_words(result):
             console.print(plain(f"{result.measurement.variant}: {said}"))

@@ -13,6 +13,7 @@ import pytest
 
 from edgekit.core.build import load_build
 from tests.cli.conftest import Answer, Run
+from tests.sensors.board import Board, jetson_orin
 from tests.sshd import SSHServer
 
 pytestmark = pytest.mark.slow
@@ -141,6 +142,42 @@ def test_the_evaluation_set_is_scored_on_the_device(edgekit: Run, desk: Path, ke
     assert told["accuracy"]["score"]["drop"] == 0
     np.savez(desk / "other.npz", image=images[:9], labels=np.zeros(9, int))
     assert edgekit("profile", "b", "--on", "local", "--evaluate", "other.npz").code == 3
+
+
+def test_energy_over_ssh(
+    edgekit: Run, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A made-up Jetson of known, constant power: the energy is that times the time."""
+    board = Board(tmp_path / "a board", jetson_orin())
+    server = SSHServer(tmp_path / "sshd", environment=board.environment)
+    try:
+        server.configure(monkeypatch)
+        server.trust()
+        answer = edgekit(
+            "profile", "build", "--on", "ssh://board", "--python", sys.executable,
+            "--launches", "2", "--warmup-seconds", "0", "--min-seconds", "3",
+        )  # fmt: skip
+        assert answer.code == 0, answer.err
+        assert "energy: of VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0 + VDDQ_VDD2_1V8AO, added" in (
+            " ".join(answer.out.split())
+        )
+        document = json.loads(edgekit("report", "build", "--json", "--raw").out)
+        taken = max(document["measurements"], key=lambda each: each["id"])
+        energy = taken["summary"]["energy"]
+        assert energy["mean_power_w"]["value"] == pytest.approx(4.0)
+        seconds = [
+            (x["windows"][0]["end_ns"] - x["windows"][0]["start_ns"]) / 1e9 / len(x["samples_ns"])
+            for x in taken["launches"]
+        ]
+        expected = 4.0 * sum(seconds) / 2
+        assert energy["per_inference_j"]["value"] == pytest.approx(expected, rel=1e-6)
+        refused = on_board(edgekit, "--power", "rapl")
+        assert refused.code == 7
+        assert "has no power by rapl" in refused.err
+        off = on_board(edgekit, "--power", "off", "--json")
+        assert json.loads(off.out)[0]["summary"]["energy"] is None
+    finally:
+        server.stop()
 
 
 def test_an_unknown_board_is_not_talked_to(edgekit: Run, build: Path, server: SSHServer) -> None:

@@ -5,13 +5,15 @@ tests/cli/test_profile.py.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekit.core.build import Build
 from edgekit.core.errors import PlanError
+from edgekit.core.measurement import MeasureSettings
 from edgekit.core.recipe import named_recipe
-from edgekit.jobs.profile import _computed_in, check_runs, profile
+from edgekit.jobs.profile import _computed_in, _long_enough, check_runs, profile
 from tests.samples import write_build
 
 
@@ -27,6 +29,31 @@ from tests.samples import write_build
 )
 def test_what_may_differ_is_what_the_board_computes_in(variant: str, computed: str) -> None:
     assert _computed_in(named_recipe(variant)) == computed
+
+
+class Powered:
+    has_power, enough_seconds = True, 2.0
+
+
+class Unpowered:
+    has_power, enough_seconds = False, 2.0
+
+
+@pytest.mark.parametrize(
+    ("given", "watch", "seconds", "most"),
+    [
+        ({}, Powered(), 2.0, 1_000_000),
+        ({"max_runs": 7}, Powered(), 2.0, 7),
+        ({"min_seconds": 0.1}, Powered(), 0.1, 200_000),
+        ({}, Unpowered(), 0.5, 200_000),
+        ({}, None, 0.5, 200_000),
+    ],
+)
+def test_runs_are_timed_for_as_long_as_energy_needs_unless_it_was_said(
+    given: dict[str, float], watch: Any, seconds: float, most: int
+) -> None:
+    settings = _long_enough(MeasureSettings(runs=5, **given), watch)
+    assert (settings.min_seconds, settings.max_runs) == (seconds, most)
 
 
 def aimed(build: Build, variant: str, transport: str) -> Build:

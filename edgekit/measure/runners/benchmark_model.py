@@ -50,6 +50,7 @@ class BenchmarkModelRunner:
     name = "benchmark-model"
     runs: ClassVar[dict[str, tuple[str, ...]]] = {"tflite": tuple(FLAGS)}
     checks = 0
+    senses = False
 
     def __init__(self, device: Device, program: str, delegate: str) -> None:
         self._device, self._program, self._delegate = device, program, delegate

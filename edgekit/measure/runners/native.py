@@ -80,6 +80,7 @@ class NativeRunner:
     name = "native"
     runs: ClassVar[dict[str, tuple[str, ...]]] = {"tflite": ("xnnpack",)}
     checks = None
+    senses = False
 
     def __init__(self, device: Device, program: str, library: str, version: str) -> None:
         self._device = device

@@ -67,6 +67,7 @@ class PythonRunner:
         "onnx": ("cpu",),
     }
     checks = None
+    senses = True
 
     def __init__(self, device: Device, python: str, runner: str) -> None:
         self._device, self._python, self._runner = device, python, runner

@@ -49,6 +49,7 @@ class TrtexecRunner:
     name = "trtexec"
     runs: ClassVar[dict[str, tuple[str, ...]]] = {"onnx": ("tensorrt",)}
     checks = 4  # each is a process that loads the engine
+    senses = False
 
     def __init__(self, device: Device, program: str, version: str, subject: Subject) -> None:
         self._device, self._program, self._version = device, program, version
