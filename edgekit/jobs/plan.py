@@ -212,7 +212,7 @@ def _runs(recipe: Recipe, runtime: Runtime) -> bool:
 
 
 def _has_4_bits(recipe: Recipe) -> bool:
-    return recipe.weight_bits == 4 or "int4" in recipe.quantize.layers.values()
+    return recipe.weight_bits == 4 or "int4" in recipe.quantize.numbers.values()
 
 
 def _as_it_is(recipe: Recipe) -> bool:
