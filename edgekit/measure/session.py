@@ -72,11 +72,11 @@ def measure(
         DeviceError: anything else that went wrong there.
     """
     size = subject.path.stat().st_size  # now: the folder may be moved before the last launch ends
-    deployed = _deploy(device, subject, python, runtime, progress)
+    place = deployed(device, subject, python=python, runtime=runtime, progress=progress)
     check = inputs = None
     if subject.check is not None:
         progress("check", 0, 1)
-        check = _check(device, deployed, subject, settings)
+        check = _check(device, place, subject, settings)
         inputs = _push_first_sample(device, subject.check)
         progress("check", 1, 1)
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -86,7 +86,7 @@ def measure(
         # The digest once is enough, and not before the check has done it.
         digest = subject.sha256 if index == 0 and check is None else None
         job = {**_timing(settings), "sha256": digest, "inputs": inputs}
-        launches.append(deployed.run(job))
+        launches.append(place.run(job))
     progress("measure", settings.launches, settings.launches)
 
     hello = launches[0].hello
@@ -110,7 +110,7 @@ def measure(
 
 
 @dataclass(frozen=True)
-class _Deployed:
+class Deployed:
     """What lies on the device, under the names it has there."""
 
     device: Device
@@ -125,13 +125,15 @@ class _Deployed:
         return run_job(self.device, self.python, self.runner, full)
 
 
-def _deploy(
+def deployed(
     device: Device,
     subject: Subject,
-    python: str | None,
-    runtime: str | None,
-    progress: Progress,
-) -> _Deployed:
+    *,
+    python: str | None = None,
+    runtime: str | None = None,
+    progress: Progress = lambda *_: None,
+) -> Deployed:
+    """The artifact on the device, and what runs it there. Raises as `measure` does."""
     readers = READERS[subject.file_format]
     if runtime is not None and runtime not in readers:
         raise UnknownNameError(f"runtime for {subject.variant}", runtime, readers)
@@ -144,7 +146,7 @@ def _deploy(
     names = None
     if subject.names is not None and subject.file_format == "executorch":
         names = dict(zip(("inputs", "outputs"), map(list, subject.names), strict=True))
-    return _Deployed(device, found, runner, model, runtime, names)
+    return Deployed(device, found, runner, model, runtime, names)
 
 
 def _timing(settings: MeasureSettings) -> dict[str, Any]:
@@ -162,14 +164,14 @@ def _timing(settings: MeasureSettings) -> dict[str, Any]:
 
 
 def _check(
-    device: Device, deployed: _Deployed, subject: Subject, settings: MeasureSettings
+    device: Device, place: Deployed, subject: Subject, settings: MeasureSettings
 ) -> OutputCheck:
     assert subject.check is not None
     expected = load_outputs(subject.check)
     inputs = device.push(subject.check, sha256_file(subject.check))
     outputs = device.scratch()
     try:
-        deployed.run(
+        place.run(
             {
                 "sha256": subject.sha256,
                 "threads": settings.threads,
@@ -199,6 +201,11 @@ def _push_first_sample(device: Device, check: Path) -> str:
         path = Path(folder) / "inputs.npz"
         np.savez(path, **first)
         return device.push(path, sha256_file(path))
+
+
+def launch(place: Deployed, settings: MeasureSettings) -> Launch:
+    """One launch, on inputs that the runner makes up."""
+    return _launch(place.run({**_timing(settings), "sha256": None, "inputs": None}))
 
 
 def _launch(events: Events) -> Launch:
