@@ -6,6 +6,7 @@
     ranges = "percentile"              # or "min-max", "moving-average", "mse", "entropy"
     percentile = 99.99
     float = ["features.3*", "op:SOFTMAX"]
+    scales = "short"                   # numbers beside the weights that zip well
     layers = "auto"                    # or numbers of single layers: { "head" = "float16" }
     wider = ["int16x8", "float16"]     # what "auto" may give a layer, the first that helps it
 
@@ -58,6 +59,7 @@ class Quantize(Noun):
             artifact is within its budget. Written ``float``.
         sparse: whether weights are kept as their nonzeros, where that is smaller; for models that
             were pruned. It is the last thing done to the file.
+        scales: ``short`` rounds scales and biases so that they zip well; for small models.
     """
 
     weights: Spread = "per-channel"
@@ -68,6 +70,7 @@ class Quantize(Noun):
     wider: tuple[WiderNumbers, ...] = Field(default=USUAL_WIDER, min_length=1)
     in_float: tuple[str, ...] | Literal["auto"] = Field(default=(), alias="float")
     sparse: bool = False
+    scales: Literal["exact", "short"] = "exact"
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -117,6 +120,7 @@ class Choices(Noun):
         mixes: what numbers single layers may be in.
         selects: whether it can be found out which layers need wider numbers.
         sparse: whether weights may be kept as their nonzeros.
+        shortens: whether scales and biases may be rounded to zip well.
     """
 
     weights: dict[int, tuple[Spread, ...]] = Field(default_factory=dict)
@@ -125,6 +129,7 @@ class Choices(Noun):
     mixes: tuple[LayerNumbers, ...] = ()
     selects: bool = False
     sparse: bool = False
+    shortens: bool = False
 
 
 EVERY_RANGE: tuple[RangeMethod, ...] = get_args(RangeMethod)
@@ -165,6 +170,8 @@ def refusal(asked: Quantize, usual_bits: int, known: Choices) -> str:
         return "cannot leave chosen layers in float"
     if asked.sparse and not known.sparse:
         return "does not load sparse weights; float32, int8 and int16x8 in TFLite for the CPU do"
+    if asked.scales == "short" and not known.shortens:
+        return "has no short scales; int8 and int16x8 in TFLite for the CPU have"
     return ""
 
 

@@ -29,6 +29,7 @@ from edgekit.export import (
     tflite_joins,
     tflite_pads,
     tflite_products,
+    tflite_short,
     tflite_transposes,
 )
 from edgekit.export.kept import ranged
@@ -139,7 +140,10 @@ def quantize(
     known = None if ranges is None else Path(ranges) / RANGES
     (out / FILE).write_bytes(quantized(path.read_bytes(), told, known, wish))
     tree = flatbuffer.read(out / FILE)
-    if _state_dense_version(tree):
+    shortened = None
+    if wish.quantize.scales == "short":
+        shortened = tflite_short.shorten(source, tree)
+    if _state_dense_version(tree) or shortened is not None:
         flatbuffer.write(tree, out / FILE)
     check(tree, wish, spared=[*spared, *(each for each, _ in mixed)])
     _check_mixed(tree, mixed, wish)
@@ -159,6 +163,7 @@ def quantize(
             *tflite_joins.notes(joins, wish),
             *_said(wish, told_of, blocks, tree),
             *(said or _said_mixed(mixed)),
+            *([shortened.note] if shortened is not None else []),
         ],
         "sha256": sha256_file(out / FILE),
     }
