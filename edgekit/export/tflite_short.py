@@ -14,7 +14,8 @@ zip well that is half of the zipped file. Here
                   again with them: steps grow by 1/16 at most. Where a kernel has few values
                   (clusters), which would be other ones in each channel then, the integers stay and
                   scales are rounded to the nearest: 1/32 of a channel's weights at most
-    biases        are rounded to 1/`PARTS` of a step of the output, or finer, in powers of two
+    biases        are rounded to 1/`PARTS` of a step of the output, or finer, in powers of two; the
+                  output itself is rounded to whole steps
 
 so that a bias' scale is still exactly the product that the format demands, with few digits, too.
 """
@@ -29,7 +30,7 @@ from edgekit.export.tflite_bias import BIAS, INPUT, WEIGHTS, biased, replace, va
 
 ACTIVATION_BITS = 2
 WEIGHT_BITS = 4
-PARTS = 8
+PARTS = 2
 CLUSTERED = 64  # values, at most, of a kernel whose weights share few
 MOST = 127
 _BIASES = {"int32", "int64"}
