@@ -127,15 +127,7 @@ def _round(
 
     watches = {id(line): _stopwatch(line, start, pool, cache, progress) for line in lines}
     for line in lines:
-        if line.target is not None:
-            try:
-                found = technique(line.now, line.recipe.name)
-                before = [report.spec for report in line.done]
-                line.trying, line.timed = watches[id(line)].find(
-                    found, line.now.name, line.model, before
-                )
-            except EdgekitError as exc:
-                line.failure = exc
+        _find_share(line, watches[id(line)])
     lines = [line for line in lines if not line.finished]
     outcomes = all_of([_step(line, start) for line in lines])
     made: list[tuple[_Line, Done, Model]] = []
@@ -163,6 +155,17 @@ def _round(
             line.failure = size
             continue
         _decide(line, done, model, size, Score.from_json(outcome.result["score"]))
+
+
+def _find_share(line: _Line, watch: Stopwatch) -> None:
+    """Where the next pass has a time to reach: say how much it has to remove."""
+    if line.target is None:
+        return
+    found, before = technique(line.now, line.recipe.name), [each.spec for each in line.done]
+    try:
+        line.trying, line.timed = watch.find(found, line.now.name, line.model, before)
+    except EdgekitError as exc:
+        line.failure = exc
 
 
 def _stopwatch(

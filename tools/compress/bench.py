@@ -31,7 +31,7 @@ from tools.compress import data, measure, train  # noqa: E402 - found through th
 PRUNE = '[[passes]]\npass = "prune"\nsparsity = 0.8\n'
 CLUSTER = '[[passes]]\npass = "cluster"\nclusters = 16\n'
 QAT = '[[passes]]\npass = "qat"\n'
-# As recipes/smallest.toml: most of the training goes into pruning.
+# The passes of recipes/smallest.toml with less training, most of which goes into pruning.
 SMALLEST = (
     '[[passes]]\npass = "prune"\nsparsity = 0.85\nepochs = {epochs}\n'
     '[[passes]]\npass = "cluster"\nclusters = 16\nepochs = 1\n'
