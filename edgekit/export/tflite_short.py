@@ -17,6 +17,9 @@ zip well that is half of the zipped file. Here
     biases        are rounded to 1/`PARTS` of a step of the output, or finer, in powers of two; the
                   output itself is rounded to whole steps
 
+    names         of constants become numbers; operators are known by the names of what they give.
+                  What the converter wrote about itself goes
+
 so that a bias' scale is still exactly the product that the format demands, with few digits, too.
 """
 
@@ -33,6 +36,7 @@ WEIGHT_BITS = 4
 PARTS = 2
 CLUSTERED = 64  # values, at most, of a kernel whose weights share few
 MOST = 127
+ABOUT_THE_CONVERTER = b"CONVERSION_METADATA"
 _BIASES = {"int32", "int64"}
 _INTEGERS = {"int8", "int16"}
 
@@ -76,7 +80,16 @@ def shorten(source: Any, made: Any) -> Shortened:
         _activations(made, after)
         for (_, old), (_, new), bias in zip(olds, news, wanted, strict=True):
             _operator(source, before, old, made, after, new, bias, done)
+        _number_constants(made, after)
+    made.metadata = [each for each in made.metadata or () if each.name != ABOUT_THE_CONVERTER]
     return done
+
+
+def _number_constants(made: Any, graph: Any) -> None:
+    ends = {int(index) for index in (*graph.inputs, *graph.outputs)}
+    for index, tensor in enumerate(graph.tensors):
+        if flatbuffer.is_constant(made, tensor) and index not in ends:
+            tensor.name = str(index).encode()
 
 
 def _activations(made: Any, graph: Any) -> None:

@@ -128,15 +128,25 @@ def test_clusters_keep_their_integers(tmp_path: Path) -> None:
 def test_biases_are_exact_to_a_part_of_a_step_of_the_output(tmp_path: Path) -> None:
     data = samples(tmp_path / "data", 20, image=IMAGE[1:])
     short, _ = made(tmp_path, cnn, "int8", data, "short")
-    tree = flatbuffer.read(short)
-    graph = tree.subgraphs[0]
-    source = flatbuffer.read(tmp_path / "float" / "model.tflite")
-    floats = {each.name: each for each in source.subgraphs[0].tensors}
-    for _, _, _, bias, output in operators(short):
-        raw = bytes(tree.buffers[bias.buffer].data)
-        integers = np.frombuffer(raw, np.int32)
+    tree, source = (flatbuffer.read(p) for p in (short, tmp_path / "float" / "model.tflite"))
+    sources = [
+        np.frombuffer(bytes(source.buffers[bias.buffer].data), np.float32)
+        for _, _, _, bias, _ in operators(tmp_path / "float" / "model.tflite")
+    ]
+    for wanted, (_, _, _, bias, output) in zip(sources, operators(short), strict=True):
+        integers = np.frombuffer(bytes(tree.buffers[bias.buffer].data), np.int32)
         given = integers * np.asarray(bias.quantization.scale, np.float64)
-        raw = bytes(source.buffers[floats[bias.name].buffer].data)
         step = float(output.quantization.scale[0])
-        assert np.abs(given - np.frombuffer(raw, np.float32)).max() <= 0.51 * step / PARTS
-    assert len(graph.operators) > 4
+        assert np.abs(given - wanted).max() <= 0.51 * step / PARTS
+
+
+def test_constants_have_numbers_and_operators_their_names(tmp_path: Path) -> None:
+    data = samples(tmp_path / "data", 20, image=IMAGE[1:])
+    paths = [made(tmp_path, cnn, "int8", data, scales)[0] for scales in ("exact", "short")]
+    trees = [flatbuffer.read(path) for path in paths]
+    names = [[each.location for each in flatbuffer.operators(tree)] for tree in trees]
+    assert names[0] == names[1]
+    short = trees[1]
+    for index, tensor in enumerate(short.subgraphs[0].tensors):
+        if flatbuffer.is_constant(short, tensor):
+            assert tensor.name == str(index).encode()

@@ -44,8 +44,8 @@ DISTILL = "[training.distill]\ntemperature = 4\nweight = {weight}\n"
 SMALLEST_SEPARABLE = (
     '[[passes]]\npass = "prune"\nsparsity = 0.92\nepochs = 50\n'
     "[passes.layers]\nconv2d = 0.6\ndense = 0.85\n"
-    '[[passes]]\npass = "cluster"\nclusters = 10\ninclude = ["depthwise*"]\nepochs = 4\n'
-    '[[passes]]\npass = "qat"\nepochs = 4\n'
+    '[[passes]]\npass = "cluster"\nclusters = 12\ninclude = ["depthwise*"]\nepochs = 8\n'
+    '[[passes]]\npass = "qat"\nepochs = 8\n'
     '[quantize]\nscales = "short"\n'
 )
 # Each: the kind of numbers, its passes, whether the whole model teaches.
