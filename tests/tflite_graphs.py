@@ -326,6 +326,29 @@ def sensitive(path: Path) -> Path:
     return graph.save(path, {"features": features}, {"last": x})
 
 
+def loud(path: Path) -> Path:
+    """Three dense layers with room for the activations between ``first`` and ``middle`` in 16 bits
+    only: one of them is always 3000, and nothing reads it.
+    """
+    graph = Graph()
+    x = features = graph.tensor("features", (1, FEATURES))
+    biases = [np.zeros(size, np.float32) for size in (24, 32, 10)]
+    biases[0][0] = 3000
+    for name, bias in zip(("first", "middle", "last"), biases, strict=True):
+        size, before = len(bias), graph.tensors[x].shape[-1]
+        weights = graph.weights(f"{name}/w", size, before)
+        if name == "middle":
+            deaf = _floats(graph, weights).reshape(size, before).copy()
+            deaf[:, 0] = 0
+            _replace(graph, weights, deaf)
+        inputs = [x, weights, graph.tensor(f"{name}/b", (size,), bias)]
+        x = graph.operator(
+            "FULLY_CONNECTED", inputs, (name, (1, size)),
+            options="FullyConnectedOptions", fusedActivationFunction=int(name != "last"),
+        )  # fmt: skip
+    return graph.save(path, {"features": features}, {"last": x})
+
+
 def _floats(graph: Graph, tensor: int) -> Any:
     return np.frombuffer(graph.buffers[graph.tensors[tensor].buffer - 1].data.tobytes(), np.float32)
 

@@ -31,6 +31,7 @@ __all__ = [
     "PASSES",
     "check_passes",
     "measurable",
+    "most_step",
     "pass_step",
     "sensitivity_step",
     "settled",
@@ -213,6 +214,24 @@ def sensitivity_step(
             "model": model.identity(),
             "samples": data.digest,
         },
+        tools=TOOLS[origin.framework],
+    )
+
+
+def most_step(found: Technique, name: str, *, model: Model, opener: str, origin: Model) -> Step:
+    """The step that tells how much the technique called `name` can remove; its result holds
+    ``most``, a share.
+
+    Args:
+        opener, origin, model: see `pass_step`.
+    """
+    said: dict[str, Any] = {"spec": spec_of(name, found).to_json(), "opener": opener}
+    return Step(
+        title=f"{model.name}: how much {name} can remove",
+        function="edgekit.compress.run:most",
+        worker=model.worker,
+        arguments={**said, "origin": origin.to_json(), "model": model.to_json()},
+        identity={**said, "origin": _named(origin), "model": model.identity()},
         tools=TOOLS[origin.framework],
     )
 

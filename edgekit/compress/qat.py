@@ -90,7 +90,7 @@ class QuantizeAware(Technique):
             "weights": recipe.quantize.weights,
             "bits": recipe.weight_bits,
             "activations": bits,
-            "in_float": (*recipe.quantize.patterns, *recipe.quantize.layers),
+            "in_float": (*recipe.quantize.patterns, *recipe.quantize.numbers),
         }
         other = {key: value for key, value in wanted.items() if value != getattr(self, key)}
         return self.model_copy(update=other)

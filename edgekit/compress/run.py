@@ -100,6 +100,20 @@ def _outputs(net: Net, trainer: Trainer) -> list[str]:
     return [f"the labels trained {names[loss.output]}; {others}: {held}"]
 
 
+def most(
+    out: Path,
+    *,
+    spec: dict[str, Any],
+    opener: str,
+    origin: dict[str, Any],
+    model: dict[str, Any],
+) -> dict[str, Any]:
+    """See `edgekit.compress.most_step`."""
+    wanted = PassSpec.from_json(spec)
+    net = open_net(opener, Model.from_json(origin), Model.from_json(model))
+    return {"most": technique(wanted, wanted.name).most(net)}
+
+
 def size(
     out: Path, *, opener: str, origin: dict[str, Any], model: dict[str, Any]
 ) -> dict[str, Any]:

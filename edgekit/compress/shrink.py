@@ -7,6 +7,10 @@
     importance = "magnitude"   # or "batch-norm", "taylor", "activation"
     exclude = ["stem*"]        # layers that keep their channels; * and ? are understood
 
+    target = "latency"         # as much as it takes for a time, in place of `remove`:
+    share = 0.5                # this share of the time before; or milliseconds = 3.0
+    on = "local"               # measured there; or on a board, "ssh://pi@raspberrypi.local"
+
 What is left is an ordinary, narrower model: every runtime computes faster by it, and its file is
 smaller. Inputs and outputs keep their shapes.
 
@@ -20,6 +24,10 @@ or normalized. A group's importance is the mean, over the tensors that belong to
 
 over the mean of its own layer, so that layers of any size are ranked together. Those of the lowest
 rank go first, but no layer falls below `floor` of its channels.
+
+For a time, up to six candidates without training are exported as the recipe says and timed with one
+thread, in turns with the model before: `edgekit.compress.latency`. Over the accuracy budget such a
+pass is not tried gentler: that would miss the time.
 """
 
 from __future__ import annotations
@@ -46,6 +54,7 @@ from edgekit.compress.channels import (
     plan,
     unit_scores,
 )
+from edgekit.compress.latency import TimeTarget
 from edgekit.compress.technique import Technique
 from edgekit.compress.training import find_loss
 from edgekit.core.compression import History, PassSpec
@@ -61,6 +70,7 @@ CUTTERS = {
     "keras": "edgekit.compress.shrink_keras:KerasCutter",
     "torch": "edgekit.compress.shrink_torch:TorchCutter",
 }
+LOCAL = "local"
 ON_DATA = ("taylor", "activation")
 LOOKED_AT = 256  # training samples that tell what is important
 GENTLER = 2 / 3  # of the share: see `Shrink.gentler`
@@ -84,6 +94,8 @@ class Shrink(Technique):
         only: layers that lose channels, by patterns of the user's names; all if empty.
         exclude: layers that lose none, by such patterns. Layers that are added to one of them lose
             none either.
+        target: "latency" finds out how much has to go for a time: `share` of the time before, or
+            `milliseconds`, of one inference `on` a device.
     """
 
     remove: float = Field(default=0.5, gt=0, lt=1)
@@ -94,6 +106,24 @@ class Shrink(Technique):
     steps: int = Field(default=1, ge=1, le=20)
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    target: Literal["latency"] | None = None
+    share: float | None = Field(default=None, gt=0, lt=1)
+    milliseconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    on: str = LOCAL
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        times = {"share", "milliseconds"} & self.model_fields_set
+        if self.target is None and times | ({"on"} & self.model_fields_set):
+            raise ValueError('share, milliseconds and on go with target = "latency"')
+        if self.target is not None and len(times) != 1:
+            raise ValueError(
+                'target = "latency" needs share = 0.5 (of the time before) or milliseconds = 3.0'
+                + (", not both" if times else "")
+            )
+        if self.target is not None and {"remove", "of"} & self.model_fields_set:
+            raise ValueError('target = "latency" finds out how much to remove: leave it out')
+        return self
 
     @model_validator(mode="after")
     def _has_data(self) -> Self:
@@ -136,6 +166,15 @@ class Shrink(Technique):
         Raises:
             UsageError: a pattern matches nothing, or so much cannot go.
         """
+        families, made = self._planned(cutter, before, target, trainer)
+        if made.cost > target:
+            raise self._too_much(made, Costs(cutter.sites, families, self.of).total)
+        return made
+
+    def _planned(
+        self, cutter: Cutter, before: Sequence[Family], target: float, trainer: Trainer | None
+    ) -> tuple[Sequence[Family], Plan]:
+        """What goes for that, or all that can."""
         families = find_families(cutter.channels, cutter.sites)
         spared = {id(each) for each in named(families, self.exclude, "exclude")}
         if self.only:
@@ -149,10 +188,39 @@ class Shrink(Technique):
             if id(family) in spared:
                 family.free[:] = False
         scores = levelled(self._scores(cutter, families, trainer), families)
-        made = plan(cutter.sites, families, scores, of=self.of, target=target)
-        if made.cost > target:
-            raise self._too_much(made, Costs(cutter.sites, families, self.of).total)
-        return made
+        return families, plan(cutter.sites, families, scores, of=self.of, target=target)
+
+    @property
+    def timed(self) -> TimeTarget | None:
+        """See `Technique.timed`."""
+        if self.target is None:
+            return None
+        return TimeTarget(self.share, self.milliseconds, self.on)
+
+    def most(self, net: Net) -> float:
+        """See `Technique.most`."""
+        cutter = _cutter(net)
+        first = find_families(cutter.channels, cutter.sites)
+        plain = self.candidate(0.5)
+        families, made = plain._planned(cutter, first, 0.0, None)
+        whole = Costs(cutter.sites, families, self.of).total
+        possible = math.floor(1000 * (1 - made.cost / whole)) / 1000
+        if not possible:
+            raise self._too_much(made, whole)
+        return possible
+
+    def candidate(self, share: float) -> Self:
+        """See `Technique.candidate`. What is important does not change what a width costs."""
+        found = self.removing(share).model_dump(exclude_unset=True)
+        if self.importance in ON_DATA:
+            found["importance"] = "magnitude"
+        return self.from_json({**found, "epochs": 0})
+
+    def removing(self, share: float) -> Self:
+        """See `Technique.removing`."""
+        kept = self.model_dump(mode="json", exclude_unset=True)
+        rest = {k: v for k, v in kept.items() if k not in ("target", "share", "milliseconds", "on")}
+        return self.from_json({**rest, "remove": share})
 
     def _too_much(self, made: Plan, whole: float) -> UsageError:
         possible = math.floor(100 * (1 - made.cost / whole)) / 100

@@ -11,6 +11,7 @@ from edgekit.core.compression import PassSpec
 from edgekit.core.noun import Noun
 
 if TYPE_CHECKING:
+    from edgekit.compress.latency import TimeTarget
     from edgekit.compress.net import Net
     from edgekit.compress.training import Trainer
     from edgekit.core.recipe import Recipe
@@ -94,6 +95,24 @@ class Technique(Noun):
         Raises:
             EdgekitError: nothing can be chosen that is as asked.
         """
+        raise NotImplementedError
+
+    @property
+    def timed(self) -> TimeTarget | None:
+        """The time that it has to reach, by removing as much as that takes: `most`, `candidate` and
+        `removing` are for the search."""
+        return None
+
+    def most(self, net: Net) -> float:
+        """The largest share that it can remove of `net`."""
+        raise NotImplementedError
+
+    def candidate(self, share: float) -> Self:
+        """It without training, as fast as `removing` it."""
+        raise NotImplementedError
+
+    def removing(self, share: float) -> Self:
+        """It with that share in the time's place."""
         raise NotImplementedError
 
     def gentler(self) -> Self | None:

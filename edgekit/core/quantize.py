@@ -6,6 +6,9 @@
     ranges = "percentile"              # or "min-max", "moving-average", "mse", "entropy"
     percentile = 99.99
     float = ["features.3*", "op:SOFTMAX"]
+    scales = "short"                   # numbers beside the weights that zip well
+    layers = "auto"                    # or numbers of single layers: { "head" = "float16" }
+    wider = ["int16x8", "float16"]     # what "auto" may give a layer, the first that helps it
 
 Not every format and delegate can do all of it; each says what it can as `Choices`.
 """
@@ -24,6 +27,10 @@ RangeMethod = Literal["min-max", "moving-average", "percentile", "mse", "entropy
 Bits = Literal[8, 4]
 # What a layer may be in beside the others, by the last part of a variant's name.
 LayerNumbers = Literal["float32", "float16", "dynamic", "int4", "int8", "int16x8"]
+# What a layer that 8 bits hurt may have instead, and what is tried in this order unless said.
+WiderNumbers = Literal["int16x8", "float16", "float32"]
+USUAL_WIDER: tuple[WiderNumbers, ...] = ("int16x8", "float16")
+AUTO = "auto"
 
 USUAL_PERCENTILE = 99.99
 # How much a new sample counts in a moving average of ranges. PyTorch's MovingAverageMinMaxObserver
@@ -44,35 +51,62 @@ class Quantize(Noun):
         percentile: per cent of an activation's values that stay inside its range, for
             ``percentile``; half of the rest is cut off at each end.
         layers: numbers of single layers, by the same patterns as `in_float`; the last one that
-            means a layer counts.
+            means a layer counts; or ``auto``, which gives the costliest wider numbers until the
+            artifact is within its budget.
+        wider: those numbers, for ``auto``; a layer gets the first that help it.
         in_float: layers that stay in float, as patterns (``*``, ``?``) of the user's own names, or
             operators as ``op:NAME``; or ``auto``, which leaves the costliest in float until the
             artifact is within its budget. Written ``float``.
         sparse: whether weights are kept as their nonzeros, where that is smaller; for models that
             were pruned. It is the last thing done to the file.
+        scales: ``short`` rounds scales and biases so that they zip well; for small models.
     """
 
     weights: Spread = "per-channel"
     bits: Bits | None = None
     ranges: RangeMethod | None = None
     percentile: float = Field(default=USUAL_PERCENTILE, gt=50, le=100, allow_inf_nan=False)
-    layers: dict[str, LayerNumbers] = Field(default_factory=dict)
+    layers: dict[str, LayerNumbers] | Literal["auto"] = Field(default_factory=dict)
+    wider: tuple[WiderNumbers, ...] = Field(default=USUAL_WIDER, min_length=1)
     in_float: tuple[str, ...] | Literal["auto"] = Field(default=(), alias="float")
     sparse: bool = False
+    scales: Literal["exact", "short"] = "exact"
 
     @property
     def patterns(self) -> tuple[str, ...]:
         """What stays in float by name."""
-        return () if self.in_float == "auto" else tuple(self.in_float)
+        return () if self.in_float == AUTO else tuple(self.in_float)
+
+    @property
+    def numbers(self) -> dict[str, LayerNumbers]:
+        """What layers are in by name."""
+        return self.layers if isinstance(self.layers, dict) else {}
+
+    @property
+    def candidates(self) -> tuple[LayerNumbers, ...]:
+        """What layers that are to be found may be in; nothing where none are to be found."""
+        if self.in_float == AUTO:
+            return ("float32",)
+        return self.wider if self.layers == AUTO else ()
+
+    def settled(self) -> Quantize:
+        """The same without layers that are to be found."""
+        in_float = () if self.in_float == AUTO else self.in_float
+        layers = {} if self.layers == AUTO else self.layers
+        return self.model_copy(
+            update={"in_float": in_float, "layers": layers, "wider": USUAL_WIDER}
+        )
 
     @model_validator(mode="after")
     def _fits(self) -> Quantize:
         if self.percentile != USUAL_PERCENTILE and self.ranges != "percentile":
             raise ValueError('percentile goes with ranges = "percentile"')
-        if not all(pattern.removeprefix("op:") for pattern in (*self.patterns, *self.layers)):
+        if not all(pattern.removeprefix("op:") for pattern in (*self.patterns, *self.numbers)):
             raise ValueError("an empty pattern in float or layers matches nothing")
-        if self.layers and self.in_float == "auto":
+        if self.layers and self.in_float == AUTO:
             raise ValueError('float = "auto" chooses among all layers, so layers cannot be given')
+        if self.wider != USUAL_WIDER and self.layers != AUTO:
+            raise ValueError('wider goes with layers = "auto"')
         return self
 
 
@@ -84,8 +118,9 @@ class Choices(Noun):
         ranges: the ways to set ranges; none where nothing is calibrated.
         spares: whether layers and operators may stay in float.
         mixes: what numbers single layers may be in.
-        selects: whether it can be found out which.
+        selects: whether it can be found out which layers need wider numbers.
         sparse: whether weights may be kept as their nonzeros.
+        shortens: whether scales and biases may be rounded to zip well.
     """
 
     weights: dict[int, tuple[Spread, ...]] = Field(default_factory=dict)
@@ -94,6 +129,7 @@ class Choices(Noun):
     mixes: tuple[LayerNumbers, ...] = ()
     selects: bool = False
     sparse: bool = False
+    shortens: bool = False
 
 
 EVERY_RANGE: tuple[RangeMethod, ...] = get_args(RangeMethod)
@@ -122,17 +158,20 @@ def refusal(asked: Quantize, usual_bits: int, known: Choices) -> str:
             if known.ranges
             else "it takes none from calibration, or sets them in its own way only"
         )
-    for numbers in asked.layers.values():
+    if asked.candidates and not known.selects:
+        what = "to leave in float" if asked.in_float == AUTO else "need wider numbers"
+        return f"cannot find out which layers {what}; int8 and int16x8 in TFLite can"
+    for numbers in (*asked.numbers.values(), *(asked.wider if asked.layers == AUTO else ())):
         if numbers not in known.mixes:
             return f"has no layers in {numbers} beside the others; " + (
                 f"it has them in {', '.join(known.mixes)}" if known.mixes else "TFLite has"
             )
-    if asked.in_float == "auto" and not known.selects:
-        return "cannot find out which layers to leave in float; int8 and int16x8 in TFLite can"
     if asked.in_float and not known.spares:
         return "cannot leave chosen layers in float"
     if asked.sparse and not known.sparse:
         return "does not load sparse weights; float32, int8 and int16x8 in TFLite for the CPU do"
+    if asked.scales == "short" and not known.shortens:
+        return "has no short scales; int8 and int16x8 in TFLite for the CPU have"
     return ""
 
 

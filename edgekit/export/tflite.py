@@ -73,7 +73,7 @@ def _dense(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
                 hint="give typical inputs with --calibration",
             )
         needs["ranges"] = _ranges(model, made, calibration, recipe)
-        if recipe.quantize.in_float == "auto":
+        if recipe.quantize.candidates:
             needs["selected"] = _selected(model, recipe, calibration, needs)
     asked = {"quantization": recipe.quantization, "io": recipe.io, "name": recipe.variant}
     asked |= quantizer_arguments(recipe)
@@ -90,17 +90,16 @@ def _dense(model: Model, recipe: Recipe, calibration: DataSet | None) -> Step:
 def _selected(
     model: Model, recipe: Recipe, calibration: DataSet, needs: Mapping[str, Step]
 ) -> Step:
-    """Which layers stay in float where the recipe leaves that open."""
-    whole = recipe.model_copy(
-        update={"quantize": recipe.quantize.model_copy(update={"in_float": ()}), "io": "float"}
-    )
+    """Which layers get wider numbers where the recipe leaves that open."""
+    whole = recipe.model_copy(update={"quantize": recipe.quantize.settled(), "io": "float"})
     said = {
         "recipe": {"quantization": recipe.quantization, "name": recipe.name}
         | quantizer_arguments(whole),
         "budget": recipe.budget.to_json(),
+        "wider": list(recipe.quantize.candidates),
     }
     return Step(
-        title=f"{recipe.name}: find the layers to leave in float",
+        title=f"{recipe.name}: find the layers that need wider numbers",
         function="edgekit.export.tflite_sensitivity:select",
         worker="litert",
         arguments={**said, "samples": calibration.to_json()},
@@ -126,10 +125,9 @@ def sensitivity_step(
     """
     made = float_step(model)
     needs = {"float": made}
+    recipe = recipe.model_copy(update={"quantize": recipe.quantize.settled()})
     if recipe.needs_calibration and calibration is not None:
         needs["ranges"] = _ranges(model, made, calibration, recipe)
-        if recipe.quantize.in_float == "auto":
-            needs["selected"] = _selected(model, recipe, calibration, needs)
     asked = {
         "quantization": recipe.quantization,
         "name": recipe.variant,

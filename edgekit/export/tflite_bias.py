@@ -19,8 +19,8 @@ from edgekit.export import flatbuffer
 
 # By the types of input, weights and bias. Half of the room is left to the products.
 MOST_STEPS = {("int8", "int8", "int32"): 2**30, ("int16", "int8", "int64"): 2**46}
-_WITH_BIAS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
-_INPUT, _WEIGHTS, _BIAS = 0, 1, 2
+WITH_BIAS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+INPUT, WEIGHTS, BIAS = 0, 1, 2
 
 
 def fit(source: Any, made: Any) -> int:
@@ -32,7 +32,7 @@ def fit(source: Any, made: Any) -> int:
     """
     changed = 0
     for before, after in zip(source.subgraphs, made.subgraphs, strict=True):
-        olds, news = _biased(source, before), _biased(made, after)
+        olds, news = biased(source, before), biased(made, after)
         if [name for name, _ in olds] != [name for name, _ in news]:
             raise ConversionError("the quantizer changed the order of the model's operators")
         for (_, old), (_, new) in zip(olds, news, strict=True):
@@ -40,25 +40,26 @@ def fit(source: Any, made: Any) -> int:
     return changed
 
 
-def _biased(tree: Any, graph: Any) -> list[tuple[str, Any]]:
+def biased(tree: Any, graph: Any) -> list[tuple[str, Any]]:
+    """The operators that may have a bias, with their kinds, in order."""
     described = flatbuffer.operators_of(tree, graph)
     return [
         (about.name, operator)
         for operator, about in zip(graph.operators, described, strict=True)
-        if about.name in _WITH_BIAS
+        if about.name in WITH_BIAS
     ]
 
 
 def _fit_one(source: Any, before: Any, old: Any, made: Any, after: Any, new: Any) -> bool:
     import numpy as np
 
-    if len(new.inputs) <= _BIAS or new.inputs[_BIAS] < 0:
+    if len(new.inputs) <= BIAS or new.inputs[BIAS] < 0:
         return False
-    entry, weights, bias = (after.tensors[new.inputs[at]] for at in (_INPUT, _WEIGHTS, _BIAS))
+    entry, weights, bias = (after.tensors[new.inputs[at]] for at in (INPUT, WEIGHTS, BIAS))
     types = flatbuffer.dtype(entry), flatbuffer.dtype(weights), flatbuffer.dtype(bias)
     if types not in MOST_STEPS:
         return False
-    wanted = _values(source, before.tensors[old.inputs[_BIAS]], np.float32).astype(np.float64)
+    wanted = values_of(source, before.tensors[old.inputs[BIAS]], np.float32).astype(np.float64)
     step = float(entry.quantization.scale[0])
     scales = np.asarray(weights.quantization.scale, dtype=np.float64)
     needed = np.abs(wanted) / (MOST_STEPS[types] * step)
@@ -67,19 +68,20 @@ def _fit_one(source: Any, before: Any, old: Any, made: Any, after: Any, new: Any
     if not (needed > scales).any():
         return False
     coarser = np.maximum(scales, needed).astype(np.float32)
-    original = before.tensors[old.inputs[_WEIGHTS]]
-    values = _values(source, original, np.float32).reshape(tuple(original.shape))
+    original = before.tensors[old.inputs[WEIGHTS]]
+    values = values_of(source, original, np.float32).reshape(tuple(original.shape))
     axis = weights.quantization.quantizedDimension if len(coarser) > 1 else 0
     shape = [-1 if at == axis and len(coarser) > 1 else 1 for at in range(values.ndim)]
     stored = np.clip(np.round(values / coarser.reshape(shape)), -127, 127).astype(np.int8)
     bias_scales = coarser * np.float32(step)
     steps = np.round(wanted / bias_scales.astype(np.float64)).astype(types[2])
-    _replace(made, after, new, _WEIGHTS, stored, coarser)
-    _replace(made, after, new, _BIAS, steps, bias_scales)
+    replace(made, after, new, WEIGHTS, stored, coarser)
+    replace(made, after, new, BIAS, steps, bias_scales)
     return True
 
 
-def _values(tree: Any, tensor: Any, dtype: Any) -> Any:
+def values_of(tree: Any, tensor: Any, dtype: Any) -> Any:
+    """Of a constant, flat."""
     import numpy as np
 
     data = tree.buffers[tensor.buffer].data
@@ -88,7 +90,7 @@ def _values(tree: Any, tensor: Any, dtype: Any) -> Any:
     return np.frombuffer(bytes(data), dtype=dtype)
 
 
-def _replace(tree: Any, graph: Any, operator: Any, at: int, values: Any, scales: Any) -> None:
+def replace(tree: Any, graph: Any, operator: Any, at: int, values: Any, scales: Any) -> None:
     """Give this operator's constant new values; another reader of the old ones keeps them."""
     import numpy as np
 

@@ -20,7 +20,7 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.files import sha256_file
 from edgekit.core.layers import Labelled, chosen
-from edgekit.core.quantize import RangeMethod
+from edgekit.core.quantize import LayerNumbers, RangeMethod
 from edgekit.core.recipe import Recipe, named_recipe
 from edgekit.core.tensor import Signature
 from edgekit.export import (
@@ -29,6 +29,7 @@ from edgekit.export import (
     tflite_joins,
     tflite_pads,
     tflite_products,
+    tflite_short,
     tflite_transposes,
 )
 from edgekit.export.kept import ranged
@@ -122,18 +123,27 @@ def quantize(
     joins = [] if ranges is None else _uneven_joins(source, Path(ranges) / RANGES, wish)
     operators = labelled(source, kept_layers(Path(float)))
     spared = [operators[at] for at in chosen(wish.quantize.patterns, operators)]
-    picked = None if selected is None else kept_result(Path(selected))
-    if picked is not None:
-        spared = [each for each in operators if each.layer in picked["layers"]]
     blocks = _in_blocks(source, wish)
-    mixed = _mixed(wish, operators)
-    spared += [each for each, numbers in mixed if numbers == "float32"]
-    mixed = [(each, numbers) for each, numbers in mixed if each not in spared]
+    found: dict[str, LayerNumbers] | None = None
+    said = []
+    if selected is not None:
+        picked = kept_result(Path(selected))
+        found, said = picked["layers"], [picked["said"]]
+        settled = wish.quantize.settled().model_copy(update={"layers": found})
+        wish = wish.model_copy(update={"quantize": settled})
+    mixed = _mixed(wish, operators, found)
+    in_float = [each for each, numbers in mixed if numbers == "float32"]
+    mixed = [(each, numbers) for each, numbers in mixed if each not in (*spared, *in_float)]
+    told_of = [*spared, *(in_float if found is None else [])]
+    spared += in_float
     told = _instructions(wish, joins, spared, blocks.inside, mixed)
     known = None if ranges is None else Path(ranges) / RANGES
     (out / FILE).write_bytes(quantized(path.read_bytes(), told, known, wish))
     tree = flatbuffer.read(out / FILE)
-    if _state_dense_version(tree):
+    shortened = None
+    if wish.quantize.scales == "short":
+        shortened = tflite_short.shorten(source, tree)
+    if _state_dense_version(tree) or shortened is not None:
         flatbuffer.write(tree, out / FILE)
     check(tree, wish, spared=[*spared, *(each for each, _ in mixed)])
     _check_mixed(tree, mixed, wish)
@@ -151,9 +161,9 @@ def quantize(
         "notes": [
             tflite_transposes.note(tree),
             *tflite_joins.notes(joins, wish),
-            *_said(wish, [] if picked else spared, blocks, tree),
-            *_said_mixed(mixed),
-            *([picked["said"]] if picked else []),
+            *_said(wish, told_of, blocks, tree),
+            *(said or _said_mixed(mixed)),
+            *([shortened.note] if shortened is not None else []),
         ],
         "sha256": sha256_file(out / FILE),
     }
@@ -288,7 +298,7 @@ def _statistics(tree: Any, ranges: Mapping[str, Any], recipe: Recipe) -> dict[st
 
     if recipe.quantization == "int8":  # 16 bits are symmetric in any case
         ranges = tflite_products.symmetric(tree, ranges)
-    wide = "int16x8" in (recipe.quantization, *recipe.quantize.layers.values())
+    wide = "int16x8" in (recipe.quantization, *recipe.quantize.numbers.values())
     least = LEAST_RANGE[16 if wide else 8]
     ranks = _joined_ranks(tree)
     found = {}
@@ -330,14 +340,7 @@ def _instructions(
 
     # What comes later counts, and an operator's scope is the names of its outputs, each with ";".
     manager = RecipeManager()
-    borders = [each for each in told if each["operation"] in ("INPUT", "OUTPUT")]
-    for numbers in dict.fromkeys(numbers for _, numbers in mixed):
-        keys = [each.key for each, its in mixed if its == numbers]
-        told = [*told, *for_operators(named_recipe(numbers), keys)]
-    if mixed:  # a rule's place is that of its first expression: the borders need another to be last
-        told = [each for each in told if each not in borders]
-        told += [{**each, "regex": "^.*$"} for each in borders]
-    manager.load_quantization_recipe(told)
+    manager.load_quantization_recipe(_with_mixed(told, mixed))
     size = recipe.quantize.weights.replace("block-", "BLOCKWISE_")
     for key in in_blocks:
         manager.add_dynamic_config(
@@ -356,10 +359,35 @@ def _instructions(
     return manager.get_quantization_recipe()
 
 
-def _mixed(recipe: Recipe, operators: Sequence[Labelled]) -> list[tuple[Labelled, str]]:
-    """The operators that the recipe gives numbers of their own, with these."""
+def _with_mixed(told: Any, mixed: Sequence[tuple[Labelled, str]]) -> Any:
+    """`told`, and that these operators are in numbers of their own."""
+    if not mixed:
+        return told
+    borders = [each for each in told if each["operation"] in ("INPUT", "OUTPUT")]
+    for numbers in dict.fromkeys(numbers for _, numbers in mixed):
+        keys = [each.key for each, its in mixed if its == numbers]
+        told = [*told, *for_operators(named_recipe(numbers), keys)]
+    # A rule's place is that of its first expression: the borders need another to be last.
+    told = [each for each in told if each not in borders]
+    return [*told, *({**each, "regex": "^.*$"} for each in borders)]
+
+
+def for_mix(recipe: Recipe, keys: Sequence[str], mixed: Sequence[tuple[Labelled, str]]) -> Any:
+    """What ai-edge-quantizer is told to quantize the operators with these keys as `recipe` says,
+    those of `mixed` as these numbers say, and no others."""
+    rounded = [(each, numbers) for each, numbers in mixed if numbers != "float32"]
+    return _with_mixed(for_operators(recipe, keys), rounded)
+
+
+def _mixed(
+    recipe: Recipe, operators: Sequence[Labelled], by_layer: Mapping[str, str] | None
+) -> list[tuple[Labelled, str]]:
+    """The operators that have numbers of their own, with these: by the recipe's patterns, or by
+    what was found for each layer."""
+    if by_layer is not None:
+        return [(each, by_layer[each.layer]) for each in operators if each.layer in by_layer]
     found: dict[int, str] = {}
-    for pattern, numbers in recipe.quantize.layers.items():
+    for pattern, numbers in recipe.quantize.numbers.items():
         found |= dict.fromkeys(chosen([pattern], operators), numbers)
     return [(operators[at], found[at]) for at in sorted(found)]
 
@@ -397,6 +425,7 @@ def for_operators(recipe: Recipe, keys: Sequence[str]) -> Any:
     return [
         each if each["operation"] in ("INPUT", "OUTPUT") else {**each, "regex": mine}
         for each in _for_all(recipe, ())
+        if keys or each["operation"] in ("INPUT", "OUTPUT")  # an empty expression means all
     ]
 
 

@@ -8,13 +8,16 @@ of many small probabilities are all zeros, which says nothing of the layers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import ConversionError, EdgekitError
-from edgekit.core.layers import Labelled
+from edgekit.core.layers import Labelled, chosen
+from edgekit.core.quantize import LayerNumbers
 from edgekit.core.recipe import Budget, Recipe
 from edgekit.core.sensitivity import MOST_SAMPLES, LayerCost, Sensitivity, by_cost
 from edgekit.core.tensor import Signature
@@ -24,6 +27,7 @@ from edgekit.export.tflite_layers import kept_layers, kept_result, labelled
 from edgekit.export.tflite_quantize import (
     FILE,
     RANGES,
+    for_mix,
     for_operators,
     quantized,
     refuse_loops,
@@ -96,6 +100,7 @@ def measure(
 
 
 MOST_TRIES = 8
+HELPS_DB = 6.0  # a layer's noise is halved, at least; else the next numbers are tried
 
 
 def select(
@@ -107,53 +112,143 @@ def select(
     float: str,  # noqa: A002 - the name of the need
     ranges: str,
     sensitivity: str,
+    wider: Sequence[LayerNumbers] = ("float32",),
 ) -> dict[str, Any]:
-    """``layers``: those to leave in float for the budget; ``said``: what was tried, in words.
+    """``layers``: those that need wider numbers for the budget, with these; ``said``: what was
+    tried and what it costs, in words.
 
-    The costliest layers are left in float one after another, at most `MOST_TRIES` of them, until
+    The costliest layers get wider numbers one after another, at most `MOST_TRIES` of them, until
     the outputs keep the budget's signal-to-noise on the calibration samples; where these have
-    labels, until no more accuracy is lost on them than the budget allows.
+    labels, until no more accuracy is lost on them than the budget allows. Then each that is not
+    needed after all gets its own numbers back. INT16 activations help a layer whose activations 8
+    bits hurt, and cost no bytes; float weights help one whose weights they hurt: a layer gets the
+    first of `wider` that halve its noise when it alone is quantized, else those with the least.
 
     Raises:
         ConversionError: the budget is not kept even then; says what was reached.
     """
-    wish, allowed = Recipe.from_json(recipe), Budget.from_json(budget)
-    path, known = Path(float) / FILE, Path(ranges) / RANGES
-    tree, content = flatbuffer.read(path), path.read_bytes()
-    run = _Run(DataSet.from_json(samples), tree, MOST_SAMPLES)
-    wanted = run.answers(content)
-    accuracy = run.accuracy(wanted)
-    operators = labelled(tree, kept_layers(Path(float)))
+    wish = Recipe.from_json(recipe)
+    search = _Search(wish, Budget.from_json(budget), samples, Path(float), Path(ranges))
     found = Sensitivity.from_json(kept_result(Path(sensitivity))["sensitivity"])
-    costly = [cost.layer for cost in found.layers if cost.snr_db is not None]
-    places = groups(tree, operators)
-    reached = ""
-    for count in range(min(MOST_TRIES, len(costly) - 1) + 1):
-        left = costly[:count]
-        keys = [operators[at].key for name in costly if name not in left for at in places[name]]
-        given = run.answers(quantized(content, for_operators(wish, keys), known, wish))
-        snr = _worst_snr(wanted, given)
-        if accuracy is None:
-            kept = snr is None or snr >= allowed.min_snr_db
-            reached = "equal outputs" if snr is None else f"{snr:.1f} dB"
-            limit = f"{allowed.min_snr_db:g} dB"
-        else:
-            drop = 100 * (accuracy - run.accuracy(given))
-            kept = drop <= allowed.max_drop
-            reached = f"{drop:.2f} points lost"
-            limit = f"at most {allowed.max_drop:g} points"
-        if kept:
-            names = ", ".join(left) or "no layer"
-            return {
-                "layers": left,
-                "said": f"in float, found in {count + 1} tries on {len(run.rows)} calibration "
-                f"samples: {names} ({reached}; the budget is {limit})",
-            }
-    raise ConversionError(
-        f"{wish.name}: with the {count} costliest layers in float it has {reached} on the "
-        f"calibration samples; the budget is {limit}",
-        hint="edgekit sensitivity shows every layer; try int16x8, or ranges of another kind",
+    costly = [
+        cost for cost in found.layers if cost.snr_db is not None and cost.layer in search.places
+    ]
+    mix: dict[str, LayerNumbers] = {}
+    plain = last = search.tried(mix)
+    for cost in costly[: min(MOST_TRIES, len(search.places) - 1)]:
+        if last.kept:
+            break
+        mix[cost.layer] = search.helping(cost, wider)
+        last = search.tried(mix)
+    if not last.kept:
+        numbers = " and ".join(dict.fromkeys(mix.values()))
+        raise ConversionError(
+            f"{wish.name}: with the {len(mix)} costliest layers in {numbers} it has "
+            f"{last.reached} on the calibration samples; the budget is {search.limit}",
+            hint="edgekit sensitivity shows every layer; try int16x8, or ranges of another kind",
+        )
+    for layer in list(mix)[-2::-1]:  # without the one that came last it was not enough
+        less = {name: numbers for name, numbers in mix.items() if name != layer}
+        if (without := search.tried(less)).kept:
+            mix, last = less, without
+    tries = "try" if search.tries == 1 else "tries"
+    names = ", ".join(f"{layer} in {numbers}" for layer, numbers in mix.items()) or "no layer"
+    said = (
+        f"wider numbers, found in {search.tries} {tries} on {len(search.run.rows)} calibration "
+        f"samples: {names} ({last.reached}; the budget is {search.limit})"
     )
+    if mix:
+        said += (
+            f"; without them it has {plain.reached} and {plain.size:,} bytes, "
+            f"they cost {last.size - plain.size:,} more"
+        )
+    return {"layers": mix, "said": said}
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A mix of numbers, as a file.
+
+    Attributes:
+        reached: what it has, in words.
+        size: of the file, in bytes.
+    """
+
+    kept: bool
+    reached: str
+    size: int
+
+
+class _Search:
+    """Makes files whose layers differ in their numbers, and holds them against a budget.
+
+    Args:
+        folder, ranges: of the steps that made the float file and the ranges.
+    """
+
+    def __init__(
+        self, recipe: Recipe, budget: Budget, samples: dict[str, Any], folder: Path, ranges: Path
+    ) -> None:
+        self._recipe, self._budget, self._ranges = recipe, budget, ranges / RANGES
+        self._content = (folder / FILE).read_bytes()
+        tree = flatbuffer.read(folder / FILE)
+        self.run = _Run(DataSet.from_json(samples), tree, MOST_SAMPLES)
+        self._wanted = self.run.answers(self._content)
+        self._accuracy = self.run.accuracy(self._wanted)
+        operators = labelled(tree, kept_layers(folder))
+        spared = set(chosen(recipe.quantize.patterns, operators))
+        found = groups(tree, operators).items()
+        mine = {layer: [operators[at] for at in at_ if at not in spared] for layer, at_ in found}
+        self.places = {layer: operators for layer, operators in mine.items() if operators}
+        self.tries = 0
+        points = f"at most {budget.max_drop:g} points"
+        self.limit = f"{budget.min_snr_db:g} dB" if self._accuracy is None else points
+
+    def tried(self, mix: Mapping[str, LayerNumbers]) -> _Tried:
+        """The file in which these layers have these numbers, and all others the recipe's."""
+        self.tries += 1
+        mixed = [(each, mix[layer]) for layer in mix for each in self.places[layer]]
+        keys = [e.key for layer, mine in self.places.items() if layer not in mix for e in mine]
+        made = self._made(for_mix(self._recipe, keys, mixed), mix)
+        given = self.run.answers(made)
+        if self._accuracy is None:
+            snr = _worst_snr(self._wanted, given)
+            kept = snr is None or snr >= self._budget.min_snr_db
+            reached = "equal outputs" if snr is None else f"{snr:.1f} dB"
+        else:
+            drop = 100 * (self._accuracy - self.run.accuracy(given))
+            kept = drop <= self._budget.max_drop
+            reached = f"{abs(drop):.2f} points {'gained' if drop < 0 else 'lost'}"
+        return _Tried(kept, reached, len(made))
+
+    def helping(self, cost: LayerCost, wider: Sequence[LayerNumbers]) -> LayerNumbers:
+        """The numbers for a layer that costs so much in the recipe's own.
+
+        Raises:
+            ConversionError: LiteRT has none of them for it.
+        """
+        if len(wider) == 1:
+            return wider[0]
+        assert cost.snr_db is not None
+        known: dict[LayerNumbers, Any] = {}
+        for numbers in wider:
+            mixed = [(each, numbers) for each in self.places[cost.layer]]
+            try:
+                made = self._made(for_mix(self._recipe, (), mixed), {cost.layer: numbers})
+                snr = _worst_snr(self._wanted, self.run.answers(made))
+            except EdgekitError:
+                if numbers == wider[-1] and not known:
+                    raise
+                continue
+            known[numbers] = math.inf if snr is None else snr
+            if known[numbers] >= cost.snr_db + HELPS_DB:
+                return numbers
+        return max(known, key=lambda numbers: known[numbers])
+
+    def _made(self, told: Any, mix: Mapping[str, LayerNumbers]) -> bytes:
+        settled = self._recipe.quantize.model_copy(update={"layers": dict(mix)})
+        recipe = self._recipe.model_copy(update={"quantize": settled})
+        return quantized(self._content, told, self._ranges, recipe)
 
 
 def groups(tree: Any, operators: Sequence[Labelled]) -> dict[str, list[int]]:

@@ -19,6 +19,7 @@ from edgekit.compress import (
     spec_of,
     technique,
 )
+from edgekit.compress.latency import TimeTarget
 from edgekit.core.compression import ModelSize, PassReport, PassSpec
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import EdgekitError, RejectedError
@@ -27,6 +28,7 @@ from edgekit.core.recipe import Recipe
 from edgekit.core.sensitivity import MOST_SAMPLES
 from edgekit.core.verdict import Score
 from edgekit.inspection import INSPECTORS
+from edgekit.jobs.latency import Stopwatch, model_of, reached
 from edgekit.verify import reference_step, score_step
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
@@ -45,6 +47,7 @@ class Start:
         model: it, saved.
         training: with labels; None where no pass trains or selects by it.
         evaluation: what models are scored on.
+        calibration: for what is exported to be timed.
     """
 
     opener: str
@@ -52,6 +55,7 @@ class Start:
     model: Model
     training: DataSet | None
     evaluation: DataSet
+    calibration: DataSet | None = None
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,17 @@ class _Line:
     trying: PassSpec | None = None
     attempts: int = 0
     refused: list[str] = field(default_factory=list)  # what was over the budget, in words
+    timed: list[str] = field(default_factory=list)  # what was measured for its time, in words
     failure: EdgekitError | None = None
 
     @property
     def finished(self) -> bool:
         return self.failure is not None or len(self.done) == len(self.wanted)
+
+    @property
+    def target(self) -> TimeTarget | None:
+        """The time that the pass has to reach."""
+        return technique(self.wanted[len(self.done)], self.recipe.name).timed
 
     @property
     def now(self) -> PassSpec:
@@ -115,6 +125,10 @@ def _round(
         found = run_steps(steps, pool=pool, cache=cache, progress=progress)
         return [found[step] for step in steps]
 
+    watches = {id(line): _stopwatch(line, start, pool, cache, progress) for line in lines}
+    for line in lines:
+        _find_share(line, watches[id(line)])
+    lines = [line for line in lines if not line.finished]
     outcomes = all_of([_step(line, start) for line in lines])
     made: list[tuple[_Line, Done, Model]] = []
     for line, outcome in zip(lines, outcomes, strict=True):
@@ -122,8 +136,14 @@ def _round(
             # A gentler try that cannot be made does not hide why it was tried.
             line.failure = _over_budget(line, outcome.message) if line.refused else outcome
             continue
-        model = Model.from_json(outcome.result["model"])
-        model = model.model_copy(update={"path": str(outcome.folder / model.path)})
+        model = model_of(outcome)
+        if line.target is not None and technique(line.now, line.recipe.name).trains:
+            try:
+                timing = watches[id(line)].time(line.target, line.model, model)
+            except EdgekitError as exc:
+                line.failure = exc
+                continue
+            line.timed.append(reached(line.target, timing))
         made.append((line, outcome, model))
     sizes = _sizes([model for _, _, model in made], start, pool, cache, progress)
     scored = all_of([_score(line.recipe, model, start) for line, _, model in made])
@@ -135,6 +155,31 @@ def _round(
             line.failure = size
             continue
         _decide(line, done, model, size, Score.from_json(outcome.result["score"]))
+
+
+def _find_share(line: _Line, watch: Stopwatch) -> None:
+    """Where the next pass has a time to reach: say how much it has to remove."""
+    if line.target is None:
+        return
+    found, before = technique(line.now, line.recipe.name), [each.spec for each in line.done]
+    try:
+        line.trying, line.timed = watch.find(found, line.now.name, line.model, before)
+    except EdgekitError as exc:
+        line.failure = exc
+
+
+def _stopwatch(
+    line: _Line, start: Start, pool: Pool, cache: Cache, progress: Progress
+) -> Stopwatch:
+    def run(step: Step) -> Done:
+        outcome = run_steps([step], pool=pool, cache=cache, progress=progress)[step]
+        if isinstance(outcome, EdgekitError):
+            raise outcome
+        return outcome
+
+    return Stopwatch(
+        line.recipe, run, cache, start.calibration, opener=start.opener, origin=start.origin
+    )
 
 
 def _step(line: _Line, start: Start) -> Step:
@@ -231,19 +276,19 @@ def _decide(line: _Line, done: Done, model: Model, size: ModelSize, score: Score
                 after=size,
                 score=score,
                 history=done.result["history"],
-                notes=tuple(done.result["notes"]),
+                notes=(*line.timed, *done.result["notes"]),
                 seconds=done.made_seconds,
             )
         )
         line.model, line.size = model, size
-        line.trying, line.attempts, line.refused = None, 0, []
+        line.trying, line.attempts, line.refused, line.timed = None, 0, [], []
         return
     line.refused.append(
         f"{spec.text} loses {score.amount(score.drop)} of {score.title} "
         f"({score.said(score.value)}, source {score.said(score.source_value)}), "
         f"{score.amount(budget.max_drop)} are allowed"
     )
-    milder = found.gentler()
+    milder = found.gentler() if line.target is None else None  # gentler would miss the time
     if milder is None or line.attempts > RETRIES:
         line.failure = _over_budget(line)
         return

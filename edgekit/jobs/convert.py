@@ -340,7 +340,14 @@ def _make_variants(
 ) -> list[_Made]:
     """Export every variant, verify it, and load it with the board's own runtime."""
     changed = [recipe for recipe in plan.recipes if recipe.passes]
-    start = Start(plan.opener, plan.model, opened.model, opened.training, opened.evaluation)
+    start = Start(
+        plan.opener,
+        plan.model,
+        opened.model,
+        opened.training,
+        opened.evaluation,
+        opened.calibration,
+    )
     models = compress(changed, start, pool, cache, progress)
     reference = reference_step(opened.model, opened.evaluation)
     others = [

@@ -17,6 +17,7 @@ from edgekit.core.recipe import KINDS, USUAL_DELEGATE, Budget, Calibration, Reci
 from edgekit.core.registry import refuse_file
 from edgekit.data import look, open_data
 from edgekit.export.delegates import DELEGATES
+from edgekit.jobs.latency import check_timed
 from edgekit.sources import SOURCES
 from edgekit.verify.metrics import metric_named
 from edgekit.work.protocols import Delegate, Source
@@ -212,7 +213,7 @@ def _runs(recipe: Recipe, runtime: Runtime) -> bool:
 
 
 def _has_4_bits(recipe: Recipe) -> bool:
-    return recipe.weight_bits == 4 or "int4" in recipe.quantize.layers.values()
+    return recipe.weight_bits == 4 or "int4" in recipe.quantize.numbers.values()
 
 
 def _as_it_is(recipe: Recipe) -> bool:
@@ -278,6 +279,8 @@ def _check_passes(recipes: Sequence[Recipe], wish: Wish, source: Source, model: 
     way = _opener(source, model, changed[0].name)
     for recipe in changed:
         check_passes(recipe, model.framework)
+        for spec in recipe.passes:
+            check_timed(recipe, technique(spec, recipe.name), spec.name)
         trained = [s.name for s in recipe.passes if technique(s, recipe.name).trains]
         if trained and wish.training is None:
             raise PlanError(

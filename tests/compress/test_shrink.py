@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.compress import check_passes, technique
+from edgekit.compress import check_passes, spec_of, technique
 from edgekit.compress.shrink import Shrink
 from edgekit.core.compression import PassSpec
 from edgekit.core.errors import PlanError, UsageError
@@ -26,6 +26,13 @@ def spec(name: str, **parameters: Any) -> PassSpec:
         ({"importance": "luck"}, "importance"),
         ({"round_to": 0}, "round_to"),
         ({"importance": "taylor", "epochs": 0}, "needs training data"),
+        ({"target": "size"}, "target"),
+        ({"target": "latency"}, r"needs share = 0\.5 \(of the time before\) or milliseconds"),
+        ({"target": "latency", "share": 0.5, "milliseconds": 1}, "not both"),
+        ({"target": "latency", "share": 1.5}, "share"),
+        ({"target": "latency", "share": 0.5, "remove": 0.5}, "leave it out"),
+        ({"share": 0.5}, 'go with target = "latency"'),
+        ({"on": "ssh://pi@there"}, 'go with target = "latency"'),
     ],
 )
 def test_wrong_values_are_told(wrong: dict[str, Any], said: str) -> None:
@@ -49,6 +56,17 @@ def test_it_refuses_to_break_what_stands_before_it(before: PassSpec, why: str) -
     with pytest.raises(PlanError, match=why):
         check_passes(recipe, "torch")
     return None
+
+
+def test_for_a_time_candidates_are_not_trained_and_the_share_takes_its_place() -> None:
+    asked = {"target": "latency", "share": 0.5, "importance": "taylor", "floor": 0.1, "epochs": 9}
+    found = technique(spec("shrink", **asked), "mine")
+    assert found.timed is not None
+    assert (found.timed.share, found.timed.milliseconds, found.timed.on) == (0.5, None, "local")
+    kept = {"importance": "taylor", "floor": 0.1, "epochs": 9}
+    assert spec_of("shrink", found.removing(0.4)).parameters == {**kept, "remove": 0.4}
+    untrained = {**kept, "importance": "magnitude", "epochs": 0}
+    assert spec_of("shrink", found.candidate(0.4)).parameters == {**untrained, "remove": 0.4}
 
 
 def test_gentler_removes_less_until_it_is_not_worth_it() -> None:

@@ -194,6 +194,17 @@ def lowest(keras: Any, mark: Callable[[Any], None], **how: Any) -> list[int]:
     return sorted(set(range(8)) - set(np.array(net.model.get_layer("first").bias).astype(int)))
 
 
+def test_as_much_as_can_go_is_what_too_much_names(generation: str) -> None:
+    keras = import_keras(generation)
+    net = net_of(keras, stirred(chain(keras)))
+    shrink = Shrink.from_json({"target": "latency", "share": 0.5})
+    most = shrink.most(net)
+    assert 0.2 < most < 0.95
+    with pytest.raises(UsageError, match=f"no more than {int(100 * most) / 100:g} of the"):
+        shrink.candidate(most + 0.01).apply(net, None)
+    shrink.candidate(most).apply(net, None)
+
+
 def test_magnitude_drops_the_smallest_filters(generation: str) -> None:
     def mark(model: Any, values: Any) -> None:
         model.get_layer("first").kernel.assign(1 + (values % 4 != 1))

@@ -40,7 +40,14 @@ def test_the_table_is_read(tmp_path: Path) -> None:
         ("bits = 5", "quantize.bits = 5"),
         ("percentile = 99", "percentile goes with"),
         ('float = ["op:"]', "an empty pattern"),
-        ('flaot = ["a"]', "known: weights, bits, ranges, percentile, layers, float, sparse)"),
+        (
+            'flaot = ["a"]',
+            "known: weights, bits, ranges, percentile, layers, wider, float, sparse,",
+        ),
+        ('wider = ["float32"]', 'wider goes with layers = "auto"'),
+        ('layers = "auto"\nwider = ["int4"]', "'int16x8', 'float16' or 'float32'"),
+        ('layers = "auto"\nwider = []', "quantize.wider"),
+        ('layers = "auto"\nfloat = "auto"', "layers cannot be given"),
         ('ranges = "percentile"\npercentile = 12', "quantize.percentile = 12"),
     ],
 )
@@ -87,4 +94,9 @@ def test_what_a_delegate_cannot_do_is_said_with_what_it_can() -> None:
     assert "it does by min-max, mse" in refusal(Quantize(ranges="entropy"), 8, known)
     assert "in float" in refusal(Quantize.from_json({"float": ["a"]}), 8, known)
     assert "find out which" in refusal(Quantize.from_json({"float": "auto"}), 8, known)
+    assert "need wider numbers" in refusal(Quantize(layers="auto"), 8, known)
+    selects = known.model_copy(update={"selects": True, "mixes": ("float16",)})
+    assert "no layers in int16x8" in refusal(Quantize(layers="auto"), 8, selects)
+    assert refusal(Quantize(layers="auto", wider=("float16",)), 8, selects) == ""
+    assert "has no short scales" in refusal(Quantize(scales="short"), 8, selects)
     assert refusal(Quantize(), 8, Choices()) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.errors import ConversionError
+from edgekit.core.quantize import Quantize
 from edgekit.core.recipe import Budget, named_recipe
 from edgekit.core.sensitivity import Sensitivity
 from edgekit.export import flatbuffer
@@ -19,7 +21,7 @@ from edgekit.export.tflite_sensitivity import measure, select
 from edgekit.reports.sensitivity import plot, print_sensitivity, write_sensitivity
 from edgekit.work.cache import RESULT_FILE
 from tests.export.test_tflite import answers, samples
-from tests.tflite_graphs import FEATURES, Graph, sensitive
+from tests.tflite_graphs import FEATURES, Graph, loud, sensitive
 
 
 def measured(folder: Path, net: Any, variant: str = "int8", *, labelled: bool = False) -> Any:
@@ -105,9 +107,16 @@ def test_the_table_and_the_page_tell_the_same(tmp_path: Path) -> None:
     assert "&lt;b&gt;&amp;x" in drawn
 
 
-def selected(folder: Path, budget: Budget, *, labelled: bool = False) -> tuple[Any, Path]:
+def selected(
+    folder: Path,
+    budget: Budget,
+    *,
+    net: Any = sensitive,
+    labelled: bool = False,
+    table: Mapping[str, Any] = {"float": "auto"},
+) -> tuple[Any, Path]:
     """What was selected for that budget, and the artifact's file."""
-    found = measured(folder, sensitive, labelled=labelled)
+    found = measured(folder, net, labelled=labelled)
     (folder / "cost").mkdir()
     result = {"sensitivity": found.to_json()}
     (folder / "cost" / RESULT_FILE).write_text(json.dumps(result))
@@ -116,20 +125,30 @@ def selected(folder: Path, budget: Budget, *, labelled: bool = False) -> tuple[A
         data = data.model_copy(update={"labelled": True})
     needs = {"float": str(folder / "float"), "ranges": str(folder / "ranges")}
     recipe = named_recipe("int8").to_json()
+    asked = Quantize.from_json(dict(table))
     chosen = select(
         folder / "out",
-        recipe=recipe,
+        recipe={**recipe, "quantize": asked.settled().to_json()},
         budget=budget.to_json(),
         samples=data.to_json(),
         sensitivity=str(folder / "cost"),
+        wider=asked.candidates,
         **needs,
     )
     (folder / "out" / RESULT_FILE).write_text(json.dumps(chosen))
     (folder / "made").mkdir()
-    recipe = {**recipe, "quantize": {"float": "auto"}}
+    recipe = {**recipe, "quantize": dict(table)}
     made = quantize(folder / "made", recipe=recipe, selected=str(folder / "out"), **needs)
     assert chosen["said"] in made["notes"]
     return chosen, folder / "made" / "model.tflite"
+
+
+def kinds(path: Path) -> dict[str, tuple[str, ...]]:
+    """What each dense layer computes in, and what its weights are stored in."""
+    tree = flatbuffer.read(path)
+    found = [op for op in flatbuffer.operators(tree) if op.name == "FULLY_CONNECTED"]
+    stored = {each.name.decode(): flatbuffer.dtype(each) for each in tree.subgraphs[0].tensors}
+    return {op.location: (op.inputs[0], stored[f"{op.location}/w"]) for op in found}
 
 
 @pytest.mark.parametrize("labelled", [False, True])
@@ -137,17 +156,81 @@ def test_the_costliest_layers_stay_in_float_until_the_budget_is_kept(
     tmp_path: Path, labelled: bool
 ) -> None:
     chosen, path = selected(tmp_path, Budget(min_snr_db=20, max_drop=10), labelled=labelled)
-    assert chosen["layers"] == ["middle"]
+    assert chosen["layers"] == {"middle": "float32"}
     assert "found in 2 tries" in chosen["said"]
-    kinds = {op.location: op.inputs[0] for op in flatbuffer.operators(flatbuffer.read(path))}
-    assert (kinds["first"], kinds["middle"], kinds["last"]) == ("int8", "float32", "int8")
+    whole = ("int8", "int8")
+    assert kinds(path) == {"first": whole, "middle": ("float32", "float32"), "last": whole}
+
+
+INT16 = ("int16", "int8")
+HALF = ("float32", "float16")  # the weights come through a DEQUANTIZE
+
+
+@pytest.mark.parametrize(
+    ("net", "table", "expected"),
+    [
+        # Weights that 8 bits ruin are no better with INT16 activations.
+        (sensitive, {}, {"middle": HALF}),
+        (sensitive, {"wider": ["float32"]}, {"middle": ("float32", "float32")}),
+        # An activation is in 16 bits where both sides of it are.
+        (loud, {}, {"first": INT16, "middle": INT16}),
+        (loud, {"float": ["first"]}, {"first": ("float32", "float32"), "middle": INT16}),
+        (loud, {"wider": ["float16"]}, {"first": HALF, "middle": HALF}),
+    ],
+)
+def test_a_layer_gets_the_numbers_that_help_it(
+    tmp_path: Path, net: Any, table: dict[str, Any], expected: dict[str, tuple[str, ...]]
+) -> None:
+    budget = Budget(min_snr_db=20)
+    chosen, path = selected(tmp_path, budget, net=net, table={"layers": "auto", **table})
+    whole = dict.fromkeys(("first", "middle", "last"), ("int8", "int8"))
+    assert kinds(path) == whole | expected
+    plain = named_recipe("int8")
+    needs = {"float": str(tmp_path / "float"), "ranges": str(tmp_path / "ranges")}
+    (tmp_path / "plain").mkdir()
+    quantize(tmp_path / "plain", recipe=plain.to_json(), **needs)
+    rows = [{"features": row[None]} for row in np.load(tmp_path / "data" / "0.npy")]
+    source = tmp_path / "float" / "model.tflite"
+    assert ratio(tmp_path / "plain" / "model.tflite", source, rows) < 10
+    assert ratio(path, source, rows) > 20
+    assert "the budget is 20 dB" in chosen["said"]
+    assert " bytes, they cost " in chosen["said"]
+
+
+def ratio(path: Path, source: Path, rows: Any) -> float:
+    """Signal to noise, in dB."""
+    wanted, given = (
+        np.concatenate([answers(file, row)["last"] for row in rows]) for file in (source, path)
+    )
+    return float(10 * np.log10(np.square(wanted).sum() / np.square(wanted - given).sum()))
+
+
+def test_a_layer_that_is_not_needed_has_its_own_numbers_again(tmp_path: Path) -> None:
+    found = measured(tmp_path, sensitive)
+    order = ("last", "middle", "first")  # as if `last` was the costliest
+    by_name = {cost.layer: cost for cost in found.layers}
+    wrong = found.model_copy(update={"layers": tuple(by_name[name] for name in order)})
+    (tmp_path / "cost").mkdir()
+    kept = json.dumps({"sensitivity": wrong.to_json()})
+    (tmp_path / "cost" / RESULT_FILE).write_text(kept)
+    chosen = select(
+        tmp_path / "out",
+        recipe=named_recipe("int8").to_json(),
+        budget=Budget(min_snr_db=20).to_json(),
+        samples=samples(tmp_path / "data", 60, features=(FEATURES,)).to_json(),
+        float=str(tmp_path / "float"),
+        ranges=str(tmp_path / "ranges"),
+        sensitivity=str(tmp_path / "cost"),
+        wider=["float16"],
+    )
+    assert chosen["layers"] == {"middle": "float16"}
 
 
 def test_what_is_within_the_budget_is_quantized_whole(tmp_path: Path) -> None:
     chosen, _ = selected(tmp_path, Budget(min_snr_db=-5))
-    assert chosen["layers"] == []
+    assert chosen["layers"] == {}
 
 
 def test_a_budget_that_cannot_be_kept_says_what_was_reached(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"the 2 costliest layers in float it has .* dB"):
+    with pytest.raises(ConversionError, match=r"the 2 costliest layers in float32 it has .* dB"):
         selected(tmp_path, Budget(min_snr_db=200))

@@ -26,6 +26,7 @@ from tests.tiny_tflite import dense_model
 # ------------------------------------------------------------------------------ the plan
 
 PRUNE = '[[passes]]\npass = "prune"\n'
+TIMED = '[[passes]]\npass = "shrink"\ntarget = "latency"\nshare = 0.5\n'
 
 
 def plan(folder: Path, passes: str, model: str = "keras:a.b:c", **wish: Any) -> Plan:
@@ -96,12 +97,16 @@ def test_a_recipe_with_passes_is_planned(tmp_path: Path) -> None:
             "'no_such_module:loss': no module called 'no_such_module'", "check the name",
         ),
         (
+            f'{TIMED}on = "raspberrypi"\n', {}, UsageError,
+            "'raspberrypi' is not the address of a device", "ssh://raspberrypi",
+        ),
+        (
             f"{PRUNE}[training]\nepochs = 0\n", {}, UsageError,
             "training.epochs = 0: Input should be greater than or equal to 1", "",
         ),
     ],
     ids=["no train", "no evaluate", "no passes", "name", "key", "value", "clusters", "order",
-         "loss", "epochs"],
+         "loss", "address", "epochs"],
 )  # fmt: skip
 def test_what_is_said_of_a_plan(
     tmp_path: Path, passes: str, wish: dict[str, Any], error: type, says: str, hint: str
@@ -263,6 +268,20 @@ def test_where_nothing_is_gentler_it_is_given_up_at_once() -> None:
     decide(this, 3.0)
     assert this.failure is not None
     assert "r: pass 1 of 1, prune, is over the budget" in this.failure.message
+
+
+def test_a_time_is_not_missed_by_trying_gentler() -> None:
+    this = line(recipe("r", {"pass": "shrink", "target": "latency", "share": 0.5}))
+    this.trying, this.timed = PassSpec(name="shrink", parameters={"remove": 0.4}), ["measured"]
+    decide(this, 3.0)
+    assert this.failure is not None
+    assert "shrink remove=0.4 loses 3.00 points" in this.failure.message
+    taken = line(this.recipe)
+    taken.trying, taken.timed = PassSpec(name="shrink", parameters={"remove": 0.4}), ["measured"]
+    decide(taken, 0.0)
+    assert taken.done[0].notes == ("measured", "a note")
+    assert taken.done[0].asked.parameters["share"] == 0.5
+    assert taken.done[0].spec.parameters == {"remove": 0.4}
 
 
 def start(folder: Path) -> job.Start:

@@ -48,7 +48,11 @@ class XnnpackDelegate(TFLiteDelegate):
         "dynamic-int8": _with("dynamic-int8", mixes=_UNCALIBRATED),
         "dynamic-int4": Choices(weights={4: get_args(Spread)}, spares=True, mixes=_UNCALIBRATED),
         "int8": _with(
-            "int8", mixes=_CALIBRATED, weights=dict.fromkeys((8, 4), SCALES), sparse=True
+            "int8",
+            mixes=_CALIBRATED,
+            weights=dict.fromkeys((8, 4), SCALES),
+            sparse=True,
+            shortens=True,
         ),
-        "int16x8": _with("int16x8", mixes=_CALIBRATED, sparse=True),
+        "int16x8": _with("int16x8", mixes=_CALIBRATED, sparse=True, shortens=True),
     }
