@@ -31,7 +31,7 @@ from edgekit.core.noun import Noun
 LOCAL = "local"
 GROUP = "group:"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-_ADDRESS = re.compile(r"local|[a-z][a-z0-9+.-]*://\S+")
+_ADDRESS = re.compile(r"local|adb:\S*|[a-z][a-z0-9+.-]*://\S+")
 
 Word = Annotated[str, StringConstraints(pattern=_NAME)]
 
@@ -60,7 +60,8 @@ class Target(Noun):
     def _address(self) -> Self:
         if not _ADDRESS.fullmatch(self.address):
             raise ValueError(
-                f"address = {self.address!r} is not local, nor like ssh://[user@]host[:port]"
+                f"address = {self.address!r} is not local, nor like ssh://[user@]host[:port] "
+                "or adb:SERIAL"
             )
         return self
 
@@ -144,7 +145,8 @@ def targets(on: Sequence[str]) -> tuple[Target, ...]:
             chosen.setdefault(board.address, board)
     if not chosen:
         raise UsageError(
-            "no board is named", hint="--on local, --on ssh://[user@]host[:port], or --on NAME"
+            "no board is named",
+            hint="--on local, --on ssh://[user@]host[:port], --on adb:SERIAL, or --on NAME",
         )
     return tuple(chosen.values())
 
@@ -159,7 +161,7 @@ def target(on: str) -> Target:
 
 
 def _meant(word: str, boards: dict[str, Target], by_address: dict[str, Target]) -> Sequence[Target]:
-    if word == LOCAL or "://" in word:
+    if word == LOCAL or "://" in word or word.startswith("adb:"):
         return (by_address.get(word) or Target(name=word, address=word),)
     if word.startswith(GROUP):
         group = word.removeprefix(GROUP)

@@ -17,7 +17,7 @@ from edgekit.core.errors import InputError, PlanError, RejectedError
 from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.core.profile import load_profile, probe_host
 from edgekit.core.protocols import Device
-from edgekit.core.recipe import USUAL_DELEGATE, Format, QuantizationKind, Recipe
+from edgekit.core.recipe import Format, QuantizationKind, Recipe
 from edgekit.core.result import Result
 from edgekit.export.delegates import DELEGATES
 from edgekit.jobs.accuracy import device_accuracy, read_evaluation
@@ -243,20 +243,20 @@ def _long_enough(settings: MeasureSettings, watch: Watch | None) -> MeasureSetti
 def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:
     """Raise PlanError if one of `chosen` cannot be run by edgekit on the device `on`.
 
-    A board that is reached over SSH may have what a variant needs; this computer, a phone's and a
-    microcontroller's accelerators are known not to. What runs on a phone over adb has its CPU.
+    A board that is reached over SSH may have what a variant needs; this computer's and a
+    microcontroller's accelerators are known not to; of a phone's, some runner has to run it.
     """
     if on != LOCAL and build.profile.transport == "ssh":
         return
     phone = build.profile.transport == "adb" and on.startswith("adb:")
-    runs = _runs_on_a_cpu if phone else _runs_here
+    runs = _runs_on_a_phone if phone else _runs_here
     away = [variant.recipe.name for variant in chosen if not runs(variant.recipe)]
     if not away:
         return
     if on == LOCAL:
         where = "on this computer"
     elif phone:
-        where = f"on {on}: edgekit measures a phone's CPU, not its GPU or NPU"
+        where = f"on {on}: no runner of edgekit's runs that accelerator of a phone"
     else:
         where = f"on {on}: {'it is' if len(away) == 1 else 'they are'} for a {build.profile.title}"
     others = [v.recipe.name for v in build.accepted if runs(v.recipe)]
@@ -273,9 +273,9 @@ def _runs_here(recipe: Recipe) -> bool:
     return delegate is None or bool(delegate.runs_here)
 
 
-def _runs_on_a_cpu(recipe: Recipe) -> bool:
-    usual = recipe.delegate == USUAL_DELEGATE[recipe.format]
-    return usual or recipe.delegate == "portable" or _delegate(recipe) is None
+def _runs_on_a_phone(recipe: Recipe) -> bool:
+    runners = (RUNNERS[name] for name in RUNNERS if name != "trtexec")
+    return any(recipe.delegate in runner.runs.get(recipe.format, ()) for runner in runners)
 
 
 def _delegate(recipe: Recipe) -> Delegate | None:
