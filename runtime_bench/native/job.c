@@ -9,8 +9,9 @@
 #define LARGEST_JOB (16u << 20)
 
 static const char *const KEYS[] = {
-    "batch",       "inputs",   "max_runs", "min_seconds", "model",   "names",
-    "outputs",     "protocol", "runs",     "runtime",     "sensors", "sha256",  "streams",
+    "batch",       "inputs",   "max_runs", "min_seconds", "model",   "names",   "operators",
+    "outputs",     "protocol", "runs",     "runtime",     "sample_every",       "sensors",
+    "sha256",      "streams",
     "threads",     "time_budget_seconds",  "warmup_runs", "warmup_seconds",
 };
 static const char *const RUNTIMES[] = {"ai-edge-litert", "tflite-runtime", "tensorflow",
@@ -110,6 +111,10 @@ static struct job validated(const struct json *data) {
   if (given(data, "sensors"))
     fail(BAD_JOB, "bad_job", "leave out sensors, or take the Python runner",
          "the native runner reads no sensors");
+  const struct json *operators = given(data, "operators");
+  if (operators && (operators->kind != JSON_BOOL || operators->truth))
+    fail(BAD_JOB, "bad_job", "leave out operators, or take the Python runner",
+         "the native runner tells no time by operator");
   job.threads = whole_of(data, "threads", 1, 1);
   job.streams = whole_of(data, "streams", 1, 1);
   if (job.outputs && job.streams != 1)
@@ -121,6 +126,7 @@ static struct job validated(const struct json *data) {
   job.warmup_runs = whole_of(data, "warmup_runs", 0, 0);
   job.runs = whole_of(data, "runs", 0, 1);
   job.max_runs = whole_of(data, "max_runs", 1, 200000);
+  job.sample_every = whole_of(data, "sample_every", 1, 1);
   job.warmup_seconds = seconds_of(data, "warmup_seconds", 0);
   job.min_seconds = seconds_of(data, "min_seconds", 0);
   job.time_budget_seconds = seconds_of(data, "time_budget_seconds", 600);

@@ -174,6 +174,15 @@ class RunnerContract:
         assert (code, last["code"]) == (2, "bad_job")
         assert "one stream" in last["message"]
 
+    def test_of_a_long_run_every_so_many_th_is_timed(self, program: Program, model: Path) -> None:
+        job = {"model": str(model), "runs": 20, "sample_every": 200}
+        events = program.good(job)
+        window = events["window"]["end_ns"] - events["window"]["start_ns"]
+        assert len(events["samples"]["ns"]) == 20
+        assert 50 * sum(events["samples"]["ns"]) < window
+        code, last = program.error({**job, "sample_every": 0})
+        assert (code, last["code"]) == (2, "bad_job")
+
     def test_max_runs_ends_it(self, program: Program, model: Path) -> None:
         code, events = program.run(
             {"protocol": 2, "model": str(model), "runs": 5, "min_seconds": 60, "max_runs": 25_000}
@@ -413,7 +422,10 @@ class RunnerContract:
     @settings(
         max_examples=40,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.differing_executors,  # the classes that inherit it
+        ],
     )
     @given(change=st.dictionaries(st.sampled_from(KEYS), ANYTHING, min_size=1, max_size=2))
     def test_any_job_is_refused_or_run(self, program: Program, change: dict[str, Any]) -> None:

@@ -118,6 +118,32 @@ def test_a_launch_is_one_number_and_says_so(
     assert compare(found, found).verdict == "no difference"
 
 
+TABLE = """=== Run Order ===
+\t [node type]\t [start]\t [first]\t [avg ms]\t [%]\t [cdf%]\t [mem KB]\t [times called]\t [Name]
+\t CONV_2D\t 0.000\t 10.117\t 10.101\t 30.461%\t 30.461%\t 0.000\t 1\t [net/conv/Relu]:0
+\t TfLiteXNNPackDelegate\t 10.101\t 23.1\t 23.059\t 69.539%\t 100.000%\t 0.000\t 1\t [net/out]:7
+
+"""
+
+
+def test_time_by_operator(
+    device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = install(tmp_path / "bin", monkeypatch, NEW + TABLE)
+    settings = SETTINGS.model_copy(update={"operators": True})
+    found = measure(device, subject(tmp_path), settings, runner="benchmark-model").operators
+    assert found is not None
+    assert [(each.name, each.where, each.ns) for each in found.operators] == [
+        ("[net/conv/Relu]:0", "cpu", 505_050_000),
+        ("[net/out]:7", "delegate", 1_152_950_000),
+    ]
+    assert calls.read_text().count("--enable_op_profiling=true") == 1  # not while it is timed
+    install(tmp_path / "bin", monkeypatch, NEW)
+    found = measure(device, subject(tmp_path), settings, runner="benchmark-model").operators
+    assert found is not None
+    assert "no table" in found.unavailable
+
+
 def test_the_gpu_took_all_of_it(
     device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

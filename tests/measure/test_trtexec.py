@@ -17,7 +17,13 @@ from edgekit.core.errors import DeviceError, MismatchError, RejectedError, Runti
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import MeasureSettings
 from edgekit.devices.local import LocalDevice
-from edgekit.measure.runners.trtexec import parse_load, parse_outputs, parse_times, parse_version
+from edgekit.measure.runners.trtexec import (
+    parse_load,
+    parse_outputs,
+    parse_profile,
+    parse_times,
+    parse_version,
+)
 from edgekit.measure.session import measure
 from edgekit.measure.stats import summarize
 from edgekit.measure.subject import Subject
@@ -48,6 +54,10 @@ if "exportOutput" in words:
     with open(words["exportOutput"], "w") as file:
         form = '[\\n { "name" : "y"\\n , "dimensions" : "1x%d"\\n , "values" : [ %s ]\\n }\\n]'
         file.write(form % (len(values), ", ".join(map(str, values))))
+if "exportProfile" in words:
+    with open(words["exportProfile"], "w") as file:
+        json.dump([{"count": 20}, {"name": "conv1 + relu", "timeMs": 30.0, "averageMs": 1.5},
+                   {"name": "fc", "timeMs": 10.0, "averageMs": 0.5}], file)
 if "exportTimes" in words:
     entries = [{"startComputeMs": i, "computeMs": 2.0, "latencyMs": 2.5 + 0.01 * (i % 5)}
                for i in range(int(words["iterations"]))]
@@ -123,6 +133,18 @@ def test_built_once_checked_and_timed(device: LocalDevice, trtexec: Double, tmp_
     assert len([call for call in trtexec.calls if "--onnx" in call]) == 1  # kept on the board
 
 
+def test_layers_of_the_engine(device: LocalDevice, trtexec: Double, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"operators": True})
+    found = measure(device, subject(tmp_path), settings, runner="trtexec").operators
+    assert found is not None
+    assert (found.runs, found.total_ns) == (20, 40_000_000)
+    assert [(each.name, each.ns) for each in found.operators] == [
+        ("conv1 + relu", 30_000_000),
+        ("fc", 10_000_000),
+    ]
+    assert list((tmp_path / "store" / "scratch").iterdir()) == []
+
+
 def test_another_tensorrt_builds_its_own_engine(
     device: LocalDevice, trtexec: Double, tmp_path: Path
 ) -> None:
@@ -174,7 +196,7 @@ def test_values_that_are_no_numbers() -> None:
 
 @given(st.text())
 def test_whatever_it_writes_is_an_answer_or_an_error(text: str) -> None:
-    for parse in (parse_times, parse_outputs):
+    for parse in (parse_times, parse_outputs, parse_profile):
         try:
             assert parse(text)
         except DeviceError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -26,6 +27,16 @@ lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()
 with open(sys.argv[1], "wb") as file:
     lowered.to_executorch().write_to_file(file)
 """
+
+
+@pytest.fixture(scope="module")
+def runner() -> Any:
+    spec = importlib.util.spec_from_file_location("edgekit_bench", RUNNER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def operators(model: Path) -> OperatorTimes:
@@ -84,10 +95,42 @@ def test_executorch_tells_of_what_xnnpack_runs(tmp_path: Path) -> None:
     assert 0 < sum(each.ns for each in found.operators) <= found.total_ns
 
 
-def test_a_runtime_without_a_profiler_says_so(tmp_path: Path) -> None:
-    found = operators(dense_model(tmp_path / "net.tflite"))
-    assert "no profiler" in found.unavailable
-    assert found.operators == ()
+def test_litert_tells_of_what_xnnpack_runs(tmp_path: Path) -> None:
+    found = operators(dense_model(tmp_path / "net.tflite", inputs=512, outputs=512))
+    (only,) = [each for each in found.operators if "Fully Connected" in each.kind]
+    assert only.where == "xnnpack"
+    assert only.calls == found.runs
+    assert 0 < only.ns <= found.total_ns
+
+
+SUMMARY = """
+================ Run Order ================
+        [node type] [start] [first] [avg ms] [%] [cdf%] [mem KB] [times called] [Name]
+ Delegate/Convolution (NHWC, F32) IGEMM 0.000 0.013 0.013 13.820% 14.027% 0.000 20 [Delegate]:1
+        SOFTMAX      0.013   0.001 0.001     86.180% 100.000% 0.000 20 [top of it]:5
+
+=========== Top by Computation Time ===========
+        SOFTMAX      0.013   0.001 0.001     86.180% 100.000% 0.000 20 [top of it]:5
+
+Timings (microseconds): count=14 first=9 curr=2000 min=1
+"""
+
+
+def test_the_table_of_litert(runner: Any) -> None:
+    assert runner.litert_operators(SUMMARY) == [
+        {"name": "[Delegate]:1", "kind": "Convolution (NHWC, F32) IGEMM", "where": "xnnpack",
+         "calls": 20, "ns": 276_400},
+        {"name": "[top of it]:5", "kind": "SOFTMAX", "where": "cpu", "calls": 20, "ns": 1_723_600},
+    ]  # fmt: skip
+    for other in ("", SUMMARY.replace("Run Order", "Order"), SUMMARY.replace("curr=", "now=")):
+        with pytest.raises(runner.NoProfiler):
+            runner.litert_operators(other)
+
+
+def test_a_profiler_that_is_not_known_says_so(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_version", lambda _: "2.4.0")
+    with pytest.raises(runner.NoProfiler, match=r"another \(2\.4\.0\)"):
+        runner.LiteRtLibrary("/any/libLiteRt.so")
 
 
 def many(model: dict[str, Any]) -> str:

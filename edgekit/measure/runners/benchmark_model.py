@@ -65,8 +65,6 @@ class BenchmarkModelRunner:
         return cls(device, find_program(device, PROGRAM, PLACES, _GET), subject.delegate)
 
     def run(self, job: Mapping[str, Any]) -> Events:
-        if job.get("operators"):
-            raise RejectedError("benchmark_model: time by operator is not read from it yet")
         if job.get("batch") not in (None, 1) or job.get("streams", 1) != 1:
             raise RejectedError("benchmark_model runs one stream with a batch of 1")
         hello, before = look(self._device)
@@ -81,6 +79,7 @@ class BenchmarkModelRunner:
             f"--warmup_runs={max(1, job['warmup_runs'])}",
             f"--warmup_min_secs={job['warmup_seconds']}",
             *FLAGS[self._delegate],
+            *(["--enable_op_profiling=true"] if job.get("operators") else []),
         ]
         done = self._device.run(argv, timeout_seconds=budget + _GRACE_SECONDS)
         text = done.stdout + done.stderr
@@ -96,7 +95,10 @@ class BenchmarkModelRunner:
             )
         refuse_fallback(self._device.address, self._delegate, text)
         _, after = look(self._device)
-        return Events(tuple(_events(found, hello, before, after)))
+        events = _events(found, hello, before, after)
+        if job.get("operators"):
+            events.insert(-1, {"event": "operators", **parse_operators(text, found.runs)})
+        return Events(tuple(events))
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,32 @@ def parse(text: str) -> Times | None:
         return None
     value = mean if median is None else float(median)
     return Times(init, first, value, runs, median is not None)
+
+
+# [node type] [start] [first] [avg ms] [%] [cdf%] [mem KB] [times called] [Name]
+_ROW = re.compile(
+    r"^\s*(\S.*?)\s+[\d.]+\s+[\d.]+\s+([\d.]+)\s+[\d.]+%\s+[\d.]+%\s+[\d.]+\s+(\d+)\s+(\S.*)$"
+)
+
+
+def parse_operators(text: str, runs: int) -> dict[str, Any]:
+    """The keys of an "operators" event out of the last table "Run Order" that it printed.
+
+    Its times are the mean of one run, in ms to the microsecond.
+    """
+    table = text.rpartition("Run Order")[2].partition("\n\n")[0] if "Run Order" in text else ""
+    found = []
+    for line in table.splitlines():
+        if row := _ROW.match(line):
+            kind, milliseconds, calls, name = row[1], float(row[2]), int(row[3]), row[4].strip()
+            where = "delegate" if "elegate" in kind else "cpu"
+            ns = round(milliseconds * 1e6 * runs)
+            found.append(
+                {"name": name, "kind": kind, "where": where, "calls": calls * runs, "ns": ns}
+            )
+    if not found:
+        return {"unavailable": "this benchmark_model printed no table of operators"}
+    return {"runs": runs, "total_ns": sum(each["ns"] for each in found), "operators": found}
 
 
 _APPLIED = re.compile(r"Explicitly applied (\S+) delegate, and the model graph will be (\w+)")

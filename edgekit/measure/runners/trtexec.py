@@ -77,8 +77,6 @@ class TrtexecRunner:
         return cls(device, program, version, subject)
 
     def run(self, job: Mapping[str, Any]) -> Events:
-        if job.get("operators"):
-            raise RejectedError("trtexec: time by operator is not read from it yet")
         if job.get("batch") not in (None, 1):
             raise RejectedError("an engine is built for the batch of its file, which is 1")
         deadline = time.monotonic() + budget_seconds(job)
@@ -173,7 +171,7 @@ class TrtexecRunner:
 
     def _time(self, engine: str, job: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The events of a timed run."""
-        times = self._device.scratch()
+        times, profile = self._device.scratch(), self._device.scratch()
         argv = [
             self._program,
             f"--loadEngine={engine}",
@@ -182,6 +180,7 @@ class TrtexecRunner:
             f"--warmUp={math.ceil(1000 * job['warmup_seconds'])}",
             f"--streams={job.get('streams', 1)}",
             f"--exportTimes={times}",
+            *([f"--exportProfile={profile}"] if job.get("operators") else []),
         ]
         try:
             done = self._run(argv, budget_seconds(job) + _GRACE_SECONDS, "does not run the engine")
@@ -189,12 +188,18 @@ class TrtexecRunner:
                 path = Path(folder) / "times.json"
                 self._device.pull(times, path)
                 samples = parse_times(path.read_text(encoding="utf-8", errors="replace"))
+                layers = {}
+                if job.get("operators"):
+                    self._device.pull(profile, path)
+                    layers = parse_profile(path.read_text(encoding="utf-8", errors="replace"))
         finally:
             self._device.remove(times)
+            self._device.remove(profile)
         text = done.stdout + done.stderr
         return [
             {"event": "load", "ns": parse_load(text), "inputs": [], "outputs": []},
             {"event": "samples", "stream": 0, "ns": samples},
+            *([{"event": "operators", **layers}] if layers else []),
         ]
 
     def _run(self, argv: Sequence[str], seconds: float, fails: str) -> CommandResult:
@@ -268,6 +273,33 @@ def parse_times(text: str) -> list[int]:
     if not found or min(found) <= 0:
         raise DeviceError(f"trtexec wrote {len(found)} times, not all of them above zero")
     return found
+
+
+def parse_profile(text: str) -> dict[str, Any]:
+    """The keys of an "operators" event out of a file of ``--exportProfile``.
+
+    It holds a count of runs, then a name and a time in ms over all of them for each layer of the
+    engine, which may be several of the model's fused.
+
+    Raises:
+        DeviceError: it is no such file.
+    """
+    try:
+        head, *layers = json.loads(text)
+        runs = int(head["count"])
+        found = [
+            {
+                "name": str(layer["name"]),
+                "kind": str(layer["name"]),
+                "where": "gpu",
+                "calls": runs,
+                "ns": round(float(layer["timeMs"]) * 1e6),
+            }
+            for layer in layers
+        ]
+    except (ValueError, TypeError, KeyError, OverflowError) as exc:
+        raise DeviceError(f"trtexec wrote no profile that can be read: {text[:200]!r}") from exc
+    return {"runs": runs, "total_ns": sum(each["ns"] for each in found), "operators": found}
 
 
 def parse_outputs(text: str) -> dict[str, np.ndarray[Any, Any]]:
