@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import os
+import statistics
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -179,7 +180,8 @@ class RunnerContract:
         events = program.good(job)
         window = events["window"]["end_ns"] - events["window"]["start_ns"]
         assert len(events["samples"]["ns"]) == 20
-        assert 50 * sum(events["samples"]["ns"]) < window
+        # 4000 inferences were run, whatever interrupted them
+        assert window > 1000 * statistics.median(events["samples"]["ns"])
         code, last = program.error({**job, "sample_every": 0})
         assert (code, last["code"]) == (2, "bad_job")
 
