@@ -225,7 +225,17 @@ class Proxy:
             except OSError:
                 continue  # closed already
 
+    def cut(self) -> None:
+        """Break every connection there is; new ones are let through."""
+        for end in self._open:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # closed already
+
     def close(self) -> None:
+        if self._listener.fileno() < 0:
+            return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for end in self._open:

@@ -23,7 +23,7 @@ from edgekit.core.protocols import Device
 # Beyond the time that one launch may take.
 GRACE_SECONDS = 60
 _STOP_SECONDS = 30
-_GOVERNORS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
+GOVERNORS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
 
 # $1: folder of this guard (not there yet), $2: seconds of a lease, $3: pattern of governor files.
 # Prints what was changed, or why nothing was. What a crashed measurement left is given back first.
@@ -122,19 +122,21 @@ class Clocks:
 
 
 @contextlib.contextmanager
-def held(device: Device, launch_seconds: float, *, governors: str = _GOVERNORS) -> Iterator[Clocks]:
+def held(
+    device: Device, launch_seconds: float, *, governors: str | None = None
+) -> Iterator[Clocks]:
     """Hold the clocks of `device` inside the block.
 
     Args:
         launch_seconds: how long one launch may take; see `Clocks.renew`.
-        governors: pattern of the files, for tests.
+        governors: pattern of the files, if it is not the kernel's own.
 
     Raises:
         DeviceError: the clocks were set and could not be given back.
     """
     folder = device.scratch()
     lease = str(int(launch_seconds) + GRACE_SECONDS)
-    said = _script(device, _START, folder, lease, governors).splitlines()
+    said = _script(device, _START, folder, lease, governors or GOVERNORS).splitlines()
     changed = tuple(dict.fromkeys(line[4:] for line in said if line.startswith("set ")))
     clocks = Clocks(device, folder, changed, "" if changed else _why(said))
     try:

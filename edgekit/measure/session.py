@@ -248,8 +248,9 @@ class _Turns:
         if self._settings.operators and not cut_short:
             self.profile_operators()
         self.ended = True
-        self._progress("measure", len(self.launches), len(self.launches))
         keep(self.measurement(cut_short))
+        if not cut_short:
+            self._progress("measure", len(self.launches), len(self.launches))
 
     def measurement(self, cut_short: str = "") -> Measurement:
         hello, launches = self._hello, self.launches
