@@ -266,9 +266,27 @@ _LAYERS: dict[str, Any] = {
 }
 
 
+def _pools() -> Any:
+    """An infinite constant, and a pooling whose stride is not said."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Pools(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+        def forward(self, x: Any) -> Any:
+            padded = functional.pad(self.conv(x), (0, 1, 0, 1), value=float("-inf"))
+            return (functional.max_pool2d(functional.max_pool2d(padded, 3, 2), 2),)
+
+    return Pools(), (torch.randn(1, 3, 16, 16),), ["image"]
+
+
 _MODELS = {
-    "cnn": _cnn, "detector": _detector, "words": _words, "wraps": _wraps, "lstm": _lstm,
-    "mlp": _mlp, "unsupported": _unsupported, "decides": _decides, "scaled": _scaled,
+    "cnn": _cnn, "pools": _pools, "detector": _detector, "words": _words, "wraps": _wraps,
+    "lstm": _lstm, "mlp": _mlp, "unsupported": _unsupported, "decides": _decides, "scaled": _scaled,
 }  # fmt: skip
 
 

@@ -48,3 +48,18 @@ def _is_image_mean(node: Any) -> bool:
     rank = node.args[0].meta["val"].dim()
     axes = node.args[1] or []
     return rank == 4 and sorted(axis % rank for axis in axes) == [2, 3]
+
+
+def strided(program: Any) -> Any:
+    """Poolings with the stride that they have by default written out, which Core ML's converter
+    asks for.
+    """
+    import torch
+
+    aten, module = torch.ops.aten, program.graph_module
+    kinds = (aten.max_pool2d.default, aten.max_pool2d_with_indices.default, aten.avg_pool2d.default)
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.target in kinds and len(node.args) == 2:
+            node.args = (*node.args, list(node.args[1]))
+    module.recompile()
+    return program

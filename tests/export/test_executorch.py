@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 
 SHAPES: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {
     "cnn": {"image": ((3, 16, 16), "float32")},
+    "pools": {"image": ((3, 16, 16), "float32")},
     "detector": {"image": ((3, 8, 8), "float32")},
     "lstm": {"sound": ((5, 4), "float32")},
     "scaled": {"image": ((3, 6, 5), "float32")},
@@ -44,6 +45,8 @@ WANTED = [
     ("cnn", "pte-portable-float32"),
     ("cnn", "pte-vulkan-float16"),
     ("cnn", "pte-coreml-float16"),
+    ("pools", "pte-vulkan-float32"),
+    ("pools", "pte-coreml-float16"),
     ("mlp", "pte-float32"),
     ("mlp", "pte-int8"),
     ("mlp", "pte-vulkan-dynamic"),
@@ -266,6 +269,14 @@ def test_what_compilers_wrote_can_be_opened(
     assert half["delegates"] == ["CoreMLBackend"]
     assert vulkan["kernels"] == half["kernels"] == []
     assert half["coreml"][0].count("conv") == 2
+
+
+@pytest.mark.parametrize("variant", ["pte-vulkan-float32", "pte-coreml-float16"])
+def test_infinite_padding_and_a_stride_that_is_not_said(made: Any, variant: str) -> None:
+    coverage = covered(made["pools", variant])
+    pools = [node for node in coverage.nodes if "pool" in node.operator.lower()]
+    assert pools
+    assert {node.where for node in pools} == {variant.split("-")[1]}
 
 
 def test_the_way_and_its_start_are_said(made: Any) -> None:

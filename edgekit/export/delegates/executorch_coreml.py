@@ -58,6 +58,11 @@ class CoreMLDelegate(ExecuTorchDelegate):
                 f"{recipe.name}: deployment_target = {target!r}; possible: {', '.join(allowed)}"
             )
 
+    def prepared(self, program: Any) -> Any:
+        from edgekit.export.executorch_rewrite import strided
+
+        return strided(program)
+
     def partitioners(self, recipe: Recipe) -> list[Any]:
         ct = _coremltools()
         from executorch.backends.apple.coreml.compiler import CoreMLBackend
