@@ -10,8 +10,9 @@
 
 static const char *const KEYS[] = {
     "batch",       "inputs",   "max_runs", "min_seconds", "model",   "names",
-    "outputs",     "protocol", "runs",     "runtime",     "sensors", "sha256",  "streams",
-    "threads",     "time_budget_seconds",  "warmup_runs", "warmup_seconds",
+    "outputs",     "protocol", "runs",     "runtime",     "sample_every",
+    "sensors",     "sha256",   "streams",  "threads",     "time_budget_seconds",
+    "warmup_runs", "warmup_seconds",
 };
 static const char *const RUNTIMES[] = {"ai-edge-litert", "tflite-runtime", "tensorflow",
                                        "executorch", "onnxruntime"};
@@ -120,6 +121,7 @@ static struct job validated(const struct json *data) {
   job.batch = given(data, "batch") ? whole_of(data, "batch", 1, 0) : 0;
   job.warmup_runs = whole_of(data, "warmup_runs", 0, 0);
   job.runs = whole_of(data, "runs", 0, 1);
+  job.sample_every = whole_of(data, "sample_every", 1, 1);
   job.max_runs = whole_of(data, "max_runs", 1, 200000);
   job.warmup_seconds = seconds_of(data, "warmup_seconds", 0);
   job.min_seconds = seconds_of(data, "min_seconds", 0);

@@ -334,8 +334,9 @@ static int64_t later(int64_t from, double seconds) {
 }
 
 // Time the model until both `runs` and `seconds` are reached. Nothing but the call stands between the
-// two clock readings.
-static struct samples sample(int64_t runs, double seconds, int64_t max_runs, int64_t deadline_ns) {
+// two clock readings. With `every` above 1 the others of so many run untimed before each timed one.
+static struct samples sample(int64_t runs, double seconds, int64_t max_runs, int64_t deadline_ns,
+                             int64_t every) {
   struct samples out = {.stopped = "enough"};
   if (runs <= 0 && seconds <= 0) return out;
   size_t room = 0;
@@ -345,8 +346,11 @@ static struct samples sample(int64_t runs, double seconds, int64_t max_runs, int
       room = room ? room * 2 : 4096;
       out.ns = need_memory(out.ns, room, sizeof *out.ns);
     }
+    int status = 0;
+    for (int64_t i = 1; i < every && status == 0; i++) status = run_model();
+    if (status != 0) run_failed(status);
     int64_t before = clock_ns();
-    int status = run_model();
+    status = run_model();
     int64_t after = clock_ns();
     if (status != 0) run_failed(status);
     out.ns[out.count++] = after - before;
@@ -384,13 +388,14 @@ static void add_cores(struct text *to, const char *key, double cores) {
 static const char *measure(const struct job *job, int64_t deadline_ns, int64_t stream,
                            void (*wait)(void)) {
   struct samples warmup =
-      sample(job->warmup_runs, job->warmup_seconds, job->max_runs, deadline_ns);
+      sample(job->warmup_runs, job->warmup_seconds, job->max_runs, deadline_ns, 1);
   if (wait) wait();
   struct other_work watch;
   double own, others;
   watch_others(&watch);
   int64_t began = clock_ns();
-  struct samples samples = sample(job->runs, job->min_seconds, job->max_runs, deadline_ns);
+  struct samples samples =
+      sample(job->runs, job->min_seconds, job->max_runs, deadline_ns, job->sample_every);
   int64_t ended = clock_ns();
   cores_since(&watch, &own, &others);
   struct text rest = {0};

@@ -80,7 +80,10 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
-KEYS = ("protocol", "runtime", "threads", "streams", "batch", "runs", "min_seconds", "names")
+KEYS = (
+    *("protocol", "runtime", "threads", "streams", "batch", "runs", "min_seconds"),
+    *("sample_every", "names"),
+)
 
 
 class RunnerContract:
@@ -143,6 +146,12 @@ class RunnerContract:
         events = program.good({"model": str(model), "runs": 0})
         assert "samples" not in events
         assert events["window"]["end_ns"] >= events["window"]["start_ns"]
+
+    def test_only_some_runs_are_timed(self, program: Program, model: Path) -> None:
+        events = program.good({"model": str(model), "runs": 50, "sample_every": 200})
+        window = events["window"]["end_ns"] - events["window"]["start_ns"]
+        assert len(events["samples"]["ns"]) == 50
+        assert 20 * sum(events["samples"]["ns"]) < window
 
     def test_streams_are_timed_together(self, program: Program, model: Path) -> None:
         code, events = program.run(
@@ -343,6 +352,7 @@ class RunnerContract:
             ({"threads": "2"}, "threads"),
             ({"streams": 0}, "streams"),
             ({"batch": 0}, "batch"),
+            ({"sample_every": 0}, "sample_every"),
             ({"runs": -1}, "runs"),
             ({"runs": 1.5}, "runs"),
             ({"runs": 1.0}, "runs"),
