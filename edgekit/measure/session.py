@@ -125,9 +125,12 @@ def measure_together(
                     clocks.renew()
                 each.launch(turn, waited)
                 if each.complete(deadline):
+                    if settings.operators and clocks is not None:
+                        clocks.renew()  # these are told by one launch more
                     each.end(keep)
     except BaseException as exc:
-        why = "interrupted" if isinstance(exc, KeyboardInterrupt) else str(exc)
+        interrupted = isinstance(exc, KeyboardInterrupt)
+        why = "interrupted" if interrupted else str(exc) or type(exc).__name__
         for each in turns:
             if each.launches and not each.ended:
                 each.end(keep, cut_short=why)
@@ -234,6 +237,8 @@ class _Turns:
         self._progress("operators", 0, 1)
         job = {**_timing(self._settings), "inputs": self._inputs, "operators": True}
         job.update(runs=1, min_seconds=0.0, warmup_runs=1, warmup_seconds=0.0)
+        for key in ("streams", "sample_every"):  # runtimes' profilers tell of one stream
+            job.pop(key, None)
         try:
             events = self._deployed.run(job)
         except RejectedError as exc:  # a runner that has no such thing; what was timed stays
@@ -248,7 +253,8 @@ class _Turns:
         if self._settings.operators and not cut_short:
             self.profile_operators()
         self.ended = True
-        self._progress("measure", len(self.launches), len(self.launches))
+        if not cut_short:
+            self._progress("measure", len(self.launches), len(self.launches))
         keep(self.measurement(cut_short))
 
     def measurement(self, cut_short: str = "") -> Measurement:

@@ -258,6 +258,21 @@ def test_streams(device: LocalDevice, tmp_path: Path) -> None:
     assert len(launch.windows) == 2
 
 
+def test_operators_are_told_of_one_stream(device: LocalDevice, tmp_path: Path) -> None:
+    settings = QUICK.model_copy(update={"streams": 2, "launches": 1, "operators": True})
+    found = measure(device, subject(tmp_path), settings)
+    assert found.operators is not None
+    assert found.cut_short == ""
+
+
+def test_an_error_without_words_cuts_short_as_well(device: LocalDevice, tmp_path: Path) -> None:
+    kept: list[Measurement] = []
+    breaking = Breaks(device, 3, RuntimeError())
+    with pytest.raises(RuntimeError):
+        measure_together(breaking, two(tmp_path), QUICK, keep=kept.append)  # type: ignore[arg-type]
+    assert kept[1].cut_short == "RuntimeError"
+
+
 def test_a_long_run_keeps_few_of_its_samples(device: LocalDevice, tmp_path: Path) -> None:
     settings = QUICK.model_copy(update={"launches": 1, "min_seconds": 0.3, "sample_every": 100})
     (launch,) = measure(device, subject(tmp_path), settings).launches
