@@ -135,7 +135,8 @@ def profile(
             told(measurement)
 
         def told(measurement: Measurement) -> None:
-            results.append(to_result(measurement, store.add(measurement)))
+            result = to_result(measurement)  # first: what has no statistics would spoil each report
+            results.append(result.model_copy(update={"id": store.add(measurement)}))
             done(results[-1])
 
         def score(data: DataSet) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from edgekit import __version__
 from edgekit.core.agreement import compare, load_outputs
-from edgekit.core.errors import RejectedError
+from edgekit.core.errors import DeviceError, RejectedError
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import (
     Launch,
@@ -226,7 +226,13 @@ class _Turns:
         sensing = self._sensing if self._deployed.runner.senses else None
         events = self._deployed.run(job if sensing is None else sensing.add(job))
         self._hello = self._hello or events.hello
-        self.launches.append(_launch(events, waited, sensing))
+        try:
+            self.launches.append(_launch(events, waited, sensing))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise DeviceError(
+                f"{self._device.address}: what the runner printed is not understood: "
+                f"{' '.join(str(exc).split())[:200]}"
+            ) from exc
         self._turns.append(turn)
 
     def _done(self) -> tuple[int, int]:
@@ -387,12 +393,14 @@ def _push_first_sample(device: Device, check: Path) -> str:
 
 
 def _launch(events: Events, waited: Waited, sensing: Sensing | None) -> Launch:
-    memory = events["memory"]
+    memory, samples = events["memory"], events.times("samples")
+    if not samples or min(samples) < 0:
+        raise ValueError("samples that are no times")
     return Launch(
         load_ns=events["load"]["ns"],
         first_ns=events["first"]["ns"],
         warmup_ns=events.times("warmup"),
-        samples_ns=events.times("samples"),
+        samples_ns=samples,
         summarized=str(events["samples"].get("summarized", "")),
         peak_rss_bytes=memory.get("peak_bytes"),
         rss_before_load_bytes=memory.get("before_load_bytes"),

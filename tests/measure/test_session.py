@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -239,6 +240,21 @@ def test_what_was_measured_before_an_error_is_kept_and_marked(
     assert kept[0].cut_short == ""  # its two launches were done
     assert said in kept[1].cut_short
     assert any("ended after 1 of 2 launches" in str(f) for f in stability(kept[1]))
+
+
+@pytest.mark.parametrize("ns", ["[]", '["soon"]', "[-5]", "null"])
+def test_a_board_whose_times_are_none_is_an_error(
+    device: LocalDevice, tmp_path: Path, ns: str
+) -> None:
+    class Garbles(Breaks):
+        def run(self, argv: list[str], **more: Any) -> CommandResult:
+            done = self._device.run(argv, **more)
+            event = r'("event": "samples", "stream": 0, "ns": )\[[^]]*\]'
+            return done.model_copy(update={"stdout": re.sub(event, rf"\g<1>{ns}", done.stdout)})
+
+    broken = Garbles(device, 0, RuntimeError())
+    with pytest.raises(DeviceError, match="what the runner printed is not understood"):
+        measure(broken, subject(tmp_path, check=False), QUICK)  # type: ignore[arg-type]
 
 
 def test_launches_go_on_until_the_median_is_known(device: LocalDevice, tmp_path: Path) -> None:
