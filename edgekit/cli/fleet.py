@@ -74,14 +74,15 @@ def profile_on(
     chosen = build.choose(variants, every=every, results=known)
     for board in boards:
         check_runs(build, chosen, board.address)
-    evaluate = wish.get("evaluate")
-    if evaluate is not None:
-        read_evaluation(build, evaluate, chosen)
-        if Path(evaluate).exists():  # it may be taken up again from another folder
-            evaluate = str(Path(evaluate).resolve())
+    if wish["evaluate"] is not None:
+        read_evaluation(build, wish["evaluate"], chosen)
+    found = dict(wish)
+    for key in ("evaluate", "native_program", "native_library"):
+        if wish[key] is not None and Path(wish[key]).exists():
+            found[key] = str(Path(wish[key]).resolve())  # it may be resumed from another folder
     if not variants and not every:
         say_preferred(build)
-    how = HowToMeasure.from_json({**wish, "settings": dict(settings), "evaluate": evaluate})
+    how = HowToMeasure.from_json({**found, "settings": dict(settings)})
     run_jobs(enqueue(build, boards, chosen, how), wait_seconds, as_json)
 
 

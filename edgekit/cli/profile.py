@@ -191,12 +191,22 @@ def command(
     if len(boards) > 1:
         from edgekit.cli.fleet import profile_on
 
-        wish = {"python": python, "runtime": runtime, "evaluate": evaluate}
+        wish = {
+            "python": python,
+            "runtime": runtime,
+            "runner": runner,
+            "native_program": native_program,
+            "native_library": native_library,
+            "evaluate": evaluate,
+            "power": power,
+            "rate_hz": rate_hz,
+        }
         given |= {} if threads is None else {"threads": threads}
         if sweeps:
             raise UsageError("--sweep is for one board at a time", hint="give one --on")
         if sustained is not None:
-            given |= job.sustained(MeasureSettings(), sustained).model_dump(exclude_defaults=True)
+            long = job.sustained(MeasureSettings.from_json(given), sustained)
+            given = long.model_dump(exclude_unset=True)
         profile_on(boards, opened, variants, every, given, wish, wait_seconds, as_json)
         return
     settings = MeasureSettings.from_json(

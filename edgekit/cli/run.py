@@ -28,7 +28,7 @@ IN_JSON = 10_000  # values of one sample's output
     "on",
     required=True,
     metavar="DEVICE",
-    help="local, ssh://[user@]host[:port], or a board of yours (edgekit boards).",
+    help="local, ssh://[user@]host[:port], adb:SERIAL, or a board of yours (edgekit boards).",
 )
 @click.option(
     "--input",
@@ -66,6 +66,13 @@ IN_JSON = 10_000  # values of one sample's output
     metavar="NAME",
     help="The runtime's package, as pip calls it; what is there otherwise.",
 )
+@click.option(
+    "--runner", metavar="NAME", help="python, or native (needs no Python). [the first that runs it]"
+)
+@click.option(
+    "--native-program", metavar="PATH", help="A native runner that you built, as for Android."
+)
+@click.option("--native-library", metavar="PATH", help="A libLiteRt.so of your own for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the outputs' values.")
 def command(
     build: Path, inputs: tuple[str, ...], save: Path | None, as_json: bool, **options: Any

@@ -106,12 +106,19 @@ def way_of(result: Result) -> tuple[int, int, int, bool]:
 
 
 def latest(results: Sequence[Result]) -> list[Result]:
-    """Of the results for one variant, device and way of running it the newest; order is kept."""
+    """Of the results for one variant, device and way of running it the newest; order is kept.
+
+    One that was cut short gives way to one that was not.
+    """
     newest: dict[tuple[object, ...], Result] = {}
     for result in results:
         taken = result.measurement
         key = (taken.variant, taken.device, way_of(result))
-        if key not in newest or taken.created > newest[key].measurement.created:
+        if key not in newest or _rank(taken) > _rank(newest[key].measurement):
             newest[key] = result
     chosen = {id(result) for result in newest.values()}
     return [result for result in results if id(result) in chosen]
+
+
+def _rank(taken: Measurement) -> tuple[bool, str]:
+    return not taken.cut_short, taken.created

@@ -61,7 +61,12 @@ class HowToMeasure(Noun):
     settings: dict[str, Any] = Field(default_factory=dict)
     python: str | None = None
     runtime: str | None = None
+    runner: str | None = None
+    native_program: str | None = None
+    native_library: str | None = None
     evaluate: str | None = None
+    power: str = "auto"
+    rate_hz: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -240,10 +245,10 @@ class _Fleet:
             except EdgekitError as exc:
                 if isinstance(exc, DeviceError) and not isinstance(exc, _NO_FAULT):
                     fault = exc
-                began = step.what not in ("", SENDING)
-                if began and step.variant in work.left:
+                if begun := step.begun & work.left.keys():
                     # Half a measurement is none, and is not repeated; the others are tried.
-                    self._failed(work.left.pop(step.variant), exc)
+                    for variant in sorted(begun):
+                        self._failed(work.left.pop(variant), exc)
                 elif isinstance(exc, TransientDeviceError) and pauses:
                     pause = pauses.pop(0)
                     self._say(f"{work.board.name}: {exc.message}; again in {pause:.0f} s")
@@ -259,12 +264,15 @@ class _Fleet:
 
         def progress(variant: str, what: str, done: int, of: int) -> None:
             if self._stop.is_set():
-                raise _Stopped
+                raise _Stopped("stopped")
             step.variant, step.what = variant, what
             self._progress(board.name, variant, what, done, of)
 
         def done(result: Result) -> None:
             variant = result.measurement.variant
+            if result.measurement.cut_short:  # an error follows; what there is of it is kept
+                step.cut_short.add(variant)
+                return
             self._queue.finish(work.left.pop(variant))
             work.worked = True
             step.variant, step.what = "", ""
@@ -279,6 +287,11 @@ class _Fleet:
             settings=work.settings,
             python=work.wish.python,
             runtime=work.wish.runtime,
+            runner=work.wish.runner,
+            native_program=work.wish.native_program,
+            native_library=work.wish.native_library,
+            power=work.wish.power,
+            rate_hz=work.wish.rate_hz,
             evaluate=work.data,
             wait_seconds=self._wait,
             say=self._say,
@@ -289,7 +302,7 @@ class _Fleet:
 
     def _pause(self, seconds: float) -> None:
         if self._stop.wait(seconds):
-            raise _Stopped
+            raise _Stopped("stopped")
 
     def _judge(self, board: Target, fault: EdgekitError | None, *, worked: bool) -> None:
         if worked:
@@ -334,10 +347,17 @@ class _Work:
 
 @dataclass
 class _Step:
-    """What was begun last: a variant, and the part of its measurement."""
+    """What was begun last, a variant and the part of its measurement; and what was cut short."""
 
     variant: str = ""
     what: str = ""
+    cut_short: set[str] = field(default_factory=set)
+
+    @property
+    def begun(self) -> set[str]:
+        """The variants of which an error has spoilt the measurement."""
+        last = {self.variant} if self.what not in ("", SENDING) else set()
+        return last | self.cut_short
 
 
 def _board_of(task: Task) -> Target:

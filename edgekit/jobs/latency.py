@@ -14,6 +14,7 @@ from edgekit import __version__
 from edgekit.compress import most_step, pass_step, spec_of
 from edgekit.compress.latency import TimeTarget, search
 from edgekit.compress.technique import Technique
+from edgekit.core.boards import LOCAL, target
 from edgekit.core.compression import PassSpec
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import PlanError
@@ -25,6 +26,9 @@ from edgekit.core.recipe import USUAL_DELEGATE, Recipe
 from edgekit.core.tensor import Signature
 from edgekit.devices import open_device
 from edgekit.export import EXPORTERS
+from edgekit.jobs.hold import held
+from edgekit.measure.choice import with_runners
+from edgekit.measure.runner import RunnerWish
 from edgekit.measure.subject import Subject
 from edgekit.measure.turns import in_turns
 from edgekit.work.cache import Cache
@@ -42,11 +46,11 @@ def check_timed(recipe: Recipe, found: Technique, name: str) -> None:
 
     Raises:
         PlanError: what the recipe makes is not timed here.
-        UsageError: the device's address is none.
+        UsageError, UnknownNameError: the device's address is none, or no board is called that.
     """
     if found.timed is None:
         return
-    open_device(found.timed.on)
+    open_device(target(found.timed.on).address)
     if recipe.delegate != USUAL_DELEGATE[recipe.format]:
         raise PlanError(
             f"{recipe.name}: {name} is to reach a time, which is measured on CPUs only; the recipe "
@@ -115,22 +119,29 @@ class Stopwatch:
 
     def time(self, wanted: TimeTarget, before: Model, after: Model) -> Timing:
         """Both models, exported as the recipe says, on the device."""
-        subjects = [self._subject(model) for model in (before, after)]
-        local = wanted.on == "local"
+        subjects = {"before": self._subject(before), "after": self._subject(after)}
+        board = target(wanted.on)
+        local = board.address == LOCAL
         where = "on this computer" if local else f"on {wanted.on}"
         key = json_digest(
             {
                 "what": "two artifacts in turns",
                 "edgekit": __version__,
-                "files": [subject.sha256 for subject in subjects],
-                "on": wanted.on,
+                "files": [subject.sha256 for subject in subjects.values()],
+                "on": board.address,
                 "settings": SETTINGS.to_json(),
             }
         )
 
+        wish = RunnerWish(python=board.python, runtime=board.runtime)
+
         def make(_: Path) -> dict[str, Any]:
-            with open_device(wanted.on) as device:
-                found = in_turns(device, subjects[0], subjects[1], SETTINGS, where=where)
+            with held(board) as (device, lease):
+                there = with_runners(device, subjects, wish, None, lambda _: None)
+                found = in_turns(
+                    device, there["before"], there["after"], SETTINGS, where=where, wish=wish
+                )
+                lease.check()
             return found.to_json()
 
         entry, _ = self._cache.get_or_make(key, make)

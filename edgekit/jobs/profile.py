@@ -6,7 +6,6 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +15,14 @@ from edgekit.core.dataset import DataSet
 from edgekit.core.errors import InputError, PlanError, RejectedError
 from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.core.profile import load_profile, probe_host
-from edgekit.core.protocols import Device
-from edgekit.core.recipe import Format, QuantizationKind, Recipe
+from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.result import Result
 from edgekit.export.delegates import DELEGATES
 from edgekit.jobs.accuracy import device_accuracy, read_evaluation
 from edgekit.jobs.hold import WAIT_SECONDS, held
 from edgekit.jobs.results import results_of, to_result
-from edgekit.measure.choice import RunnerChoice, choose_runner
+from edgekit.measure.answers import refuse_mute
+from edgekit.measure.choice import with_runners
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.runners import RUNNERS
 from edgekit.measure.session import measure, measure_together
@@ -88,12 +87,13 @@ def profile(
     unless `settings` say for how long.
 
     Each result is in the store as soon as its variant is done, and what was measured before an
-    error or Ctrl-C, marked as cut short. The build's page does not show them before
-    `edgekit.jobs.results.write_page`.
+    error or Ctrl-C, marked as cut short. What `evaluate` asks for comes after all are timed. The
+    build's page does not show them before `edgekit.jobs.results.write_page`.
 
     Raises:
         UnknownNameError, RejectedError: no such variant, or none that can be used.
-        PlanError: one of them cannot run there; said before anything is done.
+        PlanError: one of them cannot run there, or its runner cannot do what is asked for; said
+            before anything is timed.
         DeviceBusyError: somebody else is using the board, or has taken it over meanwhile.
         DeviceError: see `edgekit.measure.session.measure`.
     """
@@ -114,8 +114,11 @@ def profile(
     results: list[Result] = []
     refused: RejectedError | None = None
     scored: set[str] = set()
+    unscored: list[Measurement] = []
     with held(board, wait_seconds=wait_seconds, say=say, pause=pause) as (device, lease):
-        subjects = _with_runners(device, subjects, wish, runner, say)
+        subjects = with_runners(device, subjects, wish, runner, say)
+        for subject in subjects.values() if data is not None else ():
+            refuse_mute(subject)
         watch = None if power == OFF else Watch.open(device, power=power, rate_hz=rate_hz)
         ways = [_long_enough(way, watch) for way in ways]
         if watch is not None and watch.has_power:
@@ -124,25 +127,34 @@ def profile(
                     say(f"{name}: no energy, since the runner {subject.runner} reads no sensors")
 
         def keep(measurement: Measurement) -> None:
-            name, way = measurement.variant, measurement.settings
             if not measurement.cut_short:
                 lease.check()  # two at a time on a board measure each other
-                if data is not None and name not in scored:  # once, of the first way
-                    scored.add(name)
-                    accuracy = device_accuracy(
-                        device,
-                        build,
-                        build.variant(name),
-                        subjects[name],
-                        data,
-                        threads=way.threads,
-                        timeout_seconds=way.timeout_seconds,
-                        wish=wish,
-                        progress=partial(progress, name),
-                    )
-                    measurement = measurement.model_copy(update={"accuracy": accuracy})
-            results.append(to_result(measurement, store.add(measurement)))
+                if data is not None and measurement.variant not in scored:
+                    unscored.append(measurement)  # later: others are still timed, clocks held still
+                    return
+            told(measurement)
+
+        def told(measurement: Measurement) -> None:
+            result = to_result(measurement)  # first: what has no statistics would spoil each report
+            results.append(result.model_copy(update={"id": store.add(measurement)}))
             done(results[-1])
+
+        def score(data: DataSet) -> None:
+            while unscored:
+                name, way = unscored[0].variant, unscored[0].settings
+                accuracy = device_accuracy(
+                    device,
+                    build,
+                    build.variant(name),
+                    subjects[name],
+                    data,
+                    threads=way.threads,
+                    timeout_seconds=way.timeout_seconds,
+                    wish=wish,
+                    progress=partial(progress, name),
+                )
+                scored.add(name)  # once, of the first way
+                told(unscored.pop(0).model_copy(update={"accuracy": accuracy}))
 
         for way in ways:
             together = list(subjects.values())
@@ -162,34 +174,20 @@ def profile(
                         progress=progress,
                         keep=keep,
                     )
+                    if data is not None:
+                        score(data)
             except RejectedError as exc:
                 if len(ways) == 1:
                     raise
                 refused = exc
                 say(f"left out {_named(way)}: {exc.message}")
+            finally:
+                for measurement in unscored:  # its times are right, whatever ended it all
+                    store.add(measurement)
+                unscored.clear()
     if refused is not None and not results:
         raise refused
     return results
-
-
-def _with_runners(
-    device: Device,
-    subjects: Mapping[str, Subject],
-    wish: RunnerWish,
-    named: str | None,
-    say: Callable[[str], None],
-) -> dict[str, Subject]:
-    """`subjects` with the runner that each of them gets on `device`."""
-    chosen: dict[tuple[Format, str], RunnerChoice] = {}
-    found = {}
-    for name, subject in subjects.items():
-        kind = subject.file_format, subject.delegate
-        if kind not in chosen:
-            chosen[kind] = choose_runner(device, *kind, wish, named)
-            if chosen[kind].why:
-                say(f"{chosen[kind].name} runner for {name}: {chosen[kind].why}")
-        found[name] = replace(subject, runner=chosen[kind].name)
-    return found
 
 
 def sweep(settings: MeasureSettings, axes: Mapping[str, Sequence[int]]) -> list[MeasureSettings]:
@@ -218,11 +216,22 @@ def sustained(settings: MeasureSettings, seconds: float) -> MeasureSettings:
 def _quick(way: MeasureSettings) -> MeasureSettings:
     """To learn how long one inference takes, before a long run."""
     update = {"sustained": False, "runs": 5, "min_seconds": 0.2, "max_runs": 10_000}
+    update |= {"sample_every": 1, "operators": False}
     return way.model_copy(update=update)
 
 
 def _thinned(way: MeasureSettings, once: Measurement) -> MeasureSettings:
-    """`way` with so few of its inferences timed that the samples can be kept."""
+    """`way` with so few of its inferences timed that the samples can be kept.
+
+    Raises:
+        PlanError: the runner keeps none.
+    """
+    if once.launches[0].summarized:
+        raise PlanError(
+            f"{once.variant}: its runner ({once.hello.get('runner')}) gives one number a launch, "
+            "in which nothing shows how the speed changes",
+            hint="leave out --sustained, or name another one with --runner",
+        )
     expected = way.min_seconds * 1e9 / statistics.median(once.launches[0].samples_ns)
     return way.model_copy(update={"sample_every": max(1, round(expected / SUSTAINED_SAMPLES))})
 

@@ -16,6 +16,7 @@ from edgekit.jobs.ports import Ports
 from edgekit.jobs.profile import Progress, _subject, check_runs, default_threads
 from edgekit.jobs.results import results_of
 from edgekit.measure.answers import Answering
+from edgekit.measure.choice import with_runners
 from edgekit.measure.runner import RunnerWish
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ def run(
     timeout_seconds: float = 600.0,
     python: str | None = None,
     runtime: str | None = None,
+    runner: str | None = None,
+    native_program: str | None = None,
+    native_library: str | None = None,
     wait_seconds: float = WAIT_SECONDS,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
@@ -79,20 +83,22 @@ def run(
     """Run `inputs` through a variant of `build` on the device `on`.
 
     Args:
-        on: ``local``, ``ssh://[user@]host[:port]``, or the name of a board of one's own.
+        on: ``local``, ``ssh://[user@]host[:port]``, ``adb:SERIAL``, or the name of a board of
+            one's own.
         inputs: files and folders, see `edgekit.data.inputs`; they are read and checked before the
             device is spoken to.
         variant: the one that `edgekit.core.choice.preferred` takes if not given.
         threads: as many as the board's profile says if not given.
         timeout_seconds: for one launch of the runner.
-        python, runtime: what to use there; what is found if not given.
+        python, runtime, runner, native_program, native_library: what to use there, as
+            `edgekit.jobs.profile.profile` takes them.
         wait_seconds: how long to wait for whoever is using the board; `say` is told who that is.
 
     Raises:
         UsageError: no input is given.
         DataError: an input is not what the model takes; says what it takes.
         UnknownNameError, RejectedError: no such variant, or none that can be used.
-        PlanError: it cannot run there.
+        PlanError: it cannot run there, or only in a runner that does not tell its outputs.
         DeviceError: anything that goes wrong there.
     """
     if not inputs:
@@ -107,13 +113,17 @@ def run(
     rows = ports.store(given.arrays)
     count = len(given.names)
     parts: list[dict[str, Array]] = []
+    wish = RunnerWish(
+        python or board.python, runtime or board.runtime, native_program, native_library
+    )
     with held(board, wait_seconds=wait_seconds, say=say) as (device, _):
+        subjects = with_runners(device, {name: _subject(build, chosen)}, wish, runner, say)
         answering = Answering(
             device,
-            _subject(build, chosen),
+            subjects[name],
             threads=threads or default_threads(build, board),
             timeout_seconds=timeout_seconds,
-            wish=RunnerWish(python=python or board.python, runtime=runtime or board.runtime),
+            wish=wish,
             progress=partial(progress, name),
         )
         size = answering.samples_a_part(ports.sample_bytes)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.agreement import load_outputs
-from edgekit.core.errors import DeviceError
+from edgekit.core.errors import DeviceError, PlanError
 from edgekit.core.files import sha256_file
 from edgekit.core.protocols import Device
 from edgekit.measure.runner import RunnerWish
+from edgekit.measure.runners import RUNNERS
 from edgekit.measure.session import Progress, deploy
 from edgekit.measure.subject import Subject
 
@@ -41,6 +42,7 @@ class Answering:
         wish: what the subject's runner is asked for.
 
     Raises:
+        PlanError: the subject's runner gives no answers to inputs of one's own.
         RuntimeMissingError: no runtime there; says how to install one.
     """
 
@@ -56,6 +58,7 @@ class Answering:
     ) -> None:
         self._device, self._subject = device, subject
         self._threads, self._timeout = threads, timeout_seconds
+        refuse_mute(subject)
         self._deployed = deploy(device, subject, wish, progress)
         self._room: int | None = None
         self._kept_bytes = 0
@@ -123,6 +126,17 @@ class Answering:
                     f"{self._device.address} gave {name!r} as {array.shape} for {count} samples"
                 )
         return found
+
+
+def refuse_mute(subject: Subject) -> None:
+    """Raise PlanError if the runner of `subject` gives no answers to inputs of one's own."""
+    if RUNNERS[subject.runner].checks is not None:
+        able = [name for name in RUNNERS if RUNNERS[name].checks is None]
+        raise PlanError(
+            f"the runner {subject.runner}, which {subject.variant} gets there, times it but does "
+            "not tell its outputs",
+            hint=f"runners that do: {', '.join(able)} (edgekit devices prepare installs a runtime)",
+        )
 
 
 def _memory_bytes(device: Device) -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from edgekit.core.errors import PlanError, RuntimeMissingError, UsageError
 from edgekit.core.protocols import Device
@@ -12,6 +13,7 @@ from edgekit.measure.runners import RUNNERS
 from edgekit.measure.runners.benchmark_model import has_program
 from edgekit.measure.runners.native import refuse_unsuited
 from edgekit.measure.runners.python import find_runtime
+from edgekit.measure.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,29 @@ class RunnerChoice:
 
     name: str
     why: str
+
+
+def with_runners(
+    device: Device,
+    subjects: Mapping[str, Subject],
+    wish: RunnerWish,
+    named: str | None,
+    say: Callable[[str], None],
+) -> dict[str, Subject]:
+    """`subjects` with the runner that each of them gets on `device`; `say` is told why.
+
+    Raises as `choose_runner`.
+    """
+    chosen: dict[tuple[Format, str], RunnerChoice] = {}
+    found = {}
+    for name, subject in subjects.items():
+        kind = subject.file_format, subject.delegate
+        if kind not in chosen:
+            chosen[kind] = choose_runner(device, *kind, wish, named)
+            if chosen[kind].why:
+                say(f"{chosen[kind].name} runner for {name}: {chosen[kind].why}")
+        found[name] = replace(subject, runner=chosen[kind].name)
+    return found
 
 
 def choose_runner(

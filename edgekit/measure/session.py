@@ -18,7 +18,7 @@ from typing import Any
 
 from edgekit import __version__
 from edgekit.core.agreement import compare, load_outputs
-from edgekit.core.errors import RejectedError
+from edgekit.core.errors import DeviceError, RejectedError
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import (
     Launch,
@@ -125,9 +125,12 @@ def measure_together(
                     clocks.renew()
                 each.launch(turn, waited)
                 if each.complete(deadline):
+                    if settings.operators and clocks is not None:
+                        clocks.renew()  # these are told by one launch more
                     each.end(keep)
     except BaseException as exc:
-        why = "interrupted" if isinstance(exc, KeyboardInterrupt) else str(exc)
+        interrupted = isinstance(exc, KeyboardInterrupt)
+        why = "interrupted" if interrupted else str(exc) or type(exc).__name__
         for each in turns:
             if each.launches and not each.ended:
                 each.end(keep, cut_short=why)
@@ -223,7 +226,13 @@ class _Turns:
         sensing = self._sensing if self._deployed.runner.senses else None
         events = self._deployed.run(job if sensing is None else sensing.add(job))
         self._hello = self._hello or events.hello
-        self.launches.append(_launch(events, waited, sensing))
+        try:
+            self.launches.append(_launch(events, waited, sensing))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise DeviceError(
+                f"{self._device.address}: what the runner printed is not understood: "
+                f"{' '.join(str(exc).split())[:200]}"
+            ) from exc
         self._turns.append(turn)
 
     def _done(self) -> tuple[int, int]:
@@ -234,6 +243,8 @@ class _Turns:
         self._progress("operators", 0, 1)
         job = {**_timing(self._settings), "inputs": self._inputs, "operators": True}
         job.update(runs=1, min_seconds=0.0, warmup_runs=1, warmup_seconds=0.0)
+        for key in ("streams", "sample_every"):  # runtimes' profilers tell of one stream
+            job.pop(key, None)
         try:
             events = self._deployed.run(job)
         except RejectedError as exc:  # a runner that has no such thing; what was timed stays
@@ -382,12 +393,14 @@ def _push_first_sample(device: Device, check: Path) -> str:
 
 
 def _launch(events: Events, waited: Waited, sensing: Sensing | None) -> Launch:
-    memory = events["memory"]
+    memory, samples = events["memory"], events.times("samples")
+    if not samples or min(samples) < 0:
+        raise ValueError("samples that are no times")
     return Launch(
         load_ns=events["load"]["ns"],
         first_ns=events["first"]["ns"],
         warmup_ns=events.times("warmup"),
-        samples_ns=events.times("samples"),
+        samples_ns=samples,
         summarized=str(events["samples"].get("summarized", "")),
         peak_rss_bytes=memory.get("peak_bytes"),
         rss_before_load_bytes=memory.get("before_load_bytes"),

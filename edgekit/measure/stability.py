@@ -170,8 +170,10 @@ def _throttled(m: Measurement) -> Iterator[Finding]:
 
 
 def _bits(environment: dict[str, Any]) -> int | None:
-    text = environment.get("throttled")
-    return None if text is None else int(str(text), 16)
+    try:
+        return int(str(environment.get("throttled")), 16)
+    except ValueError:  # not told, or not the kernel's words
+        return None
 
 
 def _too_warm(m: Measurement) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from edgekit.core.latency import Timing
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.protocols import Device
 from edgekit.measure.comparing import median_ns
+from edgekit.measure.runner import RunnerWish
 from edgekit.measure.session import SubjectProgress, measure_together
 from edgekit.measure.subject import Subject
 
@@ -20,6 +21,7 @@ def in_turns(
     settings: MeasureSettings,
     *,
     where: str,
+    wish: RunnerWish = RunnerWish(),  # noqa: B008 - frozen
     progress: SubjectProgress = lambda *_: None,
 ) -> Timing:
     """Launch the two alternately, each first in every other pair; see `Timing`.
@@ -32,7 +34,7 @@ def in_turns(
         DeviceError: see `edgekit.measure.session.measure`.
     """
     subjects = [replace(before, variant="before"), replace(after, variant="after")]
-    taken = measure_together(device, subjects, settings, progress=progress)
+    taken = measure_together(device, subjects, settings, wish=wish, progress=progress)
     firsts, seconds = ([median_ns(launch) / 1e6 for launch in m.launches] for m in taken)
     return Timing(
         before_milliseconds=statistics.median(firsts),

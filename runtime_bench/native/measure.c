@@ -334,8 +334,7 @@ static int64_t later(int64_t from, double seconds) {
 }
 
 // Time the model until both `runs` and `seconds` are reached. Nothing but the call stands between the
-// two clock readings.
-// Of every so many inferences the last one is timed.
+// two clock readings. With `every` above 1 the others of so many run untimed before each timed one.
 static struct samples sample(int64_t runs, double seconds, int64_t max_runs, int64_t deadline_ns,
                              int64_t every) {
   struct samples out = {.stopped = "enough"};
@@ -348,7 +347,7 @@ static struct samples sample(int64_t runs, double seconds, int64_t max_runs, int
       out.ns = need_memory(out.ns, room, sizeof *out.ns);
     }
     int status = 0;
-    for (int64_t untimed = 1; untimed < every && status == 0; untimed++) status = run_model();
+    for (int64_t i = 1; i < every && status == 0; i++) status = run_model();
     if (status != 0) run_failed(status);
     int64_t before = clock_ns();
     status = run_model();

@@ -81,7 +81,10 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
-KEYS = ("protocol", "runtime", "threads", "streams", "batch", "runs", "min_seconds", "names")
+KEYS = (
+    *("protocol", "runtime", "threads", "streams", "batch", "runs", "min_seconds"),
+    *("sample_every", "names"),
+)
 
 
 class RunnerContract:
@@ -354,6 +357,7 @@ class RunnerContract:
             ({"threads": "2"}, "threads"),
             ({"streams": 0}, "streams"),
             ({"batch": 0}, "batch"),
+            ({"sample_every": 0}, "sample_every"),
             ({"runs": -1}, "runs"),
             ({"runs": 1.5}, "runs"),
             ({"runs": 1.0}, "runs"),

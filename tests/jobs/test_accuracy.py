@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.build import Build, rows_file
-from edgekit.core.errors import DataError, InputError, RejectedError
+from edgekit.core.errors import DataError, InputError, RejectedError, TransientDeviceError
 from edgekit.core.measurement import DeviceAccuracy, Measurement, MeasureSettings
 from edgekit.jobs.accuracy import require_accurate
 from edgekit.jobs.profile import profile
@@ -96,6 +96,39 @@ def test_a_board_that_computes_something_else_is_told_everywhere(
     assert told["ok"] is False
     with pytest.raises(RejectedError, match="float32 on local is worse than its budget"):
         require_accurate([result])
+
+
+def test_all_are_timed_before_any_is_scored(tmp_path: Path, data: Path) -> None:
+    build = running_build(tmp_path / "build", evaluation=data)
+    said: list[str] = []
+    profile(
+        build,
+        on="local",
+        every=True,
+        settings=QUICK,
+        evaluate=str(data),
+        progress=lambda _, what, *counts: said.append(what),
+    )
+    assert "measure" not in said[said.index("evaluate") :]
+
+
+def test_times_are_kept_if_scoring_fails(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path / "data"))
+    build = running_build(tmp_path / "build", evaluation=data)
+
+    def progress(_: str, what: str, done: int, of: int) -> None:
+        if what == "evaluate":
+            raise TransientDeviceError("the link broke")
+
+    with pytest.raises(TransientDeviceError, match="the link broke"):
+        profile(
+            build, on="local", every=True, settings=QUICK, evaluate=str(data), progress=progress
+        )
+    kept = [found.measurement for found in Store().find()]
+    assert {each.variant for each in kept} == {"float32", "int8-io"}
+    assert {(each.cut_short, each.accuracy) for each in kept} == {("", None)}
 
 
 def test_answers_that_are_no_numbers_are_no_score(tmp_path: Path, data: Path) -> None:

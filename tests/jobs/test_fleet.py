@@ -94,7 +94,10 @@ def test_a_board_that_dies_in_the_middle_is_not_measured_again(
     assert set(failed(outcome)) == {("ant", v) for v in BOTH}
     assert launches.count(("ant", "float32")) == 1
     assert Queue().troubles()["ssh://ant"].failures == 1
-    assert len(Store().find(device="ssh://ant")) == 0
+    kept = [found.measurement for found in Store().find(device="ssh://ant")]
+    assert {each.variant for each in kept} == BOTH  # their first launches, which count for nothing
+    assert all(each.cut_short for each in kept)
+    assert {job.state for job in Queue().jobs()} == {"failed"}
 
 
 def test_a_board_that_comes_back_is_reached(build: Build, servers: dict[str, SSHServer]) -> None:
@@ -110,6 +113,13 @@ def test_a_board_that_comes_back_is_reached(build: Build, servers: dict[str, SSH
     assert measured(outcome) == {("ant", "float32")}
     assert len(said) == 1
     assert Queue().jobs() == []
+
+
+def test_a_fleet_is_asked_for_the_runner_that_was_named(build: Build) -> None:
+    how = HowToMeasure(settings=QUICK.settings, runner="benchmark-model")
+    local = Target(name="local", address="local")
+    outcome = run_fleet(enqueue(build, [local], build.variants[:1], how))
+    assert "has no benchmark_model" in failed(outcome)["local", "float32"]
 
 
 @pytest.mark.usefixtures("servers")

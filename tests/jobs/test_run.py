@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.build import Build
-from edgekit.core.errors import DataError, UnknownNameError
+from edgekit.core.errors import DataError, PlanError, UnknownNameError
 from edgekit.jobs.run import run
 from edgekit.measure import answers as parts
 from tests.boards import LABELS, answers, rows, running_build
@@ -49,6 +49,18 @@ def test_on_this_computer(build: Build, given: str) -> None:
     for guesses, scores in zip(found.best, expected(build), strict=True):
         assert [guess.label for guess in guesses] == [LABELS[at] for at in np.argsort(-scores)]
         assert guesses[0].score == pytest.approx(scores.max())
+
+
+def test_without_python(build: Build, given: str) -> None:
+    found = run(build, on="local", inputs=[given], variant="float32", runner="native")
+    np.testing.assert_allclose(found.real["y"], expected(build), atol=1e-6)
+    assert found.hello["runner"].endswith("-native")
+
+
+def test_a_runner_that_tells_no_outputs_is_refused(build: Build, given: str) -> None:
+    with pytest.raises(PlanError, match="benchmark-model, which float32 gets there") as caught:
+        run(build, on="local", inputs=[given], variant="float32", runner="benchmark-model")
+    assert "native, python" in caught.value.hint
 
 
 def test_over_ssh_in_parts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shlex
 import shutil
 import statistics
@@ -242,6 +243,21 @@ def test_what_was_measured_before_an_error_is_kept_and_marked(
     assert any("ended after 1 of 2 launches" in str(f) for f in stability(kept[1]))
 
 
+@pytest.mark.parametrize("ns", ["[]", '["soon"]', "[-5]", "null"])
+def test_a_board_whose_times_are_none_is_an_error(
+    device: LocalDevice, tmp_path: Path, ns: str
+) -> None:
+    class Garbles(Breaks):
+        def run(self, argv: list[str], **more: Any) -> CommandResult:
+            done = self._device.run(argv, **more)
+            event = r'("event": "samples", "stream": 0, "ns": )\[[^]]*\]'
+            return done.model_copy(update={"stdout": re.sub(event, rf"\g<1>{ns}", done.stdout)})
+
+    broken = Garbles(device, 0, RuntimeError())
+    with pytest.raises(DeviceError, match="what the runner printed is not understood"):
+        measure(broken, subject(tmp_path, check=False), QUICK)  # type: ignore[arg-type]
+
+
 def test_launches_go_on_until_the_median_is_known(device: LocalDevice, tmp_path: Path) -> None:
     once = {"runs": 1, "warmup_runs": 0}  # no two are alike
     settings = QUICK.model_copy(update={"precision": 1e-6, "max_launches": 4, **once})
@@ -257,6 +273,21 @@ def test_streams(device: LocalDevice, tmp_path: Path) -> None:
     (launch,) = measure(device, subject(tmp_path), settings).launches
     assert launch.samples_per_stream == (20, 20)
     assert len(launch.windows) == 2
+
+
+def test_operators_are_told_of_one_stream(device: LocalDevice, tmp_path: Path) -> None:
+    settings = QUICK.model_copy(update={"streams": 2, "launches": 1, "operators": True})
+    found = measure(device, subject(tmp_path), settings)
+    assert found.operators is not None
+    assert found.cut_short == ""
+
+
+def test_an_error_without_words_cuts_short_as_well(device: LocalDevice, tmp_path: Path) -> None:
+    kept: list[Measurement] = []
+    breaking = Breaks(device, 3, RuntimeError())
+    with pytest.raises(RuntimeError):
+        measure_together(breaking, two(tmp_path), QUICK, keep=kept.append)  # type: ignore[arg-type]
+    assert kept[1].cut_short == "RuntimeError"
 
 
 def test_a_long_run_keeps_few_of_its_samples(device: LocalDevice, tmp_path: Path) -> None:

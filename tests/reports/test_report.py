@@ -466,6 +466,8 @@ class TestSentences:
         elsewhere = result(build, device="local")
         assert latest([new, old, elsewhere]) == [new, elsewhere]
         assert latest([old, elsewhere, new]) == [elsewhere, new]
+        half = new.measurement.model_copy(update={"cut_short": "the link broke"})
+        assert latest([old, new.model_copy(update={"measurement": half})]) == [old]
 
     def test_results_stand_in_the_order_of_the_plan(self, build: Build) -> None:
         mixed = [result(build, "int8"), result(build, "float32"), result(build, "int8", seed=2)]

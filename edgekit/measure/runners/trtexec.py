@@ -79,6 +79,8 @@ class TrtexecRunner:
     def run(self, job: Mapping[str, Any]) -> Events:
         if job.get("batch") not in (None, 1):
             raise RejectedError("an engine is built for the batch of its file, which is 1")
+        if job.get("streams", 1) != 1:  # its times do not say which stream they are of
+            raise RejectedError("trtexec is timed with one stream only")
         deadline = time.monotonic() + budget_seconds(job)
         engine = self._engine or self._build(str(job["model"]))
         self._engine = engine
@@ -178,7 +180,6 @@ class TrtexecRunner:
             f"--iterations={job['runs']}",
             f"--duration={math.ceil(job['min_seconds'])}",
             f"--warmUp={math.ceil(1000 * job['warmup_seconds'])}",
-            f"--streams={job.get('streams', 1)}",
             f"--exportTimes={times}",
             *([f"--exportProfile={profile}"] if job.get("operators") else []),
         ]
