@@ -56,7 +56,7 @@ Examples:
 )
 @click.option(
     "--sustained",
-    type=Duration(),
+    type=Duration(zero=False),
     metavar="TIME",
     help="One long run, such as 10m: how the speed changes with heat.",
 )

@@ -305,7 +305,7 @@ def sustained_words(result: Result) -> str:
     way = "slower" if change > 0 else "faster"
     heights = [ns for _, ns in curve]
     return (
-        f"{duration(first)} in the first {end:.0f} s, {duration(steady.value)} "
+        f"{duration(first)} in the first {digits(end, 2)} s, {duration(steady.value)} "
         f"({interval(steady)}) in the last third of {last:.0f} s, {abs(change):.1%} {way}  "
         f"{_bars(heights)}"
     )

@@ -54,6 +54,7 @@ def make(desk: Path) -> None:
         (["profile", "folder"], 2, "--on"),
         (["profile", "folder", "--on", "local", "--sweep", "power=1"], 3, "is not a build"),
         (["profile", "folder", "--on", "local", "--sustained", "long"], 2, "write 90s, 10m or 1h"),
+        (["profile", "folder", "--on", "local", "--sustained", "0s"], 2, "write 90s, 10m or 1h"),
         (["profile", "folder", "--on", "local", "--precision", "0"], 2, "write 1% or 0.01"),
         (["report", "notes.txt"], 3, "is not a build"),
         (["bundle", "folder", "-o", "out"], 3, "is not a build"),

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.measurement import Launch
-from edgekit.measure.stats import estimate, student_quantile, summarize, trend, two_speeds
+from edgekit.measure.stats import (
+    estimate,
+    steady,
+    student_quantile,
+    summarize,
+    trend,
+    two_speeds,
+)
 from tests.measure.made_up import measurement
 
 
@@ -141,3 +148,8 @@ def test_one_speed_is_not_taken_for_two(seed: int) -> None:
         rng.normal(100, 2, 5),
     ):
         assert two_speeds(samples) is None
+
+
+@pytest.mark.parametrize("samples", [[7], [7, 7000], [7000, 7], [3, 5, 7]])
+def test_a_long_run_of_few_inferences_settles_at_the_last(samples: list[int]) -> None:
+    assert steady(samples).value == samples[-1]
