@@ -11,16 +11,23 @@ _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 class Duration(click.ParamType[float]):
-    """A time as 90, 90s, 10m or 1h; seconds as a float."""
+    """A time as 90, 90s, 10m or 1h; seconds as a float.
+
+    Args:
+        zero: whether no time at all is one.
+    """
 
     name = "time"
+
+    def __init__(self, *, zero: bool = True) -> None:
+        self._zero = zero
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*(ms|s|m|min|h)?", str(value).strip())
         seconds = float(found[1]) * _SECONDS[found[2] or ""] if found else math.inf
-        if not math.isfinite(seconds):
+        if not math.isfinite(seconds) or (seconds == 0 and not self._zero):
             self.fail(f"{value!r} is no time; write 90s, 10m or 1h", param, ctx)
         return seconds
 

@@ -38,6 +38,7 @@ from edgekit.core.result import Result
 from edgekit.jobs.accuracy import read_evaluation
 from edgekit.jobs.hold import WAIT_SECONDS
 from edgekit.jobs.profile import default_threads, profile
+from edgekit.sensors.watch import AUTO
 from edgekit.store.queue import Job, Queue, Task
 
 PAUSES_SECONDS = (2.0, 10.0)  # before a board is tried to be reached again
@@ -65,7 +66,7 @@ class HowToMeasure(Noun):
     native_program: str | None = None
     native_library: str | None = None
     evaluate: str | None = None
-    power: str = "auto"
+    power: str = AUTO
     rate_hz: float = 10.0
 
 
@@ -293,6 +294,8 @@ class _Fleet:
             power=work.wish.power,
             rate_hz=work.wish.rate_hz,
             evaluate=work.data,
+            power=work.wish.power,
+            rate_hz=work.wish.rate_hz,
             wait_seconds=self._wait,
             say=self._say,
             pause=self._pause,

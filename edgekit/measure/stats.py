@@ -153,7 +153,8 @@ def curve(samples_ns: Sequence[int], points: int) -> list[tuple[float, float]]:
 
 def steady(samples_ns: Sequence[int]) -> Estimate:
     """The speed that a run settles at: the mean of the medians of the 10 last of 30 parts of its
-    time, with Student's t interval over them; the last that there is where none lies there.
+    time, with Student's t interval over them. Of fewer inferences than parts, the last part's that
+    has one.
     """
     parts = curve(samples_ns, PARTS)
     return estimate([median for share, median in parts if share > 2 / 3] or [parts[-1][1]])

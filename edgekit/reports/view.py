@@ -256,7 +256,9 @@ def warnings(build: Build, results: Sequence[Result]) -> list[str]:
     if unstable:
         verb = "is" if unstable == 1 else "are"
         found.append(
-            f"{unstable} of {len(results)} measurements {verb} unstable; see each for why."
+            "The measurement is unstable; see it for why."
+            if len(results) == 1
+            else f"{unstable} of {len(results)} measurements {verb} unstable; see each for why."
         )
     return found
 
@@ -305,7 +307,7 @@ def sustained_words(result: Result) -> str:
     way = "slower" if change > 0 else "faster"
     heights = [ns for _, ns in curve]
     return (
-        f"{duration(first)} in the first {end:.0f} s, {duration(steady.value)} "
+        f"{duration(first)} in the first {digits(end, 2)} s, {duration(steady.value)} "
         f"({interval(steady)}) in the last third of {last:.0f} s, {abs(change):.1%} {way}  "
         f"{_bars(heights)}"
     )

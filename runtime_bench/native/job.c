@@ -52,6 +52,15 @@ static const char *text_of(const struct json *data, const char *key) {
   return found->text;
 }
 
+// False where it is absent; not null either.
+static bool truth_of(const struct json *data, const char *key) {
+  const struct json *found = json_find(data, key);
+  if (found == NULL) return false;
+  if (found->kind != JSON_BOOL)
+    fail(BAD_JOB, "bad_job", "", "%s = %s is not true or false", key, shown(found));
+  return found->truth;
+}
+
 // Whole numbers may be absent, but not null.
 static int64_t whole_of(const struct json *data, const char *key, int64_t least, int64_t otherwise) {
   const struct json *found = json_find(data, key);
@@ -111,12 +120,12 @@ static struct job validated(const struct json *data) {
   if (given(data, "sensors"))
     fail(BAD_JOB, "bad_job", "leave out sensors, or take the Python runner",
          "the native runner reads no sensors");
-  const struct json *operators = given(data, "operators");
-  if (operators && (operators->kind != JSON_BOOL || operators->truth))
-    fail(BAD_JOB, "bad_job", "leave out operators, or take the Python runner",
-         "the native runner tells no time by operator");
   job.threads = whole_of(data, "threads", 1, 1);
   job.streams = whole_of(data, "streams", 1, 1);
+  job.operators = truth_of(data, "operators");
+  if (job.operators && job.streams != 1)
+    fail(BAD_JOB, "bad_job", "", "operators are told of one stream, not of %lld",
+         (long long)job.streams);
   if (job.outputs && job.streams != 1)
     fail(BAD_JOB, "bad_job", "", "outputs are written by one stream, not by %lld",
          (long long)job.streams);

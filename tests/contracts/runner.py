@@ -188,6 +188,16 @@ class RunnerContract:
         code, last = program.error({**job, "sample_every": 0})
         assert (code, last["code"]) == (2, "bad_job")
 
+    def test_operators_are_told_or_why_not(self, program: Program, model: Path) -> None:
+        job = {"model": str(model), "runs": 3, "operators": True}
+        told = program.good(job)["operators"]
+        assert told.keys() in (
+            {"event", "unavailable"},
+            {"event", "runs", "total_ns", "operators"},
+        )
+        assert told.get("unavailable") != ""
+        assert "one stream" in program.error({**job, "streams": 2})[1]["message"]
+
     def test_max_runs_ends_it(self, program: Program, model: Path) -> None:
         code, events = program.run(
             {"protocol": 2, "model": str(model), "runs": 5, "min_seconds": 60, "max_runs": 25_000}
@@ -356,6 +366,9 @@ class RunnerContract:
             ({"threads": True}, "threads"),
             ({"threads": "2"}, "threads"),
             ({"streams": 0}, "streams"),
+            ({"operators": 1}, "operators"),
+            ({"operators": None}, "operators"),
+            ({"operators": True, "streams": "2"}, "streams"),
             ({"batch": 0}, "batch"),
             ({"sample_every": 0}, "sample_every"),
             ({"runs": -1}, "runs"),

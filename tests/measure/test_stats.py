@@ -143,6 +143,6 @@ def test_one_speed_is_not_taken_for_two(seed: int) -> None:
         assert two_speeds(samples) is None
 
 
-@pytest.mark.parametrize("samples", [[7], [3, 900]])
-def test_a_long_run_of_few_samples_has_a_last_speed(samples: list[int]) -> None:
+@pytest.mark.parametrize("samples", [[7], [7, 7000], [7000, 7], [3, 5, 7]])
+def test_a_long_run_of_few_inferences_settles_at_the_last(samples: list[int]) -> None:
     assert steady(samples).value == samples[-1]

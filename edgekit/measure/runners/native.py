@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from edgekit.core.errors import InputError, RejectedError, RuntimeMissingError, UnknownNameError
+from edgekit.core.errors import InputError, RuntimeMissingError, UnknownNameError
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import PROTOCOL
 from edgekit.core.protocols import Device
@@ -118,8 +118,6 @@ class NativeRunner:
         return cls(device, pushed, there, library.version)
 
     def run(self, job: Mapping[str, Any]) -> Events:
-        if job.get("operators"):
-            raise RejectedError("the native runner tells no time by operator; Python's does")
         result = self._device.run(
             self._argv,
             stdin=json.dumps({"protocol": PROTOCOL, **job}).encode(),
