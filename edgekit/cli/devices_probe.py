@@ -28,8 +28,9 @@ MOST_SENSORS = 6  # of one kind; --json has them all
 def command(target: str, as_json: bool, out: Path | None) -> None:
     """Say what the board at TARGET is, and which profile suits it.
 
-    TARGET is an address as --on takes it: local, ssh://[user@]host[:port]. The board needs a POSIX
-    shell, nothing else; it is only read. What cannot be known is said with the reason.
+    TARGET is what --on takes: local, ssh://[user@]host[:port], adb:SERIAL, a board of yours. The
+    board needs a POSIX shell, nothing else; it is only read. What cannot be known is said with the
+    reason.
     """
     from edgekit.core.errors import UsageError
     from edgekit.jobs.boards import examine, write_draft

@@ -217,8 +217,9 @@ class _Fleet:
         return _Work(board, build, wish, settings, data, {job.task.variant: job for job in jobs})
 
     def _guarded(self, works: list[_Work], end: threading.Event) -> None:
-        """One board's thread, which sets `end` when it ends. An error that is none of ours is raised
-        again in the main thread.
+        """One board's thread, which sets `end` when it ends.
+
+        An error that is none of ours is raised again in the main thread.
         """
         try:
             fault: EdgekitError | None = None
