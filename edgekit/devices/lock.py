@@ -48,6 +48,7 @@ if mkdir "$1" 2>/dev/null; then
   rm -rf "$1"; exit 1
 fi
 if [ ! -d "$1" ]; then
+  command -v mkdir >/dev/null || { echo "no mkdir there"; exit 1; }
   if [ -w "${1%/*}" ]; then echo edgekit:again; exit 0; fi
   echo "no writing in ${1%/*}"; exit 1
 fi

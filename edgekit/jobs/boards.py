@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core.board import Board, BoardPython
+from edgekit.core.boards import target as board_named
 from edgekit.core.errors import OutputError, PlanError
 from edgekit.core.files import check_file, write_text
 from edgekit.core.fitting import Fit, as_toml, draft, fits
@@ -46,10 +47,10 @@ def examine(target: str) -> Examined:
     """What the board at `target` is.
 
     Raises:
-        UsageError: `target` is no address.
+        UsageError, UnknownNameError: `target` is no address, and no board's name.
         DeviceError: it cannot be reached, or does not answer.
     """
-    with open_device(target) as device:
+    with open_device(board_named(target).address) as device:
         return examined(device)
 
 

@@ -152,24 +152,24 @@ class _Fleet:
         for job in jobs:
             by_board.setdefault(job.task.address, []).append(job)
         works = [work for mine in by_board.values() for work in self._prepared(mine)]
-        threads = [
-            # Daemons: a second Ctrl-C ends all at once; what they were at is in the queue.
-            threading.Thread(target=self._guarded, args=(list(mine),), daemon=True)
-            for address in by_board
-            if (mine := [work for work in works if work.board.address == address])
-        ]
-        for thread in threads:
-            thread.start()
+        # Events, since a thread whose join is interrupted may count as ended while it runs: Python
+        # 3.11 releases its lock then (Thread._wait_for_tstate_lock).
+        ends: list[threading.Event] = []
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.2)
+            for address in by_board:
+                if mine := [work for work in works if work.board.address == address]:
+                    ends.append(threading.Event())
+                    # Daemons: a second Ctrl-C ends all at once; what they were at is in the queue.
+                    threading.Thread(
+                        target=self._guarded, args=(mine, ends[-1]), daemon=True
+                    ).start()
+            for end in ends:
+                end.wait()
         except KeyboardInterrupt:
             self._stop.set()
             self._say("stopping after the running launches; Ctrl-C again stops at once")
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.2)
+            for end in ends:
+                end.wait()
             raise
         if self._crashes:
             raise self._crashes[0]
@@ -217,8 +217,11 @@ class _Fleet:
         data = None if wish.evaluate is None else read_evaluation(build, wish.evaluate, variants)
         return _Work(board, build, wish, settings, data, {job.task.variant: job for job in jobs})
 
-    def _guarded(self, works: list[_Work]) -> None:
-        """One board's thread. An error that is none of ours is raised again in the main thread."""
+    def _guarded(self, works: list[_Work], end: threading.Event) -> None:
+        """One board's thread, which sets `end` when it ends.
+
+        An error that is none of ours is raised again in the main thread.
+        """
         try:
             fault: EdgekitError | None = None
             for work in works:
@@ -230,6 +233,8 @@ class _Fleet:
             for work in works:
                 for job in work.left.values():
                     self._queue.give_back(job)
+        finally:
+            end.set()
 
     def _measure(self, work: _Work, *, given_up: EdgekitError | None) -> EdgekitError | None:
         """Measure what is left of `work`; the failure that speaks against the board, if any."""

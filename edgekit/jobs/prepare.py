@@ -7,13 +7,14 @@ from pathlib import Path
 from posixpath import normpath
 
 from edgekit.core.board import Board
+from edgekit.core.boards import target as board_named
 from edgekit.core.errors import DeviceError, MismatchError, RuntimeMissingError
 from edgekit.core.files import readable_bytes, sha256_file
 from edgekit.core.protocols import Device
-from edgekit.devices import open_device
 from edgekit.devices import prepare as boards
 from edgekit.devices.limits import full_disk
 from edgekit.jobs.boards import examined
+from edgekit.jobs.hold import held
 from edgekit.measure.runners.python import find_python
 from edgekit.measure.wheels import Choice, choices, entry_module, reads, refusals
 from edgekit.work.wheelhouse import Wanted, fetch
@@ -41,12 +42,13 @@ def prepare(
         dry_run: say what would be done, and do none of it.
 
     Raises:
+        DeviceBusyError: somebody is using the board.
         UnknownNameError: no runtime of that name can be installed.
         RuntimeMissingError: none fits the board, or it has no Python.
         PlanError: the wheels cannot be had.
         DeviceError: the board cannot be reached, or the runtime does not start there.
     """
-    with open_device(target) as device:
+    with held(board_named(target), say=say) as (device, _):
         before = boards.state(device)
         found = examined(device)
         board = found.board
@@ -102,7 +104,7 @@ def undo(target: str, *, dry_run: bool = False, say: Say = lambda line: None) ->
     Raises:
         DeviceError: the board cannot be reached, or it cannot be removed.
     """
-    with open_device(target) as device:
+    with held(board_named(target), say=say) as (device, _):
         before = boards.state(device)
         if before.what == "none":
             boards.undo(device)  # what a call that was cut off has left

@@ -79,7 +79,7 @@ def test_a_probe_as_json(edgekit: Run) -> None:
 
 
 def test_what_cannot_be_probed(edgekit: Run) -> None:
-    assert "not the address of a device" in edgekit("devices", "probe", "nonsense!").err
+    assert "there is no board called 'nonsense!'" in edgekit("devices", "probe", "nonsense!").err
     answer = edgekit("devices", "probe", "local", "-o", "mine.txt")
     assert answer.code == 2
     assert "has to end in .toml" in answer.err

@@ -98,7 +98,7 @@ def test_a_recipe_with_passes_is_planned(tmp_path: Path) -> None:
         ),
         (
             f'{TIMED}on = "raspberrypi"\n', {}, UsageError,
-            "'raspberrypi' is not the address of a device", "ssh://raspberrypi",
+            "there is no board called 'raspberrypi'", "ssh://raspberrypi",
         ),
         (
             f"{PRUNE}[training]\nepochs = 0\n", {}, UsageError,

@@ -108,7 +108,7 @@ def test_undo_where_there_is_no_xargs(
     prepare("local", folder=wheels)
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("sh", "cat", "grep", "head", "find", "rm", "rmdir"):
+    for name in ("sh", "cat", "grep", "head", "find", "mkdir", "rm", "rmdir", "touch"):
         (tools / name).symlink_to(f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(tools))
     undo("local")
@@ -233,7 +233,8 @@ def test_a_board_without_python(
     """PATH has all that sh needs, and no Python."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("sh", "grep", "sed", "tr", "head", "od", "df", "id", "uname", "getconf", "find"):
+    names = "sh cat grep sed tr head od df id uname getconf find mkdir rm touch"
+    for name in names.split():
         (tools / name).symlink_to(f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(tools))
     monkeypatch.setattr(sys, "executable", str(tools / "none"))
