@@ -182,16 +182,16 @@ def validate(data):
         _names(job["names"])
     if not isinstance(job["operators"], bool):
         raise Failure(2, "bad_job", "operators = %r is not true or false" % (job["operators"],))
-    if job["operators"] and job["streams"] != 1:
-        raise Failure(2, "bad_job", "operators are told of one stream, not of %d" % job["streams"])
     if job["sensors"] is not None:
         _sensors(job["sensors"])
-    if job["outputs"] and job["streams"] != 1:
-        raise Failure(2, "bad_job", "outputs are written by one stream, not by %d" % job["streams"])
     if job["outputs"] and not job["inputs"]:
         raise Failure(2, "bad_job", "outputs is given, but no inputs to compute them from")
     _whole_number(job, "threads", 1)
     _whole_number(job, "streams", 1)
+    if job["operators"] and job["streams"] != 1:
+        raise Failure(2, "bad_job", "operators are told of one stream, not of %d" % job["streams"])
+    if job["outputs"] and job["streams"] != 1:
+        raise Failure(2, "bad_job", "outputs are written by one stream, not by %d" % job["streams"])
     if job["batch"] is not None:
         _whole_number(job, "batch", 1)
     for key in ("warmup_runs", "runs"):
@@ -624,7 +624,7 @@ class Loaded:
         """A call that runs the model on `values` with profiling on, and one that ends it: for a
         number of runs, the last ones, it returns what `_gathered` does.
         """
-        raise NoProfiler("this runtime's Python API has no profiler; the native runner's has")
+        raise NoProfiler("this runtime's Python API has no profiler")
 
     def named(self, side, tensors):
         """`tensors` with the names of the job, where it gives some."""

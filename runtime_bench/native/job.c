@@ -9,9 +9,9 @@
 #define LARGEST_JOB (16u << 20)
 
 static const char *const KEYS[] = {
-    "batch",       "inputs",   "max_runs", "min_seconds", "model",   "names",
-    "outputs",     "protocol", "runs",     "runtime",     "sensors", "sha256",  "streams",
-    "threads",     "time_budget_seconds",  "warmup_runs", "warmup_seconds",
+    "batch",   "inputs",   "max_runs", "min_seconds", "model",   "names",  "operators",
+    "outputs", "protocol", "runs",     "runtime",     "sensors", "sha256", "streams",
+    "threads", "time_budget_seconds",  "warmup_runs", "warmup_seconds",
 };
 static const char *const RUNTIMES[] = {"ai-edge-litert", "tflite-runtime", "tensorflow",
                                        "executorch", "onnxruntime"};
@@ -49,6 +49,15 @@ static const char *text_of(const struct json *data, const char *key) {
   if (found == NULL || found->kind != JSON_TEXT || !*found->text)
     fail(BAD_JOB, "bad_job", "", "%s = %s is not a text", key, shown(found));
   return found->text;
+}
+
+// False where it is absent; not null either.
+static bool truth_of(const struct json *data, const char *key) {
+  const struct json *found = json_find(data, key);
+  if (found == NULL) return false;
+  if (found->kind != JSON_BOOL)
+    fail(BAD_JOB, "bad_job", "", "%s = %s is not true or false", key, shown(found));
+  return found->truth;
 }
 
 // Whole numbers may be absent, but not null.
@@ -112,6 +121,10 @@ static struct job validated(const struct json *data) {
          "the native runner reads no sensors");
   job.threads = whole_of(data, "threads", 1, 1);
   job.streams = whole_of(data, "streams", 1, 1);
+  job.operators = truth_of(data, "operators");
+  if (job.operators && job.streams != 1)
+    fail(BAD_JOB, "bad_job", "", "operators are told of one stream, not of %lld",
+         (long long)job.streams);
   if (job.outputs && job.streams != 1)
     fail(BAD_JOB, "bad_job", "", "outputs are written by one stream, not by %lld",
          (long long)job.streams);

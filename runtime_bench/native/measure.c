@@ -441,6 +441,14 @@ static void emit_memory(int64_t before, int64_t after, int64_t peak) {
   text_free(&rest);
 }
 
+static void emit_no_operators(void) {
+  struct text rest = {0};
+  text_add(&rest, "\"unavailable\": ");
+  text_json(&rest, "the native runner has no profiler of LiteRT's");
+  emit("operators", &rest);
+  text_free(&rest);
+}
+
 void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void)) {
   int64_t before_load, after_load, peak;
   open_runtime(job);
@@ -467,6 +475,7 @@ void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void
   const char *stopped = measure(job, deadline_ns, stream, wait);
   int64_t now;
   resident_bytes(&now, &peak);
+  if (job->operators) emit_no_operators();
   emit_memory(before_load, after_load, peak);
   emit_environment("after");
   struct text rest = {0};

@@ -74,6 +74,7 @@ void json_write(struct text *to, const struct json *value);
 struct job {
   const char *model, *sha256, *runtime, *inputs, *outputs;  // NULL where not given
   int64_t threads, streams, batch;                           // batch 0: as in the model
+  bool operators;
   int64_t warmup_runs, runs, max_runs;
   double warmup_seconds, min_seconds, time_budget_seconds;
 };

@@ -174,6 +174,15 @@ class RunnerContract:
         assert (code, last["code"]) == (2, "bad_job")
         assert "one stream" in last["message"]
 
+    def test_a_runtime_without_a_profiler_tells_no_operators(
+        self, program: Program, model: Path
+    ) -> None:
+        job = {"model": str(model), "runs": 3, "operators": True}
+        told = program.good(job)["operators"]
+        assert told.keys() == {"event", "unavailable"}
+        assert "no profiler" in told["unavailable"]
+        assert "one stream" in program.error({**job, "streams": 2})[1]["message"]
+
     def test_max_runs_ends_it(self, program: Program, model: Path) -> None:
         code, events = program.run(
             {"protocol": 2, "model": str(model), "runs": 5, "min_seconds": 60, "max_runs": 25_000}
@@ -342,6 +351,9 @@ class RunnerContract:
             ({"threads": True}, "threads"),
             ({"threads": "2"}, "threads"),
             ({"streams": 0}, "streams"),
+            ({"operators": 1}, "operators"),
+            ({"operators": None}, "operators"),
+            ({"operators": True, "streams": "2"}, "streams"),
             ({"batch": 0}, "batch"),
             ({"runs": -1}, "runs"),
             ({"runs": 1.5}, "runs"),
