@@ -68,20 +68,28 @@ def profile_on(
     from edgekit.jobs.fleet import HowToMeasure, enqueue
     from edgekit.jobs.profile import check_runs
     from edgekit.jobs.results import results_of
+    from edgekit.measure.runners import RUNNERS
+    from edgekit.sensors.watch import OFF, asked_for
 
     MeasureSettings.from_json(dict(settings))  # all that is wrong is told before any work
     known = () if variants or every else results_of(build)
     chosen = build.choose(variants, every=every, results=known)
     for board in boards:
         check_runs(build, chosen, board.address)
-    evaluate = wish.get("evaluate")
-    if evaluate is not None:
-        read_evaluation(build, evaluate, chosen)
-        if Path(evaluate).exists():  # it may be taken up again from another folder
-            evaluate = str(Path(evaluate).resolve())
+    if wish["evaluate"] is not None:
+        read_evaluation(build, wish["evaluate"], chosen)
+    if wish["runner"] is not None:
+        RUNNERS[wish["runner"]]
+    if wish["power"] != OFF:
+        asked_for(wish["power"], wish["rate_hz"])
+    files = {  # it may be taken up again from another folder
+        key: str(Path(wish[key]).resolve())
+        for key in ("evaluate", "native_program", "native_library")
+        if wish[key] is not None and Path(wish[key]).exists()
+    }
     if not variants and not every:
         say_preferred(build)
-    how = HowToMeasure.from_json({**wish, "settings": dict(settings), "evaluate": evaluate})
+    how = HowToMeasure.from_json({**wish, **files, "settings": dict(settings)})
     run_jobs(enqueue(build, boards, chosen, how), wait_seconds, as_json)
 
 

@@ -191,7 +191,16 @@ def command(
     if len(boards) > 1:
         from edgekit.cli.fleet import profile_on
 
-        wish = {"python": python, "runtime": runtime, "evaluate": evaluate}
+        wish = {
+            "python": python,
+            "runtime": runtime,
+            "evaluate": evaluate,
+            "runner": runner,
+            "native_program": native_program,
+            "native_library": native_library,
+            "power": power,
+            "rate_hz": rate_hz,
+        }
         given |= {} if threads is None else {"threads": threads}
         if sweeps:
             raise UsageError("--sweep is for one board at a time", hint="give one --on")

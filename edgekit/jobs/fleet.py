@@ -38,6 +38,7 @@ from edgekit.core.result import Result
 from edgekit.jobs.accuracy import read_evaluation
 from edgekit.jobs.hold import WAIT_SECONDS
 from edgekit.jobs.profile import default_threads, profile
+from edgekit.sensors.watch import AUTO
 from edgekit.store.queue import Job, Queue, Task
 
 PAUSES_SECONDS = (2.0, 10.0)  # before a board is tried to be reached again
@@ -62,6 +63,11 @@ class HowToMeasure(Noun):
     python: str | None = None
     runtime: str | None = None
     evaluate: str | None = None
+    runner: str | None = None
+    native_program: str | None = None
+    native_library: str | None = None
+    power: str = AUTO
+    rate_hz: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -279,7 +285,12 @@ class _Fleet:
             settings=work.settings,
             python=work.wish.python,
             runtime=work.wish.runtime,
+            runner=work.wish.runner,
+            native_program=work.wish.native_program,
+            native_library=work.wish.native_library,
             evaluate=work.data,
+            power=work.wish.power,
+            rate_hz=work.wish.rate_hz,
             wait_seconds=self._wait,
             say=self._say,
             pause=self._pause,

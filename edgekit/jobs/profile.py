@@ -106,9 +106,10 @@ def profile(
     data = evaluate if isinstance(evaluate, DataSet) else None
     if isinstance(evaluate, str):
         data = read_evaluation(build, evaluate, chosen)
-    wish = RunnerWish(
-        python or board.python, runtime or board.runtime, native_program, native_library
-    )
+    # What is written down of a board's Python is for that runner; what was typed is for any.
+    if runner in (None, "python") and not native_program and not native_library:
+        python, runtime = python or board.python, runtime or board.runtime
+    wish = RunnerWish(python, runtime, native_program, native_library)
     subjects = {variant.recipe.name: _subject(build, variant) for variant in chosen}
     store = Store()
     results: list[Result] = []

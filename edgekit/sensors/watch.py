@@ -62,7 +62,7 @@ class Watch:
             UnknownNameError: no sensor of power, or none of its rails, is called that.
             DeviceError: the device does not have what was named; says why.
         """
-        name, rails = _wish(power, rate_hz)
+        name, rails = asked_for(power, rate_hz)
         done = device.run(["sh", "-c", _script()], timeout_seconds=PROBE_SECONDS)
         said = _sections(done.stdout)
         there: dict[str, tuple[Sensor, Found]] = {}
@@ -209,8 +209,12 @@ class Watch:
         return str(first.get("problem") or failed or "its sensor of power said nothing")
 
 
-def _wish(power: str, rate_hz: float) -> tuple[str, list[str]]:
-    """The sensor and the rails that were named; empty where none was."""
+def asked_for(power: str, rate_hz: float) -> tuple[str, list[str]]:
+    """The sensor and the rails that were named; empty where none was. It needs no board.
+
+    Raises:
+        UnknownNameError, UsageError: no sensor of power is called so, or nothing reads so often.
+    """
     if not 0 < rate_hz <= MAX_RATE_HZ:
         raise UsageError(f"--rate {rate_hz:g} is not above 0 and at most {MAX_RATE_HZ:g} a second")
     name, _, rails = power.partition(":")

@@ -96,6 +96,18 @@ def test_a_table_of_variants_and_boards(edgekit: Run, desk: Path) -> None:
     assert [board["name"] for board in listed] == ["ant", "bee"]
 
 
+@pytest.mark.usefixtures("servers")
+def test_every_board_is_measured_with_the_runner_that_was_asked_for(edgekit: Run) -> None:
+    words = ["profile", "build", *ON, "--launches", "1", *SETTINGS, "--json"]
+    answer = edgekit(*words, "--runner", "native", "--power", "off")
+    assert answer.code == 0, answer.err
+    hellos = [each["measurement"]["hello"] for each in json.loads(answer.out)["results"]]
+    assert len(hellos) == 4
+    assert all(hello["runner"].endswith("-native") for hello in hellos)
+    assert "did you mean native?" in edgekit(*words, "--runner", "nativ").err
+    assert edgekit(*words, "--power", "no_such_meter").code == 2
+
+
 def test_killed_in_the_middle_and_taken_up_again(
     edgekit: Run, desk: Path, servers: dict[str, SSHServer]
 ) -> None:
