@@ -22,8 +22,10 @@ def command(release: str | None, as_json: bool) -> None:
     from edgekit.store.queue import Queue
 
     if release is not None:
-        Queue().board_worked(target(release).address)
-        click.echo(f"{release} is measured again")
+        address = target(release).address
+        failed = address in Queue().troubles()
+        Queue().board_worked(address)
+        click.echo(f"{release} is measured again" if failed else f"{release} was not left alone")
         return
     boards, troubles = known_boards(), Queue().troubles()
     if as_json:

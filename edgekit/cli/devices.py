@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import click
 
+from edgekit.core.errors import UnknownNameError
 from edgekit.core.profile import (
     HOST,
     Accelerator,
@@ -48,7 +49,12 @@ class KindsAndBoards(click.Group):
             command: click.Command = resolve(SUBCOMMANDS[name][0])
             return command
         show = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
-        return click.Command(name, params=[show], callback=lambda as_json: _tell(name, as_json))
+        more = click.Argument(["more"], nargs=-1, metavar="")
+        return click.Command(
+            name,
+            params=[show, more],
+            callback=lambda as_json, more: _tell(name, as_json, more),
+        )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -80,7 +86,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
     click.echo(f"Your own boards: a TOML file of the same form in {user_profiles_dir()}")
 
 
-def _tell(name: str, as_json: bool) -> None:
+def _tell(name: str, as_json: bool, more: tuple[str, ...]) -> None:
+    if more:  # a kind of board takes none: it was to be a command
+        raise UnknownNameError("command of edgekit devices", name, SUBCOMMANDS)
     parent = click.get_current_context().parent
     before = parent is not None and parent.params["as_json"]  # edgekit devices --json NAME
     profile = load_profile(name)

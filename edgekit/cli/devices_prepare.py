@@ -30,6 +30,7 @@ def command(target: str, runtime: str, wheels: Path | None, undo: bool, dry_run:
     and unpacked into ~/.edgekit/venv, where edgekit profile looks first. The board needs Python
     3.8 or newer; no network, no pip, no root. The second time there is nothing to do.
     """
+    from edgekit.core.boards import target as board
     from edgekit.core.errors import UsageError
     from edgekit.jobs import prepare as job
     from edgekit.reports.words import plain
@@ -39,7 +40,8 @@ def command(target: str, runtime: str, wheels: Path | None, undo: bool, dry_run:
 
     if undo and (runtime or wheels):
         raise UsageError("--undo removes whatever prepare has made: it takes no other option")
+    address = board(target).address
     if undo:
-        job.undo(target, dry_run=dry_run, say=say)
+        job.undo(address, dry_run=dry_run, say=say)
     else:
-        job.prepare(target, runtime=runtime, folder=wheels, dry_run=dry_run, say=say)
+        job.prepare(address, runtime=runtime, folder=wheels, dry_run=dry_run, say=say)

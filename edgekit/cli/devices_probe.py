@@ -28,16 +28,18 @@ MOST_SENSORS = 6  # of one kind; --json has them all
 def command(target: str, as_json: bool, out: Path | None) -> None:
     """Say what the board at TARGET is, and which profile suits it.
 
-    TARGET is an address as --on takes it: local, ssh://[user@]host[:port]. The board needs a POSIX
-    shell, nothing else; it is only read. What cannot be known is said with the reason.
+    TARGET is what --on takes: local, ssh://[user@]host[:port], adb:SERIAL, or a board of yours. The
+    board needs a POSIX shell, nothing else; it is only read. What cannot be known is said with the
+    reason.
     """
+    from edgekit.core.boards import target as board
     from edgekit.core.errors import UsageError
     from edgekit.jobs.boards import examine, write_draft
     from edgekit.reports.words import plain
 
     if out is not None and out.suffix != ".toml":
         raise UsageError(f"{str(out)!r} is not the name of a profile: it has to end in .toml")
-    found = examine(target)
+    found = examine(board(target).address)
     profile = write_draft(found, out) if out else None
     if as_json:
         import json

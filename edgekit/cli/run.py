@@ -28,7 +28,7 @@ IN_JSON = 10_000  # values of one sample's output
     "on",
     required=True,
     metavar="DEVICE",
-    help="local, ssh://[user@]host[:port], or a board of yours (edgekit boards).",
+    help="local, ssh://[user@]host[:port], adb:SERIAL, or a board of yours (edgekit boards).",
 )
 @click.option(
     "--input",

@@ -81,7 +81,7 @@ class AdbServer:
         if is_network(serial) and there.get(serial, "offline") == "offline":
             there = self._connect(serial, known=serial in there)
         if serial not in there:
-            known = f"it knows {', '.join(sorted(there))}" if there else "it knows no device"
+            known = f"it knows {', '.join(sorted(there))}" if there else "there is none"
             raise NoDeviceError(
                 f"{self} knows no device {serial!r}; {known}",
                 hint="is USB debugging on, and the cable one for data? adb devices lists it then",
