@@ -150,7 +150,7 @@ def main() -> None:
         _complain(exc.format_message(), hint, "")
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; nothing half-done was kept", err=True)
+        click.echo("interrupted; no file is left half-written", err=True)
         sys.exit(130)
     except ModuleNotFoundError as exc:
         package = (exc.name or "").partition(".")[0]

@@ -66,12 +66,12 @@ def profile_on(
     from edgekit.core.measurement import MeasureSettings
     from edgekit.jobs.accuracy import read_evaluation
     from edgekit.jobs.fleet import HowToMeasure, enqueue
-    from edgekit.jobs.profile import check_runs
+    from edgekit.jobs.profile import check_runs, check_ways
     from edgekit.jobs.results import results_of
     from edgekit.measure.runners import RUNNERS
     from edgekit.sensors.watch import OFF, asked_for
 
-    MeasureSettings.from_json(dict(settings))  # all that is wrong is told before any work
+    check_ways([MeasureSettings.from_json(dict(settings))])  # told before any work, as the rest is
     known = () if variants or every else results_of(build)
     chosen = build.choose(variants, every=every, results=known)
     for board in boards:
@@ -126,7 +126,9 @@ def run_jobs(jobs: Sequence[Job], wait_seconds: float, as_json: bool) -> None:
                 build = load_build(Path(folder))
             except EdgekitError:  # its jobs have failed for it, and said so
                 continue
-            click.echo(f"page: {write_page(build, build.folder)}")
+            page, here = write_page(build, build.folder), Path.cwd()
+            shown = page.relative_to(here) if page.is_relative_to(here) else page
+            click.echo(f"page: {shown}")
     require_all(outcome)
     require_accurate(outcome.results)
 

@@ -166,16 +166,19 @@ class DeviceProgress(_Live):
         super().__init__()
         self._current = "connecting"
         self._variant = ""
-        self._started = 0.0
+        self._since = 0.0
+        self._took: dict[str, float] = {}  # several take turns: each is told its own time
 
     def __call__(self, variant: str, what: str, done: int, of: int) -> None:
         with self._lock:
-            if variant != self._variant:
-                self._variant, self._started = variant, time.monotonic()
+            now = time.monotonic()
+            if self._variant:
+                self._took[self._variant] = self._took.get(self._variant, 0.0) + now - self._since
+            self._variant, self._since = variant, now
             self._current = f"{variant}: {what} {done} of {of}"
             if what == "measure" and done == of:
-                took = time.monotonic() - self._started
-                self._say(f"  {took:5.1f} s  {variant}: {of} launches")
+                launches = "launch" if of == 1 else "launches"
+                self._say(f"  {self._took.pop(variant, 0.0):5.1f} s  {variant}: {of} {launches}")
 
     def say(self, line: str) -> None:
         """A line of its own."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgekit.cli.units import Duration, Share
+
+if TYPE_CHECKING:
+    from edgekit.core.result import Result
 
 SWEPT = ("threads", "batch", "streams")
 
@@ -186,8 +191,9 @@ def command(
     from edgekit.jobs.accuracy import require_accurate
     from edgekit.jobs.results import write_page
 
-    opened, boards = load_build(build), targets(on)
     given = {key: value for key, value in timing.items() if value is not None}
+    _refuse_idle(given, sustained)
+    opened, boards = load_build(build), targets(on)
     if len(boards) > 1:
         from edgekit.cli.fleet import profile_on
 
@@ -216,25 +222,32 @@ def command(
     ways = job.sweep(settings, _axes(sweeps))
     if not variants and not every:
         say_preferred(opened)
-    with DeviceProgress() as progress:
-        results = job.profile(
-            opened,
-            on=boards[0],
-            variants=variants,
-            every=every,
-            settings=ways,
-            python=python,
-            runtime=runtime,
-            evaluate=evaluate,
-            wait_seconds=wait_seconds,
-            say=progress.say,
-            runner=runner,
-            native_program=native_program,
-            native_library=native_library,
-            power=power,
-            rate_hz=rate_hz,
-            progress=progress,
-        )
+    kept: list[Result] = []
+    try:
+        with DeviceProgress() as progress:
+            results = job.profile(
+                opened,
+                on=boards[0],
+                variants=variants,
+                every=every,
+                settings=ways,
+                python=python,
+                runtime=runtime,
+                evaluate=evaluate,
+                wait_seconds=wait_seconds,
+                say=progress.say,
+                runner=runner,
+                native_program=native_program,
+                native_library=native_library,
+                power=power,
+                rate_hz=rate_hz,
+                done=kept.append,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        if kept:
+            click.echo(f"what was measured by then is kept: edgekit report {build}", err=True)
+        raise
     if as_json:
         import json
 
@@ -246,6 +259,30 @@ def command(
     show(opened, results)
     click.echo(f"page: {write_page(opened, opened.folder)}")
     require_accurate(results)
+
+
+# What a long run of its own length has no use for.
+_OF_LAUNCHES = {
+    "launches": "--launches",
+    "runs": "--runs",
+    "min_seconds": "--min-seconds",
+    "precision": "--precision",
+    "budget_seconds": "--budget",
+}
+
+
+def _refuse_idle(given: Mapping[str, object], sustained: float | None) -> None:
+    """Raise UsageError for an option that would do nothing beside the others."""
+    from edgekit.core.errors import UsageError
+
+    idle = [name for key, name in _OF_LAUNCHES.items() if key in given]
+    if sustained is not None and idle:
+        raise UsageError(
+            f"--sustained is one run of the length that it says: it takes no {', '.join(idle)}",
+            hint="leave out one of them",
+        )
+    if "budget_seconds" in given and "precision" not in given:
+        raise UsageError("--budget ends what --precision goes on with", hint="add --precision 1%")
 
 
 def _axes(sweeps: tuple[str, ...]) -> dict[str, list[int]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgekit.core.boards import LOCAL, Target, target
 from edgekit.core.build import Build, Variant
 from edgekit.core.dataset import DataSet
-from edgekit.core.errors import InputError, PlanError, RejectedError
+from edgekit.core.errors import InputError, PlanError, RejectedError, UsageError
 from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.core.profile import load_profile, probe_host
 from edgekit.core.protocols import Device
@@ -93,6 +93,7 @@ def profile(
 
     Raises:
         UnknownNameError, RejectedError: no such variant, or none that can be used.
+        UsageError: `settings` contradict themselves, see `check_ways`.
         PlanError: one of them cannot run there; said before anything is done.
         DeviceBusyError: somebody else is using the board, or has taken it over meanwhile.
         DeviceError: see `edgekit.measure.session.measure`.
@@ -103,6 +104,7 @@ def profile(
     check_runs(build, chosen, board.address)
     settings = settings or MeasureSettings(threads=default_threads(build, board))
     ways = [settings] if isinstance(settings, MeasureSettings) else list(settings)
+    check_ways(ways)
     data = evaluate if isinstance(evaluate, DataSet) else None
     if isinstance(evaluate, str):
         data = read_evaluation(build, evaluate, chosen)
@@ -160,7 +162,7 @@ def profile(
                         wish=wish,
                         sensing=watch,
                         device_name="" if board.name == board.address else board.name,
-                        progress=progress,
+                        progress=progress if len(ways) == 1 else _told_apart(way, progress),
                         keep=keep,
                     )
             except RejectedError as exc:
@@ -216,6 +218,15 @@ def sustained(settings: MeasureSettings, seconds: float) -> MeasureSettings:
     )
 
 
+def check_ways(ways: Sequence[MeasureSettings]) -> None:
+    """Raise UsageError if no board could measure in one of `ways`."""
+    if any(way.operators and way.streams != 1 for way in ways):
+        raise UsageError(
+            "--operators tells of one stream, --streams asks for more",
+            hint="leave out one of them",
+        )
+
+
 def _quick(way: MeasureSettings) -> MeasureSettings:
     """To learn how long one inference takes, before a long run."""
     update = {"sustained": False, "runs": 5, "min_seconds": 0.2, "max_runs": 10_000}
@@ -229,7 +240,14 @@ def _thinned(way: MeasureSettings, once: Measurement) -> MeasureSettings:
 
 
 def _named(way: MeasureSettings) -> str:
-    return f"{way.threads} threads, batch {way.batch}, {way.streams} streams"
+    threads = f"{way.threads} thread" + "s" * (way.threads != 1)
+    streams = f"{way.streams} stream" + "s" * (way.streams != 1)
+    return f"{threads}, batch {way.batch}, {streams}"
+
+
+def _told_apart(way: MeasureSettings, progress: Progress) -> Progress:
+    """`progress` for one of several ways."""
+    return lambda variant, what, done, of: progress(f"{variant} ({_named(way)})", what, done, of)
 
 
 def _long_enough(settings: MeasureSettings, watch: Watch | None) -> MeasureSettings:

@@ -256,7 +256,9 @@ def warnings(build: Build, results: Sequence[Result]) -> list[str]:
     if unstable:
         verb = "is" if unstable == 1 else "are"
         found.append(
-            f"{unstable} of {len(results)} measurements {verb} unstable; see each for why."
+            "The measurement is unstable; see it for why."
+            if len(results) == 1
+            else f"{unstable} of {len(results)} measurements {verb} unstable; see each for why."
         )
     return found
 

@@ -91,6 +91,7 @@ def test_a_table_of_variants_and_boards(edgekit: Run, desk: Path) -> None:
     assert lines[0] == ["Median", "ant", "bee"]
     assert [line[0] for line in lines[2:4]] == ["float32", "int8-io"]
     assert sum("median" in line for line in answer.err.splitlines()) == 4
+    assert answer.out.endswith("page: build/report.html\n")
     assert "nothing is left to do" in edgekit("jobs").out
     listed = json.loads(edgekit("boards", "--json").out)
     assert [board["name"] for board in listed] == ["ant", "bee"]

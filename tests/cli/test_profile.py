@@ -87,6 +87,10 @@ def test_ways_of_running_and_two_variants_in_turns(edgekit: Run, build: Path) ->
     assert answer.code == 0, answer.err
     for way in ("1×1 ", "2×1 ", "1×1×2", "2×1×2"):
         assert way in answer.out
+    assert "float32 (2 threads, batch 1, 1 stream): 3 launches" in answer.err
+    refused = edgekit("profile", "build", "--on", "local", "--operators", "--sweep", "streams=1,2")
+    assert refused.code == 2
+    assert "one stream" in refused.err
     compared = edgekit("compare", "build:float32", "build:int8")
     assert compared.code == 0, compared.err
     assert "in turns" not in compared.out  # they did take turns
