@@ -92,6 +92,7 @@ def _show(found: Compared) -> None:
         if x and y:
             rows.append([name, readable_bytes(x), readable_bytes(y), digits(y / x), "", ""])
     table(["", "A", "B", "B/A", "95 %", "B is"], rows)
+    click.echo("A, B: means over launches; B/A of times: the ratio of the geometric means")
     click.echo(_verdict(found))
     if not found.rows["median"].paired:
         click.echo(
@@ -114,9 +115,13 @@ def _named(result: Result) -> str:
 
 
 def _verdict(found: Compared) -> str:
+    from edgekit.reports.words import digits
+
     row = found.rows["median"]
     if row.verdict == "no difference":
         return f"no difference was found; one of {row.detectable:.1%} or more would have shown"
     if row.ratio.value < 1:
         return f"B is faster: it takes {1 - row.ratio.value:.1%} less time"
+    if row.ratio.value >= 2:
+        return f"B is slower: it takes {digits(row.ratio.value)} times as long"
     return f"B is slower: it takes {row.ratio.value - 1:.1%} more time"

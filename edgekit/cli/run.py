@@ -27,6 +27,7 @@ IN_JSON = 10_000  # values of one sample's output
     "--on",
     "on",
     required=True,
+    multiple=True,
     metavar="DEVICE",
     help="local, ssh://[user@]host[:port], adb:SERIAL, or a board of yours (edgekit boards).",
 )
@@ -75,7 +76,12 @@ IN_JSON = 10_000  # values of one sample's output
 @click.option("--native-library", metavar="PATH", help="A libLiteRt.so of your own for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the outputs' values.")
 def command(
-    build: Path, inputs: tuple[str, ...], save: Path | None, as_json: bool, **options: Any
+    build: Path,
+    on: tuple[str, ...],
+    inputs: tuple[str, ...],
+    save: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Run inputs of your own through a build on a board, and show what it answers.
 
@@ -84,17 +90,20 @@ def command(
     """
     from edgekit.cli.output import DeviceProgress, say_preferred
     from edgekit.core.build import load_build
+    from edgekit.core.errors import UsageError
     from edgekit.core.files import check_file
     from edgekit.jobs.run import run
     from edgekit.reports.words import plain
 
+    if len(on) > 1:  # profile takes several: the last one must not go for all
+        raise UsageError("run takes one board", hint="give one --on")
     if save is not None:  # before anything is run
         check_file(save, hint="give --save the name of a file that can be written")
     opened = load_build(build)
     if options["variant"] is None:
         say_preferred(opened)
     with DeviceProgress() as progress:
-        ran = run(opened, inputs=inputs, say=progress.say, progress=progress, **options)
+        ran = run(opened, on=on[0], inputs=inputs, say=progress.say, progress=progress, **options)
     for note in ran.notes:
         click.echo(plain(f"note: {note}"), err=True)
     if save is not None:

@@ -132,8 +132,10 @@ def _two_speeds(m: Measurement) -> Iterator[Finding]:
     found = two_speeds(np.concatenate(samples))
     if found is not None:
         fast, slow, share = found
+        size, unit = (1e6, "ms") if fast >= 1e6 else (1e3, "µs")
         yield Finding(
-            f"two speeds: {fast / 1e6:.3g} ms, and {slow / 1e6:.3g} ms in {share:.0%} of the runs",
+            f"two speeds: {fast / size:.3g} {unit}, and {slow / size:.3g} {unit} in {share:.0%} of "
+            "the runs",
             "a changing clock or fast and slow cores: fix the governor, or pin with taskset",
         )
 

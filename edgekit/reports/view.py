@@ -305,10 +305,11 @@ def sustained_words(result: Result) -> str:
     (end, first), last = curve[0], curve[-1][0]
     change = steady.value / first - 1
     way = "slower" if change > 0 else "faster"
+    moved = f"{abs(change):.1%} {way}" if change < 1 else f"{digits(1 + change)} times as long"
     heights = [ns for _, ns in curve]
     return (
         f"{duration(first)} in the first {digits(end, 2)} s, {duration(steady.value)} "
-        f"({interval(steady)}) in the last third of {last:.0f} s, {abs(change):.1%} {way}  "
+        f"({interval(steady)}) in the last third of {last:.0f} s, {moved}  "
         f"{_bars(heights)}"
     )
 

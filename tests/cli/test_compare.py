@@ -49,6 +49,13 @@ def test_three_percent_are_told(edgekit: Run) -> None:
     assert found["rows"]["median"]["ratio"] == pytest.approx(1.03, abs=1e-4)
 
 
+def test_what_takes_several_times_as_long_is_told_so(edgekit: Run) -> None:
+    assert (
+        "B is slower: it takes 3.00 times as long"
+        in edgekit("compare", kept(), kept(shift=3.0)).out
+    )
+
+
 def test_a_gate(edgekit: Run) -> None:
     a, b = kept(), kept(shift=1.05)
     assert edgekit("compare", a, b, "--fail-above", "10%").code == 0

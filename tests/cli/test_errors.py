@@ -63,6 +63,11 @@ def make(desk: Path) -> None:
             "it takes no --min-seconds",
         ),
         (["report", "notes.txt"], 3, "is not a build"),
+        (
+            ["run", "folder", "--on", "local", "--on", "ssh://pi", "--input", "cat.jpg"],
+            2,
+            "run takes one board",
+        ),
         (["bundle", "folder", "-o", "out"], 3, "is not a build"),
         (["verify", "folder"], 8, "folder"),
         (["verify", "nowhere"], 3, "nowhere"),
