@@ -299,8 +299,6 @@ class _Fleet:
             power=work.wish.power,
             rate_hz=work.wish.rate_hz,
             evaluate=work.data,
-            power=work.wish.power,
-            rate_hz=work.wish.rate_hz,
             wait_seconds=self._wait,
             say=self._say,
             pause=self._pause,
