@@ -255,9 +255,9 @@ def command(
         click.echo(json.dumps([result.to_json() for result in results], indent=2))
         require_accurate(results)
         return
-    from edgekit.cli.report import show
+    from edgekit.reports import print_measurements
 
-    show(opened, results)
+    print_measurements(opened, results)
     click.echo(f"page: {write_page(opened, opened.folder)}")
     require_accurate(results)
 

@@ -7,6 +7,13 @@ from __future__ import annotations
 
 from edgekit.reports.document import report_document, report_json
 from edgekit.reports.page import report_html, write_html
-from edgekit.reports.terminal import print_report
+from edgekit.reports.terminal import print_measurements, print_report
 
-__all__ = ["print_report", "report_document", "report_html", "report_json", "write_html"]
+__all__ = [
+    "print_measurements",
+    "print_report",
+    "report_document",
+    "report_html",
+    "report_json",
+    "write_html",
+]

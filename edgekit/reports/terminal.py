@@ -49,11 +49,7 @@ def print_report(
         file: standard output if not given; colours only on a terminal and without NO_COLOR.
         columns: width; the terminal's if not given.
     """
-    from rich.console import Console
-
-    out = file or sys.stdout
-    width = columns or (None if out.isatty() else PIPE_COLUMNS)
-    console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
+    console = _console(file, columns)
     rows = variant_rows(build, results)
     console.print(plain(f"{build.name} for {build.profile.title}"), style="bold")
     for line in headline(build, results):
@@ -68,6 +64,31 @@ def print_report(
     if covered := coverage_rows(build):
         console.print()
         _where(console, covered)
+    _all_measurements(console, build, results)
+
+
+def print_measurements(
+    build: Build,
+    results: Sequence[Result],
+    *,
+    file: TextIO | None = None,
+    columns: int | None = None,
+) -> None:
+    """Print what was measured alone; arguments as of `print_report`."""
+    console = _console(file, columns)
+    console.print(plain(f"{build.name} for {build.profile.title}"), style="bold")
+    _all_measurements(console, build, results)
+
+
+def _console(file: TextIO | None, columns: int | None) -> Console:
+    from rich.console import Console
+
+    out = file or sys.stdout
+    width = columns or (None if out.isatty() else PIPE_COLUMNS)
+    return Console(file=out, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _all_measurements(console: Console, build: Build, results: Sequence[Result]) -> None:
     results = in_plan_order(build, results)
     devices = list(dict.fromkeys(result.measurement.device for result in results))
     for device in devices:

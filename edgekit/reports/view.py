@@ -355,7 +355,7 @@ def operator_words(times: OperatorTimes) -> str:
     return (
         f"operators add up to {duration(told / runs)} of {duration(times.total_ns / runs)} an "
         f"inference with the profiler on ({told / max(1, times.total_ns):.0%}; the rest is between "
-        f"them), over {times.runs} runs"
+        f"them, or below a microsecond), over {times.runs} runs"
     )
 
 

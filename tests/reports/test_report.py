@@ -18,7 +18,14 @@ from edgekit.core.errors import OutputError
 from edgekit.core.measurement import OperatorTime, OperatorTimes
 from edgekit.core.result import Result, latest
 from edgekit.core.verdict import Verdict
-from edgekit.reports import print_report, report_document, report_html, report_json, write_html
+from edgekit.reports import (
+    print_measurements,
+    print_report,
+    report_document,
+    report_html,
+    report_json,
+    write_html,
+)
 from edgekit.reports.view import headline, in_plan_order
 from tests.samples import result, write_build
 
@@ -554,3 +561,10 @@ def test_a_profiler_that_is_not_there_is_told(build: Build) -> None:
     found = with_operators(result(build, "int8"), OperatorTimes(unavailable="no profiler there"))
     assert "time by operator is unavailable: no profiler there" in printed(build, found)
     assert "time by operator is unavailable: no profiler there" in report_html(build, [found])
+
+
+def test_measurements_alone(build: Build, results: list[Result]) -> None:
+    out = io.StringIO()
+    print_measurements(build, results, file=out, columns=100)
+    assert "Median" in out.getvalue()
+    assert "Verdict" not in out.getvalue()
