@@ -227,7 +227,7 @@ class Proxy:
 
     def cut(self) -> None:
         """Break every connection there is; new ones are let through."""
-        for end in self._open:
+        for end in list(self._open):  # one that comes meanwhile is new
             try:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:

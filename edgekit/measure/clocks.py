@@ -14,6 +14,7 @@ https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/SD/PlatformPowerAnd
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from edgekit.core.protocols import Device
 # Beyond the time that one launch may take.
 GRACE_SECONDS = 60
 _STOP_SECONDS = 30
+_PAUSES_SECONDS = (0, 1, 3)  # before each try to reach a board whose link broke
 GOVERNORS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
 
 # $1: folder of this guard (not there yet), $2: seconds of a lease, $3: pattern of governor files.
@@ -161,12 +163,19 @@ def _give_back(clocks: Clocks, *, quietly: bool) -> None:
 
 
 def _give_back_over_a_new_link(clocks: Clocks) -> None:
-    """Try once; if the board cannot be reached its own guard does it when the lease is over."""
+    """Try for some seconds; where the board cannot be reached its own guard does it when the lease
+    is over.
+    """
     if not clocks.changed:
         return
-    with contextlib.suppress(DeviceError):
-        clocks.device.__enter__()
-        _give_back(clocks, quietly=True)
+    for pause in _PAUSES_SECONDS:
+        time.sleep(pause)
+        try:
+            clocks.device.__enter__()
+            _script(clocks.device, _STOP, clocks.folder, str(_STOP_SECONDS))
+        except DeviceError:
+            continue
+        return
 
 
 def _why(said: list[str]) -> str:

@@ -59,7 +59,7 @@ def test_measured_here_reported_and_bundled(edgekit: Run, build: Path, desk: Pat
     answer = edgekit("profile", "build", "--on", "local", "--all", *QUICK)
     assert answer.code == 0, answer.err
     assert "Median" in answer.out
-    assert "python runner for tflite: " in answer.err  # and why
+    assert "python runner for float32: " in answer.err  # and why
     document = json.loads(edgekit("report", "build", "--json").out)
     assert {m["variant"] for m in document["measurements"]} == {"float32", "int8"}
     assert edgekit("report", "build", "--html", "page.html").code == 0
