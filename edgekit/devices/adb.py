@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from edgekit.core.errors import DeviceError, InputError, UsageError
+from edgekit.core.errors import DeviceError, InputError, TransientDeviceError, UsageError
 from edgekit.core.protocols import CommandResult
 from edgekit.devices import adb_sync, scripts
 from edgekit.devices.adb_errors import lost, translated
@@ -37,7 +37,6 @@ from edgekit.devices.shell_store import ShellStore, last_line
 
 FOLDER = "/data/local/tmp/edgekit"
 _STALL_SECONDS = 120  # a device that says nothing for so long is gone
-_START_SECONDS = 2  # for a command that is to be stopped to tell its process id
 _KILL_SECONDS = 10
 # The server sends a command in one packet, and aborts if it is larger than the device takes: 4096
 # bytes before Android 7, 256 KiB since.
@@ -141,27 +140,25 @@ class AdbDevice(ShellStore):
             raise DeviceError(
                 f"{name} is too long for {self.address}, whose adb takes {_OLD_COMMAND_BYTES} bytes"
             )
-        with self._service(command.service) as connection:
-            try:
+        try:
+            with self._service(command.service) as connection:
                 command.talk(connection, stdin, deadline)
-            except BaseException:  # too slow, too much output, Ctrl-C
-                self._kill(command, connection)
-                raise
+        except TransientDeviceError:
+            raise  # nothing can be stopped over a link that is gone
+        except BaseException:  # too slow, too much output, Ctrl-C; perhaps before it has started
+            self._kill(command)
+            raise
         result = command.result()
         if result is None:
             raise lost(self.address, f"running {name}")
         return result
 
-    def _kill(self, command: Command, connection: Any) -> None:
+    def _kill(self, command: Command) -> None:
         """End a command that is running there, and what it started in its process group."""
-        deadline = time.monotonic() + _KILL_SECONDS
-        # The error that led here is the one to tell, not one of these.
+        words = ["sh", "-c", scripts.KILL, "edgekit", command.mark, *command.pids]
+        # The error that led here is the one to tell, not this one.
         with contextlib.suppress(TimeoutError, DeviceError):
-            command.wait_for_start(connection, time.monotonic() + _START_SECONDS)
-        with contextlib.suppress(TimeoutError, DeviceError):
-            if command.pids:
-                words = ["sh", "-c", scripts.KILL, "edgekit", *command.pids]
-                self._execute_script(words, deadline)
+            self._execute_script(words, time.monotonic() + _KILL_SECONDS)
 
     def _execute_script(self, words: Sequence[str], deadline: float) -> CommandResult:
         return self._execute(words, b"", deadline, name="a script of edgekit")

@@ -41,18 +41,15 @@ class Command:
         self, words: Sequence[str], *, v2: bool, name: str, stdin_file: str, stderr_file: str
     ) -> None:
         self._v2 = v2
-        self._nonce = secrets.token_hex(8)
+        nonce = secrets.token_hex(8)
+        self.mark = f"edgekit:{nonce}"  # in its notes, and in its environment there
         self._notes = "stderr" if v2 else "stdout"
         self._output = Output(name)
         self._bytes = b""
         fd = "2" if v2 else "1"
-        arguments = [self._nonce, fd, stdin_file, stderr_file, scripts.RUN_INNER, *words]
+        arguments = [nonce, fd, stdin_file, stderr_file, scripts.RUN_INNER, *words]
         line = scripts.wrapped(scripts.RUN_OUTER, arguments)
         self.service = f"shell,v2,raw:{line}" if v2 else f"exec:{line}"
-
-    def wait_for_start(self, connection: Any, deadline: float) -> None:
-        """Collect until both process ids have been told; errors as of `talk`."""
-        self._exchange(connection, memoryview(b""), deadline, only_start=True)
 
     def talk(self, connection: Any, stdin: bytes, deadline: float | None) -> None:
         """Send `stdin` (with shell v2) and collect what comes until the other side closes.
@@ -61,19 +58,10 @@ class Command:
             TimeoutError: `deadline` (of time.monotonic()) has passed.
             DeviceError: it prints too much.
         """
-        self._exchange(connection, memoryview(_packets(stdin) if self._v2 else b""), deadline)
-
-    def _exchange(
-        self,
-        connection: Any,
-        to_send: memoryview,
-        deadline: float | None,
-        *,
-        only_start: bool = False,
-    ) -> None:
+        to_send = memoryview(_packets(stdin) if self._v2 else b"")
         sock = connection.conn
         sock.setblocking(False)
-        while not (only_start and len(self.pids) == 2):
+        while True:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
@@ -115,13 +103,14 @@ class Command:
 
     @property
     def pids(self) -> list[str]:
-        """Process ids there, the command's own first; as far as they have been told."""
+        """The two process ids there, the command's own first; none until both have been told."""
         told = self._output.text(self._notes)
-        return re.findall(rf"edgekit:{self._nonce}:pid (\d+)\n", told)[::-1]
+        found = re.findall(rf"{self.mark}:pid (\d+)\n", told)[::-1]
+        return found if len(found) == 2 else []
 
     def result(self) -> CommandResult | None:
         """How it ended; None if the link was lost before it did."""
-        mark = f"edgekit:{self._nonce}"
+        mark = self.mark
         texts = {name: self._output.text(name) for name in _STREAMS.values()}
         notes = re.sub(rf"{mark}:pid \d+\n", "", texts[self._notes], count=2)
         end = re.search(

@@ -10,8 +10,9 @@ import re
 import shlex
 from collections.abc import Sequence
 
-# $1: a word that marks the line with the process id; the rest is the command.
-RUN = """printf '%s %s\\n' "$1" "$$" >&2; shift; exec "$@" """
+# $1: a word that marks the line with the process id, and the process by its environment; the rest
+# is the command. Where nobody reads any more, the line ends it before it begins.
+RUN = """export EDGEKIT_RUN="$1"; printf '%s %s\\n' "$1" "$$" >&2 || exit 1; shift; exec "$@" """
 
 # The same over adb, which passes on neither how a command ended nor that the link was lost before
 # it did. $1: nonce of the lines that are not the command's, $2: where they go (1, 2), $3: standard
@@ -23,12 +24,13 @@ RUN = """printf '%s %s\\n' "$1" "$$" >&2; shift; exec "$@" """
 # are set inside of its subshell: mksh would tell of the signal with those already in place.
 RUN_OUTER = """
 nonce=$1 notes=$2 in=$3 err=$4 inner=$5; shift 5
+export EDGEKIT_RUN="edgekit:$nonce"
 set -- sh -c "$inner" edgekit "$nonce" "$notes" "$@"
 if command -v setsid >/dev/null 2>&1; then set -- setsid "$@"; fi
 if [ -n "$in" ]; then exec <"$in" || exit 1; fi
 exec 3>&1 4>&2
 if [ -n "$err" ]; then exec 4>"$err" || exit 1; fi
-printf 'edgekit:%s:pid %s\n' "$nonce" "$$" >&"$notes"
+printf 'edgekit:%s:pid %s\n' "$nonce" "$$" >&"$notes" || exit 1
 said=$(exec 2>&1; (exec 1>&3 2>&4 3>&- 4>&-; exec "$@"); echo "code $?")
 printf 'edgekit:%s:end\n%s\n' "$nonce" "$said" >&"$notes"
 if [ -n "$err" ]; then printf 'edgekit:%s:stderr\n' "$nonce"; cat "$err"; fi
@@ -36,8 +38,14 @@ printf 'edgekit:%s:over\n' "$nonce" >&"$notes"
 """
 RUN_INNER = """printf 'edgekit:%s:pid %s\n' "$1" "$$" >&"$2"; shift 2; exec "$@" """
 
-# Process ids. The whole group where one leads it (sshd and adbd start commands that way).
+# $1: the mark of a run; the rest: its process ids. The whole group where one leads it (sshd and adbd
+# start commands that way). Without process ids, as after a Ctrl-C before the run had told them, the
+# mark in their environment tells which they are.
 KILL = """
+mark=$1; shift
+if [ $# -eq 0 ]; then
+  set -- $(grep -l -- "EDGEKIT_RUN=$mark" /proc/[0-9]*/environ 2>/dev/null | sed 's/[^0-9]//g')
+fi
 for pid do kill -s KILL -- "-$pid" 2>/dev/null || kill -s KILL "$pid" 2>/dev/null; done; :
 """
 

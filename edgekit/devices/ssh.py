@@ -90,30 +90,30 @@ class SSHDevice(ShellStore):
     ) -> CommandResult:
         words = plain_words(argv)
         output = Output(short(words))
-        nonce = secrets.token_hex(8)
-        command = scripts.wrapped(scripts.RUN, [f"edgekit:{nonce}", *words])
+        mark = f"edgekit:{secrets.token_hex(8)}"
+        command = scripts.wrapped(scripts.RUN, [mark, *words])
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         doing = f"running {short(words)}"
-        with self._channel(command, doing) as channel:
-            try:
+        try:
+            with self._channel(command, doing) as channel:
                 self._feed(channel, [stdin] if stdin else (), deadline, doing)
                 code = self._collect(channel, output.add, deadline, doing)
-            except TransientDeviceError:
-                raise  # nothing can be stopped over a link that is gone
-            except BaseException as exc:  # too slow, too much output, Ctrl-C
-                self._kill(nonce, output)
-                if isinstance(exc, TimeoutError):
-                    raise too_slow(short(words), timeout_seconds or 0) from exc
-                raise
-        stderr = re.sub(rf"edgekit:{nonce} \d+\n", "", output.text("stderr"), count=1)
+        except TransientDeviceError:
+            raise  # nothing can be stopped over a link that is gone
+        except BaseException as exc:  # too slow, too much output, Ctrl-C; perhaps at its very start
+            self._kill(mark, output)
+            if isinstance(exc, TimeoutError):
+                raise too_slow(short(words), timeout_seconds or 0) from exc
+            raise
+        stderr = re.sub(rf"{mark} \d+\n", "", output.text("stderr"), count=1)
         return CommandResult(exit_code=code, stdout=output.text("stdout"), stderr=stderr)
 
-    def _kill(self, nonce: str, output: Output) -> None:
+    def _kill(self, mark: str, output: Output) -> None:
         """End a command that is running there, and what it started in its process group."""
-        found = re.search(rf"edgekit:{nonce} (\d+)\n", output.text("stderr"))
-        if found is None or self._connection is None or not self._connection.alive:
-            return  # it has not started, or cannot be reached: the runner ends by its own alarm
-        command = scripts.wrapped(scripts.KILL, [found[1]])
+        if self._connection is None or not self._connection.alive:
+            return  # it cannot be reached: the runner ends by its own alarm
+        pids = re.findall(rf"{mark} (\d+)\n", output.text("stderr"))[:1]
+        command = scripts.wrapped(scripts.KILL, [mark, *pids])
         with self._channel(command, "stopping a command") as channel:
             deadline = time.monotonic() + _KILL_SECONDS
             # The error that led here is the one to tell, not this one.

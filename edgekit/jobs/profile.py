@@ -260,9 +260,11 @@ def _told_apart(way: MeasureSettings, progress: Progress) -> Progress:
 
 
 def _long_enough(settings: MeasureSettings, watch: Watch | None) -> MeasureSettings:
-    if watch is None or not watch.has_power or "min_seconds" in settings.model_fields_set:
+    if watch is None or not watch.has_power:
         return settings
-    more: dict[str, float] = {"min_seconds": max(settings.min_seconds, watch.enough_seconds)}
+    more: dict[str, float] = {}
+    if "min_seconds" not in settings.model_fields_set:
+        more["min_seconds"] = max(settings.min_seconds, watch.enough_seconds)
     if "max_runs" not in settings.model_fields_set:  # a model of some µs reaches it before that
         more["max_runs"] = max(settings.max_runs, MAX_RUNS_FOR_ENERGY)
     return settings.model_copy(update=more)

@@ -290,3 +290,26 @@ class DeviceContract:
         os.utime(remote, (1, 1))
         device.push(file, digest)
         assert remote.stat().st_mtime > 1
+
+
+class RemoteDeviceContract(DeviceContract):
+    """Of a device behind a link. To give besides: what first waits for a command's output."""
+
+    waiting: str  # dotted name of the function
+
+    def test_ctrl_c_before_it_has_said_anything(
+        self, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        note = tmp_path / "pid"
+
+        def interrupt(*_: object) -> None:
+            monkeypatch.undo()
+            while not (note.exists() and note.read_text().endswith("\n")):
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+        device.run(["true"])
+        monkeypatch.setattr(self.waiting, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            device.run(["sh", "-c", f"echo $$ >'{note}'; sleep 1000"], timeout_seconds=60)
+        assert ends(int(note.read_text()))

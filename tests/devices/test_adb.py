@@ -16,7 +16,7 @@ import pytest
 from edgekit.devices.adb import AdbDevice
 from tests.adb_double import AdbDouble, RealServer, known_to
 from tests.adbd import RealAdbd
-from tests.contracts.device import DeviceContract
+from tests.contracts.device import RemoteDeviceContract
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,10 @@ def phone_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class OverAdb(DeviceContract):
+class OverAdb(RemoteDeviceContract):
     """Fixture to give: `serial`, of a device that the server need not know yet."""
+
+    waiting = "edgekit.devices.adb_shell.Command.talk"
 
     @pytest.fixture
     def store(self, adb_store: Path) -> Path:

@@ -14,11 +14,13 @@ import pytest
 
 from edgekit.core.errors import DeviceError, TransientDeviceError
 from edgekit.devices.ssh import SSHDevice
-from tests.contracts.device import DeviceContract, make_file
+from tests.contracts.device import RemoteDeviceContract, make_file
 from tests.sshd import Proxy, SSHServer, make_key
 
 
-class TestSsh(DeviceContract):
+class TestSsh(RemoteDeviceContract):
+    waiting = "edgekit.devices.ssh.SSHDevice._feed"
+
     @pytest.fixture
     def store(self, board: SSHServer) -> Path:
         return board.store

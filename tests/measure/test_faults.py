@@ -108,7 +108,11 @@ def run(board: Board, subjects: list[Subject], progress: Progress) -> list[Measu
 def test_a_link_that_is_cut(
     board: Board, tmp_path: Path, stage: tuple[str, int], launches: int, late: bool
 ) -> None:
-    """At the start of a stage, or in the middle of it; an upload goes on where it was."""
+    """At the start of a stage, or in the middle of it; an upload goes on where it was.
+
+    Half a second later one more launch may have ended, on a fast machine.
+    """
+    possible = [launches, launches + 1] if late else [launches]
 
     def cut(_: str, what: str, done: int, of: int) -> None:
         if (what, done) == stage:
@@ -126,7 +130,8 @@ def test_a_link_that_is_cut(
             assert [len(m.launches) for m in kept] == [2]  # the upload went on over a new link
         except TransientDeviceError as exc:
             kept = exc.kept  # type: ignore[attr-defined]
-            assert [len(m.launches) for m in kept] == ([launches] if launches else [])
+            assert sum(len(m.launches) for m in kept) in possible
+            assert len(kept) <= 1
             assert all("ssh://board" in m.cut_short for m in kept)
             raise
     assert board.is_as_it_was()
