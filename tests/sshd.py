@@ -51,7 +51,6 @@ class SSHServer:
         *,
         cache: Path | None = None,
         extra: tuple[str, ...] = (),
-        sftp: bool = True,
         key_kind: str = "ed25519",
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -66,8 +65,12 @@ class SSHServer:
         self.known_hosts = folder / "known_hosts"
         self.config = folder / "ssh_config"
         self._log = folder / "sshd.log"
-        self._sftp, self._extra = sftp, extra
-        self._environment = {"XDG_CACHE_HOME": str(self.cache), **(environment or {})}
+        self._extra = extra
+        # A login shell of bash reads ~/.bashrc before each command: not this person's.
+        home = folder / "home"
+        home.mkdir(exist_ok=True)
+        own = {"XDG_CACHE_HOME": str(self.cache), "HOME": str(home)}
+        self._environment = own | (environment or {})
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "authorized_keys").write_text(public_key(self.user_key) + "\n")
@@ -104,7 +107,6 @@ class SSHServer:
             "PermitRootLogin prohibit-password",
             "MaxStartups 100",
             "SetEnv " + " ".join(f'"{key}={value}"' for key, value in self._environment.items()),
-            *(["Subsystem sftp internal-sftp"] if self._sftp else []),
             *self._extra,
         ]
         path.write_text("\n".join(lines) + "\n")

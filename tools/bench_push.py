@@ -64,7 +64,7 @@ def main() -> int:
         pytest.MonkeyPatch.context() as patch,
     ):
         folder = Path(name)
-        server = SSHServer(folder / "sshd")
+        server = SSHServer(folder / "sshd", extra=("Subsystem sftp internal-sftp",))  # for scp
         stack.callback(server.stop)
         server.configure(patch)
         server.trust()

@@ -33,7 +33,7 @@ from edgekit.devices.adb_server import AdbServer
 from edgekit.devices.adb_shell import Command
 from edgekit.devices.files import Write, write_whole
 from edgekit.devices.limits import plain_words, short, too_slow
-from edgekit.devices.shell_store import ShellStore, last_line
+from edgekit.devices.shell_store import Sent, ShellStore, last_line
 
 FOLDER = "/data/local/tmp/edgekit"
 _STALL_SECONDS = 120  # a device that says nothing for so long is gone
@@ -185,9 +185,9 @@ class AdbDevice(ShellStore):
             raise DeviceError(f"{self.address}: its store cannot be used: {why}")
         return result.exit_code, result.stdout
 
-    def _upload(self, source: Path, part: str, size: int) -> str:
+    def _upload(self, source: Path, part: str, size: int) -> Sent:
         with open(source, "rb") as reader:
-            return self._send(self._counted(reader), part)
+            return Sent(self._send(self._counted(reader), part))
 
     def _counted(self, reader: IO[bytes]) -> Iterator[bytes]:
         while True:

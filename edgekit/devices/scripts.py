@@ -11,8 +11,12 @@ import shlex
 from collections.abc import Sequence
 
 # $1: a word that marks the line with the process id, and the process by its environment; the rest
-# is the command. Where nobody reads any more, the line ends it before it begins.
-RUN = """export EDGEKIT_RUN="$1"; printf '%s %s\\n' "$1" "$$" >&2 || exit 1; shift; exec "$@" """
+# is the command. Where nobody reads any more, the line ends it before it begins. What a login shell
+# printed by itself comes before the mark.
+RUN = """
+export EDGEKIT_RUN="$1"; printf '%s\\n' "$1" || exit 1; printf '%s %s\\n' "$1" "$$" >&2 || exit 1
+shift; exec "$@"
+"""
 
 # The same over adb, which passes on neither how a command ended nor that the link was lost before
 # it did. $1: nonce of the lines that are not the command's, $2: where they go (1, 2), $3: standard
@@ -38,9 +42,9 @@ printf 'edgekit:%s:over\n' "$nonce" >&"$notes"
 """
 RUN_INNER = """printf 'edgekit:%s:pid %s\n' "$1" "$$" >&"$2"; shift 2; exec "$@" """
 
-# $1: the mark of a run; the rest: its process ids. The whole group where one leads it (sshd and adbd
-# start commands that way). Without process ids, as after a Ctrl-C before the run had told them, the
-# mark in their environment tells which they are.
+# $1: the mark of a run; the rest: its process ids. The whole group where one leads it (sshd and
+# adbd start commands that way). Without process ids, as after a Ctrl-C before the run had told
+# them, the mark in their environment tells which they are.
 KILL = """
 mark=$1; shift
 if [ $# -eq 0 ]; then
@@ -98,17 +102,27 @@ mv -f -- "$@" "$store/objects/"
 # $1: file. Its size in bytes, 0 if there is none.
 SIZE = """if [ -f "$1" ]; then stat -c %s "$1" 2>/dev/null || wc -c <"$1"; else echo 0; fi"""
 
+# $1: part; standard input: what it lacks. Prints the SHA-256 of the whole, which costs no time
+# while the link is what one waits for; nothing where there is no program for it.
+APPEND = """
+if command -v sha256sum >/dev/null; then digest=sha256sum
+elif command -v openssl >/dev/null; then digest='openssl dgst -sha256 -r'
+else exec cat >>"$1"; fi
+{ if [ -f "$1" ]; then cat <"$1"; fi; tee -a "$1"; } | $digest
+"""
+
 # $1: file.
-APPEND = """cat >>"$1" """
-READ = """cat <"$1" """
+READ = """exec <"$1" || exit 1; echo edgekit:begin; exec cat"""
+BEGIN = "edgekit:begin\n"
 REMOVE = """rm -f -- "$1" """
 
-# $1: part, $2: object, $3: SHA-256 in hex, $4: size in bytes. Exits with 3 if the part has another
-# digest, with 4 if it has another size, which is printed.
+# $1: part, $2: object, $3: SHA-256 in hex, $4: size in bytes, $5: the part's SHA-256 if known.
+# Exits with 3 if the part has another digest, with 4 if it has another size, which is printed.
 COMMIT = """
 have=0; if [ -f "$1" ]; then have=$(stat -c %s "$1" 2>/dev/null || wc -c <"$1"); fi
 if [ "$have" -ne "$4" ]; then echo "$have"; exit 4; fi
-if command -v sha256sum >/dev/null; then sum=$(sha256sum <"$1")
+if [ -n "$5" ]; then sum=$5
+elif command -v sha256sum >/dev/null; then sum=$(sha256sum <"$1")
 elif command -v openssl >/dev/null; then sum=$(openssl dgst -sha256 -r <"$1")
 else sum=$(python3 -c 'import hashlib, sys
 print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' <"$1"); fi || exit 1
@@ -116,7 +130,7 @@ case $sum in "$3"*) mv -f -- "$1" "$2";; *) exit 3;; esac
 """
 
 # $1: folder of objects. One line each: time of last use (s), size in bytes, name.
-LIST = """cd -- "$1" && for name in *; do [ -f "$name" ] && stat -c '%Y %s %n' "$name"; done; :"""
+LIST = """echo edgekit:begin; cd -- "$1" && find . -type f -exec stat -c '%Y %s %n' {} +"""
 
 FREE = """df -Pk "$1" """
 
@@ -137,5 +151,5 @@ def free_bytes(df: str) -> int | None:
 
 def listed(text: str) -> list[tuple[float, int, str]]:
     """What `LIST` printed: time of last use (s), size in bytes, name."""
-    lines = (line.split(" ", 2) for line in text.splitlines())
-    return [(float(used), int(size), name) for used, size, name in lines]
+    lines = (line.split(" ", 2) for line in text.partition(BEGIN)[2].splitlines())
+    return [(float(used), int(size), name.removeprefix("./")) for used, size, name in lines]

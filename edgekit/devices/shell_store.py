@@ -7,6 +7,7 @@ import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core.errors import DeviceError, InputError, TransientDeviceError, UsageError
@@ -17,6 +18,19 @@ from edgekit.devices.files import size_of
 from edgekit.devices.limits import STALE_MINUTES, full_disk, store_limit_bytes
 
 _DOTS = ("", ".", "..")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of an upload.
+
+    Attributes:
+        why: what the device said if it took less than all of it.
+        sha256: of what arrived, if the device has told.
+    """
+
+    why: str = ""
+    sha256: str = ""
 
 
 class ShellStore(ABC):
@@ -49,8 +63,8 @@ class ShellStore(ABC):
         """
 
     @abstractmethod
-    def _upload(self, source: Path, part: str, size: int) -> str:
-        """Send a file of `size` bytes to the path `part`; what the device said if it took less.
+    def _upload(self, source: Path, part: str, size: int) -> Sent:
+        """Send a file of `size` bytes to the path `part`.
 
         Raises:
             TransientDeviceError: the link broke.
@@ -80,8 +94,8 @@ class ShellStore(ABC):
             raise full_disk(self.address, free, size, store)
         part = self.scratch()
         try:
-            why = self._upload(source, part, size)
-            self._commit(source, part, target, sha256, why)
+            sent = self._upload(source, part, size)
+            self._commit(source, part, target, sha256, sent)
         except TransientDeviceError:
             raise  # over a broken link it stays, counts for nothing, and goes when it is stale
         except BaseException:
@@ -94,7 +108,7 @@ class ShellStore(ABC):
     def push_all(self, files: Sequence[tuple[Path, str]]) -> list[str]:
         return [self.push(source, sha256) for source, sha256 in files]
 
-    def _commit(self, source: Path, part: str, target: str, sha256: str, why: str) -> None:
+    def _commit(self, source: Path, part: str, target: str, sha256: str, sent: Sent) -> None:
         """Give a part that arrived whole its name.
 
         Raises:
@@ -102,7 +116,8 @@ class ShellStore(ABC):
             InputError: the file here does not have that digest.
         """
         size = source.stat().st_size
-        code, text = self._script(scripts.COMMIT, part, target, sha256, str(size), allow=(0, 3, 4))
+        arguments = (part, target, sha256, str(size), sent.sha256)
+        code, text = self._script(scripts.COMMIT, *arguments, allow=(0, 3, 4))
         if code == 4:
             self.remove(part)
             _, df = self._script(scripts.FREE, self._store)
@@ -111,7 +126,7 @@ class ShellStore(ABC):
                 raise full_disk(self.address, free, size, self._store)
             raise DeviceError(
                 f"{self.address} took {int(text)} of {size} bytes of {str(source)!r}"
-                + (f": {why}" if why else "")
+                + (f": {sent.why}" if sent.why else "")
             )
         if code == 3:
             if sha256_file(source) != sha256:

@@ -4,8 +4,8 @@
     edgekit profile BUILD --on ssh://pi            (a Host of ~/.ssh/config)
 
 ~/.ssh/config, the agent, key files and known_hosts are used as ssh(1) does; an unknown or changed
-host key is refused. The board needs a POSIX shell; SFTP is used where there is some. Files go to
-``${XDG_CACHE_HOME:-$HOME/.cache}/edgekit`` there.
+host key is refused. The board needs a POSIX shell and no SFTP: streams to and from a shell are
+quicker, and every server has them. Files go to ``${XDG_CACHE_HOME:-$HOME/.cache}/edgekit`` there.
 https://man.openbsd.org/ssh_config
 """
 
@@ -27,13 +27,12 @@ from edgekit.core.protocols import CommandResult
 from edgekit.devices import scripts
 from edgekit.devices.files import Write, size_of, tar_blocks, write_whole
 from edgekit.devices.limits import Output, full_disk, plain_words, short, too_slow
-from edgekit.devices.shell_store import ShellStore, last_line
+from edgekit.devices.shell_store import Sent, ShellStore, last_line
 from edgekit.devices.ssh_config import parse_address
 from edgekit.devices.ssh_connection import Connection, lost
-from edgekit.devices.ssh_errors import translate, translated
+from edgekit.devices.ssh_errors import translated
 
-# OpenSSH's sftp-server takes messages of 256 KiB, header included.
-_CHUNK = 255 * 1024
+_CHUNK = 1 << 18
 _RECONNECT_PAUSES_SECONDS = (0.2, 2, 5)  # a Wi-Fi link is back within seconds, or not soon
 _STALL_SECONDS = 120  # a server that says nothing for so long is gone
 _KILL_SECONDS = 10
@@ -55,8 +54,6 @@ class SSHDevice(ShellStore):
         super().__init__(address)
         self._parsed = parse_address(address)
         self._connection: Connection | None = None
-        self._sftp: Any = None
-        self._no_sftp = False
 
     # -- connection
 
@@ -72,7 +69,6 @@ class SSHDevice(ShellStore):
         self._connection = Connection(self._parsed)
 
     def _disconnect(self) -> None:
-        self._sftp = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -105,8 +101,9 @@ class SSHDevice(ShellStore):
             if isinstance(exc, TimeoutError):
                 raise too_slow(short(words), timeout_seconds or 0) from exc
             raise
+        stdout = re.sub(rf"\A.*?{mark}\n", "", output.text("stdout"), count=1, flags=re.DOTALL)
         stderr = re.sub(rf"{mark} \d+\n", "", output.text("stderr"), count=1)
-        return CommandResult(exit_code=code, stdout=output.text("stdout"), stderr=stderr)
+        return CommandResult(exit_code=code, stdout=stdout, stderr=stderr)
 
     def _kill(self, mark: str, output: Output) -> None:
         """End a command that is running there, and what it started in its process group."""
@@ -217,23 +214,6 @@ class SSHDevice(ShellStore):
             raise DeviceError(f"{self.address}: its store cannot be used: {why}")
         return code, output.text("stdout")
 
-    def _open_sftp(self) -> Any:
-        """An SFTP client, or None where the server has none (dropbear, often)."""
-        if self._sftp is None and not self._no_sftp:
-            import paramiko
-
-            try:
-                self._sftp = paramiko.SFTPClient.from_transport(self._transport)
-            except (paramiko.SSHException, EOFError, OSError) as exc:
-                # The server closes the channel and nothing else: ask it something to be sure.
-                self._script(":")
-                if not isinstance(exc, (paramiko.SSHException, EOFError)):
-                    raise translate(exc, self.address, "cannot open SFTP") from exc
-                self._no_sftp = True
-            else:
-                self._sftp.get_channel().settimeout(_STALL_SECONDS)
-        return self._sftp
-
     # -- files
 
     def push_all(self, files: Sequence[tuple[Path, str]]) -> list[str]:
@@ -247,11 +227,13 @@ class SSHDevice(ShellStore):
         _, answer = self._script(scripts.LOOK_ALL, store, stdin=[listing])
         there = set(re.findall(r"^edgekit:have ([0-9a-f]{64} \d+)$", answer, re.MULTILINE))
         todo = {d: source for source, d in files if f"{d} {sizes[d]}" not in there}
+        if not todo:
+            return targets
         needed, free = sum(sizes[sha256] for sha256 in todo), scripts.free_bytes(answer)
         if free is not None and free < needed:
             raise full_disk(self.address, free, needed, store)
         together = "edgekit:together" in answer
-        if todo and not (together and self._push_together(todo, sizes)):
+        if not (together and self._push_together(todo, sizes)):
             for sha256, source in todo.items():  # one after the other tells which it was
                 self.push(source, sha256)
         self.trim()
@@ -268,12 +250,8 @@ class SSHDevice(ShellStore):
         self.pushed_bytes += sum(sizes[sha256] for sha256 in files)
         return code == 0
 
-    def _upload(self, source: Path, part: str, size: int) -> str:
-        """Send a file, going on where it stopped if the link breaks and comes back.
-
-        Returns:
-            What the server said if it took less than all of it.
-        """
+    def _upload(self, source: Path, part: str, size: int) -> Sent:
+        """Send a file, going on where it stopped if the link breaks and comes back."""
         offset, pauses = 0, list(_RECONNECT_PAUSES_SECONDS)
         while True:
             try:
@@ -283,38 +261,22 @@ class SSHDevice(ShellStore):
                     offset = min(int(text), size)
                 with open(source, "rb") as reader:
                     reader.seek(offset)
-                    sftp = self._open_sftp()
-                    if sftp is None:
-                        return self._send_by_cat(reader, part)
-                    return self._send_by_sftp(sftp, reader, part, offset)
+                    return self._send(reader, part)
             except TransientDeviceError:
                 self._disconnect()
                 if not pauses:
                     raise
                 time.sleep(pauses.pop(0))
 
-    def _send_by_sftp(self, sftp: Any, reader: IO[bytes], part: str, offset: int) -> str:
-        import paramiko
-
-        try:
-            with sftp.open(part, "r+b" if offset else "wb") as file:
-                file.seek(offset)
-                file.set_pipelined(True)
-                for block in self._counted(reader):
-                    file.write(block)
-        except (paramiko.SSHException, EOFError, OSError) as exc:
-            refused = isinstance(exc, OSError) and not isinstance(exc, TimeoutError)
-            if refused and not sftp.get_channel().closed:
-                return str(exc)  # "Failure" is all that SFTP has for a full disk
-            raise lost(self.address, "uploading") from exc
-        return ""
-
-    def _send_by_cat(self, reader: IO[bytes], part: str) -> str:
+    def _send(self, reader: IO[bytes], part: str) -> Sent:
+        """What is left of a file, to the end of `part`."""
         output = Output("cat")
         with self._channel(scripts.wrapped(scripts.APPEND, [part]), "uploading") as channel:
             self._feed(channel, self._counted(reader), None, "uploading")
             code = self._collect(channel, output.add, None, "uploading")
-        return "" if code == 0 else last_line(output.text("stderr")) or f"exit code {code}"
+        digest = re.search(r"^[0-9a-f]{64}\b", output.text("stdout"), re.MULTILINE)
+        why = last_line(output.text("stderr")) or (f"exit code {code}" if code else "")
+        return Sent(why, digest[0] if digest else "")
 
     def _counted(self, reader: IO[bytes]) -> Iterator[bytes]:
         while block := reader.read(_CHUNK):
@@ -322,45 +284,30 @@ class SSHDevice(ShellStore):
             yield block
 
     def pull(self, remote: str, target: Path) -> None:
-        sftp = self._open_sftp()
-        if sftp is None:
-            write_whole(target, lambda write: self._read_by_cat(remote, write))
-        else:
-            write_whole(target, lambda write: self._read_by_sftp(sftp, remote, write))
+        write_whole(target, lambda write: self._read(remote, write))
 
-    def _read_by_sftp(self, sftp: Any, remote: str, write: Write) -> None:
-        try:
-            with self._link_errors("downloading"):
-                file = sftp.open(remote, "rb")
-        except DeviceError as exc:
-            if isinstance(exc.__cause__, OSError) and not sftp.get_channel().closed:
-                why = exc.__cause__.strerror or exc.__cause__
-                raise DeviceError(f"cannot read {remote!r} on {self.address}: {why}") from exc
-            raise
-        with file:
-            with self._link_errors("downloading"):
-                file.prefetch(file.stat().st_size)
-            while True:
-                with self._link_errors("downloading"):
-                    block = file.read(_CHUNK)
-                if not block:
-                    return
-                write(block)
-
-    def _read_by_cat(self, remote: str, write: Write) -> None:
-        errors = Output("cat")
+    def _read(self, remote: str, write: Write) -> None:
+        errors, before = Output("cat"), b""
+        begun = False
 
         def sink(stream: str, data: bytes) -> None:
-            if stream == "stdout":
+            nonlocal before, begun
+            if stream == "stderr":
+                errors.add(stream, data)
+            elif begun:
                 write(data)
             else:
-                errors.add(stream, data)
+                before = (before + data)[-_CHUNK:]
+                _, mark, data = before.partition(scripts.BEGIN.encode())
+                if mark:
+                    begun = True
+                    write(data)
 
         with self._channel(scripts.wrapped(scripts.READ, [remote]), "downloading") as channel:
             self._feed(channel, (), None, "downloading")
             code = self._collect(channel, sink, None, "downloading")
-        if code:
-            why = last_line(errors.text("stderr"))
+        if code or not begun:
+            why = last_line(errors.text("stderr")) or f"exit code {code}"
             raise DeviceError(f"cannot read {remote!r} on {self.address}: {why}")
 
 

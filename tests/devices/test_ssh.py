@@ -1,4 +1,4 @@
-"""A board behind a real OpenSSH server, with and without SFTP, and the faults of the link."""
+"""A board behind a real OpenSSH server, and the faults of the link."""
 
 from __future__ import annotations
 
@@ -29,18 +29,6 @@ class TestSsh(RemoteDeviceContract):
     def device(self, board: SSHServer) -> Iterator[SSHDevice]:
         with SSHDevice("ssh://board") as device:
             yield device
-
-
-class TestSshWithoutSftp(TestSsh):
-    """As on boards with dropbear and no sftp-server."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def shared_server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SSHServer]:
-        server = SSHServer(tmp_path_factory.mktemp("sshd"), sftp=False)
-        server.trust()
-        yield server
-        server.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -82,11 +70,10 @@ def test_a_second_push_sends_next_to_nothing(
         assert device.pushed_bytes == 0
 
 
-@pytest.mark.parametrize("sftp", [True, False])
 def test_a_cut_in_mid_upload_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxies: list[Proxy], sftp: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxies: list[Proxy]
 ) -> None:
-    server = SSHServer(tmp_path / "sshd", sftp=sftp)
+    server = SSHServer(tmp_path / "sshd")
     try:
         server.configure(monkeypatch)
         proxy = Proxy(server.port, cut_after=(8_000_000, 8_000_000))
@@ -102,6 +89,21 @@ def test_a_cut_in_mid_upload_goes_on_where_it_was(
         assert [p.name for p in server.store.rglob("*") if p.is_file()] == [digest]
     finally:
         server.stop()
+
+
+def test_a_login_shell_that_prints_by_itself(own_server: SSHServer, tmp_path: Path) -> None:
+    """bash reads ~/.bashrc for a command over SSH too."""
+    own_server.trust()
+    (own_server.folder / "home" / ".bashrc").write_text("echo Welcome to the lab\n")
+    file, digest = make_file(tmp_path / "model.tflite", os.urandom(600_000))
+    with SSHDevice("ssh://board") as device:
+        assert device.run(["true"]).stdout == ""
+        device.pull(device.push(file, digest), tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == file.read_bytes()
+        with pytest.raises(
+            DeviceError, match=r"cannot read '/none' on ssh://board: .*No such file"
+        ):
+            device.pull("/none", tmp_path / "back")
 
 
 def test_a_link_that_stays_cut_is_a_clean_failure(
@@ -157,11 +159,10 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.Monke
         server.stop()
 
 
-@pytest.mark.parametrize("sftp", [True, False])
 def test_a_disk_that_fills_up_meanwhile(
-    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sftp: bool
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = SSHServer(tmp_path / "sshd", cache=small_disk / "cache", sftp=sftp)
+    server = SSHServer(tmp_path / "sshd", cache=small_disk / "cache")
     try:
         server.configure(monkeypatch)
         server.trust()

@@ -128,9 +128,8 @@ def test_a_second_time_nothing_is_sent(device: LocalDevice, tmp_path: Path) -> N
     assert device.pushed_bytes == sent > 0
 
 
-@pytest.mark.parametrize("sftp", [True, False])
-def test_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sftp: bool) -> None:
-    server = SSHServer(tmp_path / "sshd", sftp=sftp)
+def test_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = SSHServer(tmp_path / "sshd")
     try:
         server.configure(monkeypatch)
         server.trust()
