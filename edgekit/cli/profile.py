@@ -102,6 +102,11 @@ Examples:
     type=click.Choice(["fixed", "as-is"]),
     help="Hold the clocks still where that is allowed, or leave them alone. [fixed]",
 )
+@click.option(
+    "--power-mode",
+    metavar="NAME",
+    help="A Jetson's (nvpmodel: 15W, MAXN, or its number), to be in meanwhile. [as it is]",
+)
 @click.option("--warmup-runs", type=click.IntRange(min=0), help="Not counted, at least. [5]")
 @click.option("--warmup-seconds", type=click.FloatRange(min=0), help="Not counted, at least. [0.5]")
 @click.option(

@@ -132,6 +132,7 @@ class MeasureSettings(Noun):
         cooldown_seconds: how long to wait at most, before each launch, until the board is as cool
             as it was at the start.
         clocks: "fixed" sets the governor to performance where that is allowed, and gives it back.
+        power_mode: a Jetson's, by nvpmodel's number or name, to be in meanwhile; as it is if empty.
         sustained: the launch is a long one, of interest for how it changes.
         operators: whether one more launch tells the time of each operator.
     """
@@ -152,6 +153,7 @@ class MeasureSettings(Noun):
     sample_every: int = Field(default=1, ge=1)
     cooldown_seconds: float = Field(default=30.0, ge=0)
     clocks: Literal["fixed", "as-is"] = "fixed"
+    power_mode: str = ""
     sustained: bool = False
     operators: bool = False
 

@@ -1,14 +1,15 @@
 """Holds a board's clocks still while it is measured, and always gives them back.
 
 Where the governors may be written (as root, or through ``sudo -n``), they are set to "performance",
-and on a Jetson `jetson_clocks` is run; what was there before is kept on the board itself, by a
-process that does not depend on the link: it gives everything back when it is told to, or when
-nobody has renewed its lease for longer than one launch may take. A cable that is pulled, a computer
-that crashes or Ctrl-C therefore leave no board in another mode. A reboot resets all of it anyway.
+and on a Jetson `jetson_clocks` is run, after `nvpmodel` has set the power mode that is asked for,
+if one is. What was there before is kept on the board itself, by a process that does not depend on
+the link: it gives everything back when it is told to, or when nobody has renewed its lease for
+longer than one launch may take. A cable that is pulled, a computer that crashes or Ctrl-C therefore
+leave no board in another mode. A reboot resets the clocks anyway.
 
 Sources: https://docs.kernel.org/admin-guide/pm/cpufreq.html (scaling_governor),
 https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/SD/PlatformPowerAndPerformance.html
-(jetson_clocks --store, --restore).
+(jetson_clocks --store, --restore; nvpmodel -q, -m, and /etc/nvpmodel.conf for the modes' names).
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ GRACE_SECONDS = 60
 _STOP_SECONDS = 30
 _PAUSES_SECONDS = (0, 1, 3)  # before each try to reach a board whose link broke
 GOVERNORS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
+POWER_MODES = "/etc/nvpmodel.conf"
 
-# $1: folder of this guard (not there yet), $2: seconds of a lease, $3: pattern of governor files.
-# Prints what was changed, or why nothing was. What a crashed measurement left is given back first.
-# The guard itself has no open file of ours, so that the link does not wait for its end.
+# $1: folder of this guard (not there yet), $2: seconds of a lease, $3: pattern of governor files,
+# or empty if clocks stay as they are; $4: the power mode to set, by number or name, or empty; $5:
+# file of the modes. Prints what was changed, or why nothing was. What a crashed measurement left is
+# given back first. The guard itself has no open file of ours, so that the link does not wait for
+# its end. A mode that needs a reboot is asked about on standard input, which says no.
 _START = """
 umask 077
 sudo=
+mode_now() { nvpmodel -q 2>/dev/null </dev/null | grep -x '[0-9][0-9]*' | tail -n 1; }
 for old in "${1%/*}"/*/guard; do
   [ -e "$old" ] || continue
   : >"${old%/guard}/stop"
@@ -47,14 +52,30 @@ for file in $3; do
   fi
   some=1
 done
-jetson=$(command -v jetson_clocks)
-[ -z "$some$jetson" ] && { for file in $3; do [ -e "$file" ] && echo already && exit 0; done
+mode=
+if [ -n "$4" ]; then
+  command -v nvpmodel >/dev/null || { echo "mode refused: there is no nvpmodel"; exit 0; }
+  modes=$(sed -n 's/^< *POWER_MODEL ID=\\([0-9]*\\) NAME=\\([^ >]*\\).*/\\1 \\2/p' "$5")
+  asked=$(printf '%s\\n' "$modes" | while read -r number name; do
+    if [ "$4" = "$number" ] || [ "$4" = "$name" ]; then echo "$number"; fi
+  done)
+  [ -n "$asked" ] || { echo "mode refused: it knows" $modes; exit 0; }
+  mode=$(mode_now)
+  [ "$mode" = "$asked" ] && mode=
+  if [ -n "$mode" ] && [ "$(id -u)" != 0 ]; then
+    sudo -n true 2>/dev/null && sudo='sudo -n' ||
+      { echo "mode refused: it needs root, or sudo without a password"; exit 0; }
+  fi
+fi
+jetson=
+[ -n "$3" ] && jetson=$(command -v jetson_clocks)
+[ -z "$some$jetson$mode" ] && { for file in $3; do [ -e "$file" ] && echo already && exit 0; done
   echo "refused: no cpufreq"; exit 0; }
 mkdir -p "$1" || exit 1
 for file in $3; do
   [ -e "$file" ] && printf '%s %s\\n' "$(cat "$file")" "$file"
 done >"$1/before"
-[ -n "$jetson" ] && $sudo "$jetson" --store "$1/jetson" >/dev/null 2>&1 || jetson=
+[ -n "$mode" ] && echo "$mode" >"$1/mode"
 cat >"$1/guard" <<'END'
 trap '' HUP INT
 cd "$1" || exit 1
@@ -68,9 +89,21 @@ done
 while read -r governor file; do
   printf '%s' "$governor" | $3 tee "$file" >/dev/null 2>&1
 done <before
+[ -e mode ] && $3 nvpmodel -m "$(cat mode)" </dev/null >/dev/null 2>&1
 cd / && rm -rf "$1"
 END
 (sh "$1/guard" "$1" "$2" "$sudo" </dev/null >/dev/null 2>&1 &)
+if [ -n "$mode" ]; then
+  $sudo nvpmodel -m "$asked" </dev/null >/dev/null 2>&1
+  if [ "$(mode_now)" != "$asked" ]; then
+    : >"$1/stop"
+    echo "mode refused: nvpmodel does not set it, perhaps before a reboot"
+    exit 0
+  fi
+  some=set
+  echo "set power mode $mode"
+fi
+[ -n "$jetson" ] && $sudo "$jetson" --store "$1/jetson" >/dev/null 2>&1 || jetson=
 while read -r governor file; do
   [ "$governor" = performance ] && continue
   printf performance | $sudo tee "$file" >/dev/null && some=set && echo "set $governor"
@@ -125,20 +158,37 @@ class Clocks:
 
 @contextlib.contextmanager
 def held(
-    device: Device, launch_seconds: float, *, governors: str | None = None
+    device: Device,
+    launch_seconds: float,
+    *,
+    fix: bool = True,
+    power_mode: str = "",
+    governors: str | None = None,
+    power_modes: str = POWER_MODES,
 ) -> Iterator[Clocks]:
     """Hold the clocks of `device` inside the block.
 
     Args:
         launch_seconds: how long one launch may take; see `Clocks.renew`.
+        fix: whether the clocks are set; only the power mode is if not.
+        power_mode: number or name of a Jetson's, to be in meanwhile.
         governors: pattern of the files, if it is not the kernel's own.
+        power_modes: nvpmodel's file on the device.
 
     Raises:
-        DeviceError: the clocks were set and could not be given back.
+        DeviceError: the power mode cannot be set, or something was set and could not be given back.
     """
     folder = device.scratch()
     lease = str(int(launch_seconds) + GRACE_SECONDS)
-    said = _script(device, _START, folder, lease, governors or GOVERNORS).splitlines()
+    pattern = (governors or GOVERNORS) if fix else ""
+    arguments = (folder, lease, pattern, power_mode, power_modes)
+    said = _script(device, _START, *arguments).splitlines()
+    refused = [line.partition(": ")[2] for line in said if line.startswith("mode refused: ")]
+    if refused:
+        raise DeviceError(
+            f"{device.address}: power mode {power_mode!r} cannot be set: {refused[0]}",
+            hint="leave out --power-mode, or set it there by hand: sudo nvpmodel -m NUMBER",
+        )
     changed = tuple(dict.fromkeys(line[4:] for line in said if line.startswith("set ")))
     clocks = Clocks(device, folder, changed, "" if changed else _why(said))
     try:

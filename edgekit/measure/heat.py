@@ -1,4 +1,8 @@
-"""Waits until a board is as cool as it was at the start."""
+"""Waits until a board is as cool as it was at the start, and asks a phone whether it holds back.
+
+Temperatures are those of the kernel's zones; of Android's thermal service where the shell may not
+read these.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgekit.core import thermalservice
 from edgekit.core.protocols import Device
 
 # Sensors jitter by a degree; a board under load rises by ten.
@@ -13,12 +18,19 @@ TOLERANCE_C = 2.0
 POLL_SECONDS = 2.0
 _DUMMY_C = -100.0  # -256 °C is how some drivers say that the sensor is off
 
-# $1: folder of the zones. One line each: name, type, temperature in thousandths of a degree.
+_MARK = "edgekit:thermalservice\n"
+
+# $1: folder of the zones. One line each: name, type, temperature in thousandths of a degree. Then
+# what a phone's thermal service says.
 _ZONES = """
 for zone in "$1"/thermal_zone*; do
   [ -r "$zone/temp" ] || continue
   printf '%s:%s %s\\n' "${zone##*/}" "$(cat "$zone/type")" "$(cat "$zone/temp" 2>/dev/null)"
 done
+if command -v dumpsys >/dev/null; then
+  echo edgekit:thermalservice
+  dumpsys thermalservice 2>/dev/null
+fi
 :"""
 
 
@@ -37,7 +49,13 @@ class Cooling:
         device: open.
         limit_seconds: how long to wait at most, each time.
         zones: folder of the zones, for tests.
+
+    Attributes:
+        status: what a phone's thermal service said last (0: it does not hold back); None if there
+            is none.
     """
+
+    status: int | None = None
 
     def __init__(
         self,
@@ -48,7 +66,7 @@ class Cooling:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._device, self._limit, self._zones, self._sleep = device, limit_seconds, zones, sleep
-        self._start = self._read() if limit_seconds > 0 else {}
+        self._start = self._read()
 
     def wait(self, progress: Callable[[float], None] = lambda _: None) -> Waited:
         """Return when every zone is within 2 °C of its start again, or the time is over.
@@ -58,7 +76,7 @@ class Cooling:
         """
         began = time.monotonic()
         while True:
-            excess = _excess(self._start, self._read()) if self._start else {}
+            excess = _excess(self._start, self._read()) if self._start and self._limit > 0 else {}
             seconds = time.monotonic() - began
             if not excess:
                 return Waited(seconds if seconds > POLL_SECONDS else 0.0)
@@ -70,7 +88,17 @@ class Cooling:
 
     def _read(self) -> dict[str, float]:
         command = ["sh", "-c", _ZONES, "edgekit", self._zones]
-        return parse_zones(self._device.run(command, timeout_seconds=60).stdout)
+        said = self._device.run(command, timeout_seconds=60).stdout
+        zones, _, service = said.partition(_MARK)
+        self.status = thermalservice.status(service)
+        read = thermalservice.temperatures(service)
+        return parse_zones(zones) or {name: float(value) for name, value in read.items()}
+
+    def look(self) -> int | None:
+        """`status` as it is now, if there is one to ask for."""
+        if self.status is not None:
+            self._read()
+        return self.status
 
 
 def _excess(start: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:

@@ -124,6 +124,7 @@ def measure_together(
                 if clocks is not None:
                     clocks.renew()
                 each.launch(turn, waited)
+                each.held_back(cooling.look())
                 if each.complete(deadline):
                     if settings.operators and clocks is not None:
                         clocks.renew()  # these are told by one launch more
@@ -144,17 +145,19 @@ def measure_together(
 def _clocks(
     device: Device, settings: MeasureSettings, launch_seconds: float
 ) -> contextlib.AbstractContextManager[Clocks | None]:
-    if settings.clocks == "as-is":
+    if settings.clocks == "as-is" and not settings.power_mode:
         return contextlib.nullcontext()
-    return held(device, launch_seconds)
+    fix = settings.clocks == "fixed"
+    return held(device, launch_seconds, fix=fix, power_mode=settings.power_mode)
 
 
 def _told(clocks: Clocks | None, settings: MeasureSettings) -> str:
-    if clocks is None:
-        return "left as they were: --clocks as-is"
+    mode = f"power mode {settings.power_mode}; " if settings.power_mode else ""
+    if clocks is None or settings.clocks == "as-is":
+        return f"{mode}left as they were: --clocks as-is"
     if clocks.changed:
-        return f"fixed while measuring, {', '.join(clocks.changed)} before and after"
-    return f"left as they were: {clocks.why}" if clocks.why else "fixed already"
+        return f"{mode}fixed while measuring, {', '.join(clocks.changed)} before and after"
+    return mode + (f"left as they were: {clocks.why}" if clocks.why else "fixed already")
 
 
 def _order(turns: Sequence[_Turns], deadline: float) -> Iterator[_Turns]:
@@ -227,13 +230,20 @@ class _Turns:
         events = self._deployed.run(job if sensing is None else sensing.add(job))
         self._hello = self._hello or events.hello
         try:
-            self.launches.append(_launch(events, waited, sensing))
+            self.launches.append(_launch(events, waited, sensing, self._settings))
         except (KeyError, TypeError, ValueError) as exc:
             raise DeviceError(
                 f"{self._device.address}: what the runner printed is not understood: "
                 f"{' '.join(str(exc).split())[:200]}"
             ) from exc
         self._turns.append(turn)
+
+    def held_back(self, status: int | None) -> None:
+        """Note what a phone's thermal service says after the last launch."""
+        if status is not None:
+            last = self.launches[-1]
+            after = {**last.after, "thermal_status": status}
+            self.launches[-1] = last.model_copy(update={"after": after})
 
     def _done(self) -> tuple[int, int]:
         return len(self.launches), max(self._settings.launches, len(self.launches) + 1)
@@ -392,10 +402,16 @@ def _push_first_sample(device: Device, check: Path) -> str:
         return device.push(path, sha256_file(path))
 
 
-def _launch(events: Events, waited: Waited, sensing: Sensing | None) -> Launch:
+def _launch(
+    events: Events, waited: Waited, sensing: Sensing | None, settings: MeasureSettings
+) -> Launch:
     memory, samples = events["memory"], events.times("samples")
     if not samples or min(samples) < 0:
         raise ValueError("samples that are no times")
+    sensed = None if sensing is None else sensing.sensed(events.all)
+    if sensed is not None and settings.power_mode:  # what was found came before it was set
+        facts = {**sensed.facts, "power mode": f"{settings.power_mode}, for this measurement"}
+        sensed = sensed.model_copy(update={"facts": facts})
     return Launch(
         load_ns=events["load"]["ns"],
         first_ns=events["first"]["ns"],
@@ -416,7 +432,7 @@ def _launch(events: Events, waited: Waited, sensing: Sensing | None) -> Launch:
         before=events.environment("before"),
         after=events.environment("after"),
         stopped=events["done"]["stopped"],
-        sensed=None if sensing is None else sensing.sensed(events.all),
+        sensed=sensed,
     )
 
 

@@ -26,6 +26,11 @@ _THROTTLE_BITS = {
     3: "soft temperature limit",
 }
 
+# https://source.android.com/docs/core/power/thermal-mitigation (throttling severity); with "light"
+# nothing is slower yet that a person would notice.
+_THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+_MODERATE = 2
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -171,6 +176,17 @@ def _throttled(m: Measurement) -> Iterator[Finding]:
         )
 
 
+def _held_back(m: Measurement) -> Iterator[Finding]:
+    worst = max((int(x.after.get("thermal_status", 0)) for x in m.launches), default=0)
+    if worst:
+        name = _THERMAL_STATUS[min(worst, len(_THERMAL_STATUS) - 1)]
+        yield Finding(
+            f"the phone's thermal service said {name} while measuring",
+            "let it cool, out of its case and off the charger, then repeat (--cooldown)",
+            invalid=worst >= _MODERATE,
+        )
+
+
 def _bits(environment: dict[str, Any]) -> int | None:
     try:
         return int(str(environment.get("throttled")), 16)
@@ -229,6 +245,7 @@ def _other_work(m: Measurement) -> Iterator[Finding]:
 _LOOKS: tuple[Callable[[Measurement], Iterator[Finding]], ...] = (
     _emulated,
     _throttled,
+    _held_back,
     _cut_off,
     _interval,
     _cut_short,

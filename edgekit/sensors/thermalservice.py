@@ -2,17 +2,15 @@
 
     (read without being asked for)
 
-``dumpsys thermalservice`` prints what it remembers and, below "Current temperatures from HAL:",
-what is now; numbers of types differ between makers, names do not. 0.0 and −99.9 are dummies.
-https://source.android.com/docs/core/power/thermal-mitigation
+See `edgekit.core.thermalservice`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from edgekit.core import thermalservice
 from edgekit.core.measurement import Trace
 from edgekit.sensors.sensor import (
     Channel,
@@ -24,11 +22,6 @@ from edgekit.sensors.sensor import (
     program,
     traces,
 )
-
-_NOW = "Current temperatures from HAL:"
-_REMEMBERED = "Cached temperatures:"
-_VALUE = re.compile(r"Temperature\{mValue=(-?[\d.]+),[^}]*?mName=([^,}]+)")
-_DUMMIES = (0.0, -99.9)
 
 
 class Thermalservice:
@@ -55,14 +48,4 @@ class Thermalservice:
 
 
 def _temperatures(answer: str) -> list[tuple[str, float | None]]:
-    """Those of now; what it remembers only where there is no such section."""
-    for head in (_NOW, _REMEMBERED):
-        _, found, rest = answer.partition(head)
-        # A section goes on as long as its lines are temperatures.
-        section = re.match(r"(?:\s*Temperature\{[^}]*\}\s*)*", rest)
-        if found and section and section[0].strip():
-            return [
-                (name.strip(), None if float(value) in _DUMMIES else celsius(value))
-                for value, name in _VALUE.findall(section[0])
-            ]
-    return []
+    return [(name, celsius(value)) for name, value in thermalservice.temperatures(answer).items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,95 @@ def test_clocks_that_are_fixed_already(
         file.write_text("performance\n")
     with held(device, 5, governors=pattern) as found:
         assert (found.changed, found.why) == ((), "")
+
+
+class Jetson:
+    """A double of nvpmodel and jetson_clocks: scripts that keep their state in files."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.modes, self._mode, self._log = (folder / name for name in ("conf", "mode", "log"))
+        folder.mkdir()
+        self.modes.write_text("< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=2 NAME=15W >\n")
+        self._mode.write_text("0\n")
+        self._program(
+            "nvpmodel",
+            f"""case $1 in
+            -q) echo 'NVPM WARN: fan mode is not set!'; echo 'NV Power Mode: X'; cat {self._mode};;
+            -m) echo "$2" >>{self._log}; [ -e {folder}/reboot ] || echo "$2" >{self._mode};;
+            esac""",
+        )
+        self._program(
+            "jetson_clocks",
+            f"""echo "jetson_clocks $1" >>{self._log}; if [ "$1" = --store ]; then : >"$2"; fi""",
+        )
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def _program(self, name: str, script: str) -> None:
+        path = self.modes.parent / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    @property
+    def mode(self) -> str:
+        return self._mode.read_text().strip()
+
+    @property
+    def calls(self) -> list[str]:
+        return [line.strip() for line in self._log.read_text().splitlines()]
+
+
+@pytest.fixture
+def jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jetson:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: nvpmodel is set as root or through sudo")
+    return Jetson(tmp_path / "jetson", monkeypatch)
+
+
+@pytest.mark.parametrize("wanted", ["15W", "2"])
+def test_a_power_mode_is_set_before_the_clocks_and_given_back(
+    device: LocalDevice, jetson: Jetson, governors: list[Path], pattern: str, wanted: str
+) -> None:
+    with held(
+        device, 5, governors=pattern, power_mode=wanted, power_modes=str(jetson.modes)
+    ) as found:
+        assert jetson.mode == "2"
+        assert found.changed[0] == "power mode 0"
+        assert words(governors) == ["performance", "performance"]
+    assert jetson.mode == "0"
+    assert words(governors) == ["schedutil", "ondemand"]
+    assert jetson.calls == [
+        "2", "jetson_clocks --store", "jetson_clocks", "jetson_clocks --restore", "0",
+    ]  # fmt: skip
+
+
+def test_a_power_mode_alone(
+    device: LocalDevice, jetson: Jetson, governors: list[Path], pattern: str
+) -> None:
+    with held(
+        device, 5, fix=False, governors=pattern, power_mode="15W", power_modes=str(jetson.modes)
+    ):
+        assert words(governors) == ["schedutil", "ondemand"]
+        assert jetson.mode == "2"
+    assert jetson.calls == ["2", "0"]
+
+
+def test_a_power_mode_that_needs_a_reboot(
+    device: LocalDevice, jetson: Jetson, governors: list[Path], pattern: str
+) -> None:
+    (jetson.modes.parent / "reboot").touch()
+    holding = held(device, 5, governors=pattern, power_mode="2", power_modes=str(jetson.modes))
+    with pytest.raises(DeviceError, match=r"power mode '2' cannot be set: .*reboot"), holding:
+        raise AssertionError("entered")
+    assert become(governors, ["schedutil", "ondemand"])
+
+
+def test_a_power_mode_that_there_is_not(device: LocalDevice, jetson: Jetson) -> None:
+    holding = held(device, 5, power_mode="40W", power_modes=str(jetson.modes))
+    with pytest.raises(DeviceError, match="'40W' cannot be set: it knows 0 MAXN 2 15W"), holding:
+        raise AssertionError("entered")
+    (jetson.modes.parent / "nvpmodel").unlink()
+    with pytest.raises(DeviceError, match="there is no nvpmodel"), held(device, 5, power_mode="2"):
+        raise AssertionError("entered")
 
 
 def test_a_kernel_without_clocks_says_so(device: LocalDevice, tmp_path: Path) -> None:

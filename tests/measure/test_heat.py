@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +63,31 @@ def test_dummies_are_no_temperatures() -> None:
 @given(st.text())
 def test_whatever_a_board_prints_is_survived(text: str) -> None:
     assert all(celsius > -100 for celsius in parse_zones(text).values())
+
+
+def dumpsys(folder: Path, status: int, celsius: float) -> None:
+    """A double of a phone's."""
+    program = folder / "bin" / "dumpsys"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(
+        f"#!/bin/sh\n[ $1 = thermalservice ] && cat <<'E'\nThermal Status: {status}\n"
+        "Current temperatures from HAL:\n"
+        f"\tTemperature{{mValue={celsius}, mType=3, mName=SKIN, mStatus=0}}\nE\n"
+    )
+    program.chmod(0o755)
+
+
+def test_a_phone_whose_zones_may_not_be_read(
+    device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    dumpsys(tmp_path, 0, 30.0)
+    cooling = Cooling(device, 1, zones=str(tmp_path / "none"), sleep=lambda _: None)
+    assert cooling.status == 0
+    dumpsys(tmp_path, 2, 41.0)
+    assert cooling.wait().too_warm == "SKIN +11 °C"
+    assert cooling.look() == 2
+
+
+def test_other_boards_have_no_such_service(device: LocalDevice, tmp_path: Path) -> None:
+    assert Cooling(device, 0, zones=str(tmp_path / "none")).look() is None

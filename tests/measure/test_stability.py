@@ -107,6 +107,19 @@ def test_throttling(before: str, after: str, names: str | None) -> None:
     assert found == ([f"the board was held back while measuring ({names})"] if names else [])
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "invalid"), [(0, "", False), (1, "light", False), (3, "severe", True)]
+)
+def test_a_phone_that_holds_back(status: int, said: str, invalid: bool) -> None:
+    cool, warm = ({"after": {"thermal_status": each}} for each in (0, status))
+    launches = [x.model_copy(update=cool) for x in STEADY[:4]] + [STEADY[4].model_copy(update=warm)]
+    found = stability(measurement(launches))
+    assert [f.seen for f in found] == (
+        [f"the phone's thermal service said {said} while measuring"] if said else []
+    )
+    assert any(f.invalid for f in found) == invalid
+
+
 def test_heat() -> None:
     zones = [{"temperatures_c": {"z:cpu": value}} for value in (40.0, 55.0, 82.0)]
     assert seen(STEADY, before=zones[0], after=zones[1]) == [
