@@ -13,6 +13,7 @@ from edgekit.core.profile import (
     HOST,
     Accelerator,
     DeviceProfile,
+    Measuring,
     all_profiles,
     load_profile,
     user_profiles_dir,
@@ -138,11 +139,25 @@ def _show(profile: DeviceProfile) -> None:
         if accelerator.options:
             options = ", ".join(f"{key} = {value}" for key, value in accelerator.options.items())
             lines.append(("", options))
+    lines += _measured(profile.measure)
     if profile.notes:
         lines.append(("notes", profile.notes.strip()))
     for key, value in lines:
         for number, line in enumerate(_wrapped(value, _columns() - 13)):
             click.echo(f"{'' if number else key:<13}{line}")
+
+
+def _measured(measuring: Measuring) -> list[tuple[str, str]]:
+    waits = f"cooled down for {measuring.cooldown_seconds:g} s at most"
+    if measuring.zones:
+        waits += f" (by {' or '.join(measuring.zones)})"
+    if measuring.pause_seconds:
+        waits += f", paused for {measuring.pause_seconds:g} s at least"
+    power = " or ".join(measuring.power) or "not told by the board"
+    return [
+        ("energy", power + (f": {measuring.covers}" if measuring.covers else "")),
+        ("measured", f"{waits}, before each launch"),
+    ]
 
 
 def _reached_by(profile: DeviceProfile) -> str:

@@ -91,11 +91,19 @@ Examples:
     help="With --precision: stop after that time anyway. [15m]",
 )
 @click.option(
+    "--pause",
+    "pause_seconds",
+    type=Duration(),
+    metavar="TIME",
+    help="Before each launch but the first, wait at least so long. [as usual for the board]",
+)
+@click.option(
     "--cooldown",
     "cooldown_seconds",
     type=Duration(),
     metavar="TIME",
-    help="Before each launch, wait at most so long for the board to cool down. [30s]",
+    help="Before each launch, wait at most so long for the board to cool down. "
+    "[as usual for the board, or 30s]",
 )
 @click.option(
     "--clocks",

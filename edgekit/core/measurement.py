@@ -129,8 +129,10 @@ class MeasureSettings(Noun):
             of it, or `max_launches` or `budget_seconds` (of the whole measurement) are reached.
         streams: processes that run the model at the same time.
         sample_every: only every so many-th inference is timed and kept, for very long runs.
+        pause_seconds: how long to wait before each launch but the first, at least.
         cooldown_seconds: how long to wait at most, before each launch, until the board is as cool
             as it was at the start.
+        cooling_zones: types of the thermal zones that this goes by; all if there are none of these.
         clocks: "fixed" sets the governor to performance where that is allowed, and gives it back.
         power_mode: a Jetson's, by nvpmodel's number or name, to be in meanwhile; as it is if empty.
         sustained: the launch is a long one, of interest for how it changes.
@@ -151,7 +153,9 @@ class MeasureSettings(Noun):
     streams: int = Field(default=1, ge=1)
     timeout_seconds: float = Field(default=600.0, gt=0)
     sample_every: int = Field(default=1, ge=1)
+    pause_seconds: float = Field(default=0.0, ge=0)
     cooldown_seconds: float = Field(default=30.0, ge=0)
+    cooling_zones: tuple[str, ...] = ()
     clocks: Literal["fixed", "as-is"] = "fixed"
     power_mode: str = ""
     sustained: bool = False

@@ -76,6 +76,25 @@ class Accelerator(Noun):
     options: dict[str, str] = Field(default_factory=dict)
 
 
+class Measuring(Noun):
+    """How such boards are measured, where the user does not say otherwise.
+
+    Attributes:
+        power: the sensors that can tell the energy, names in `edgekit.sensors.SENSORS`, the best
+            first; none if nothing on the board can.
+        covers: what that power is of, or what to do where the board tells none.
+        zones: types of the thermal zones that the cool-down goes by, if there are such; all if not.
+        pause_seconds: before each launch, at least.
+        cooldown_seconds: before each launch, at most.
+    """
+
+    power: tuple[str, ...] = ()
+    covers: str = ""
+    zones: tuple[str, ...] = ()
+    pause_seconds: float = Field(default=0.0, ge=0)
+    cooldown_seconds: float = Field(default=30.0, ge=0)
+
+
 class DeviceProfile(Noun):
     """A kind of board.
 
@@ -98,6 +117,7 @@ class DeviceProfile(Noun):
     runtimes: tuple[Runtime, ...] = Field(min_length=1)
     variants: tuple[str, ...] = Field(min_length=1)
     accelerators: tuple[Accelerator, ...] = ()
+    measure: Measuring = Measuring()
     notes: str = ""
 
     @property

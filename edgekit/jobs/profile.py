@@ -14,7 +14,7 @@ from edgekit.core.build import Build, Variant
 from edgekit.core.dataset import DataSet
 from edgekit.core.errors import InputError, PlanError, RejectedError, UsageError
 from edgekit.core.measurement import Measurement, MeasureSettings
-from edgekit.core.profile import load_profile, probe_host
+from edgekit.core.profile import DeviceProfile, Measuring, load_profile, probe_host
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.result import Result
 from edgekit.export.delegates import DELEGATES
@@ -104,6 +104,8 @@ def profile(
     check_runs(build, chosen, board.address)
     settings = settings or MeasureSettings(threads=default_threads(build, board))
     ways = [settings] if isinstance(settings, MeasureSettings) else list(settings)
+    measuring = _profile(build, board).measure
+    ways = [_as_usual_there(way, measuring) for way in ways]
     check_ways(ways)
     data = evaluate if isinstance(evaluate, DataSet) else None
     if isinstance(evaluate, str):
@@ -122,7 +124,11 @@ def profile(
         subjects = with_runners(device, subjects, wish, runner, say)
         for subject in subjects.values() if data is not None else ():
             refuse_mute(subject)
-        watch = None if power == OFF else Watch.open(device, power=power, rate_hz=rate_hz)
+        watch = (
+            None
+            if power == OFF
+            else Watch.open(device, power=power, rate_hz=rate_hz, prefer=measuring.power)
+        )
         ways = [_long_enough(way, watch) for way in ways]
         if watch is not None and watch.has_power:
             for name, subject in subjects.items():
@@ -316,9 +322,25 @@ def _delegate(recipe: Recipe) -> Delegate | None:
 
 def default_threads(build: Build, board: Target) -> int:
     """As many threads as the profile of that kind of board says."""
+    return _profile(build, board).threads
+
+
+def _profile(build: Build, board: Target) -> DeviceProfile:
+    """What is known of that kind of board."""
     if board.address == LOCAL:
-        return probe_host().threads
-    return load_profile(board.kind).threads if board.kind else build.profile.threads
+        return probe_host()
+    return load_profile(board.kind) if board.kind else build.profile
+
+
+def _as_usual_there(way: MeasureSettings, measuring: Measuring) -> MeasureSettings:
+    """`way` with what it does not say as it is usual for the kind of board."""
+    usual = {
+        "pause_seconds": measuring.pause_seconds,
+        "cooldown_seconds": measuring.cooldown_seconds,
+        "cooling_zones": measuring.zones,
+    }
+    missing = {key: usual[key] for key in usual if key not in way.model_fields_set}
+    return way.model_copy(update=missing)
 
 
 def _subject(build: Build, variant: Variant) -> Subject:

@@ -7,7 +7,7 @@ read these.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from edgekit.core import thermalservice
@@ -48,6 +48,8 @@ class Cooling:
     Args:
         device: open.
         limit_seconds: how long to wait at most, each time.
+        pause_seconds: how long at least, each time but the first.
+        types: of the zones that count; all do if there are none of these.
         zones: folder of the zones, for tests.
 
     Attributes:
@@ -62,11 +64,14 @@ class Cooling:
         device: Device,
         limit_seconds: float,
         *,
+        pause_seconds: float = 0.0,
+        types: Collection[str] = (),
         zones: str = "/sys/class/thermal",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._pause, self._paused = pause_seconds, False
         self._device, self._limit, self._zones, self._sleep = device, limit_seconds, zones, sleep
-        self._start = self._read()
+        self._start = _of_types(self._read(), types)
 
     def wait(self, progress: Callable[[float], None] = lambda _: None) -> Waited:
         """Return when every zone is within 2 °C of its start again, or the time is over.
@@ -75,6 +80,9 @@ class Cooling:
             progress: called with the degrees that are still too many.
         """
         began = time.monotonic()
+        if self._paused:
+            self._sleep(self._pause)
+        self._paused = self._pause > 0
         while True:
             excess = _excess(self._start, self._read()) if self._start and self._limit > 0 else {}
             seconds = time.monotonic() - began
@@ -99,6 +107,12 @@ class Cooling:
         if self.status is not None:
             self._read()
         return self.status
+
+
+def _of_types(zones: dict[str, float], types: Collection[str]) -> dict[str, float]:
+    """Those whose name ends in one of `types`; all if none does."""
+    found = {name: value for name, value in zones.items() if name.partition(":")[2] in types}
+    return found or zones
 
 
 def _excess(start: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:

@@ -113,12 +113,18 @@ def measure_together(
         each.prepare(wish)
     session = secrets.token_hex(8)
     deadline = time.monotonic() + settings.budget_seconds
-    launch_seconds = settings.timeout_seconds + settings.cooldown_seconds
+    waiting_seconds = settings.pause_seconds + settings.cooldown_seconds
+    launch_seconds = settings.timeout_seconds + waiting_seconds
     try:
         with _clocks(device, settings, launch_seconds) as clocks:
             for each in turns:
                 each.session, each.clocks = session, _told(clocks, settings)
-            cooling = Cooling(device, settings.cooldown_seconds)
+            cooling = Cooling(
+                device,
+                settings.cooldown_seconds,
+                pause_seconds=settings.pause_seconds,
+                types=settings.cooling_zones,
+            )
             for turn, each in enumerate(_order(turns, deadline)):
                 waited = cooling.wait(each.cools)
                 if clocks is not None:

@@ -50,13 +50,21 @@ class Watch:
     rails: frozenset[str]
 
     @classmethod
-    def open(cls, device: Device, *, power: str = AUTO, rate_hz: float = 10.0) -> Self:
+    def open(
+        cls,
+        device: Device,
+        *,
+        power: str = AUTO,
+        rate_hz: float = 10.0,
+        prefer: Sequence[str] = (),
+    ) -> Self:
         """Ask `device` (open) what it has, in one command, and put the sampler there.
 
         Args:
             power: ``auto`` for the best there is, the name of a sensor, or ``NAME:RAIL+RAIL`` for
                 some of its rails.
             rate_hz: how often power is read; temperatures and clocks once a second.
+            prefer: sensors of power that ``auto`` takes before others, the best first.
 
         Raises:
             UnknownNameError: no sensor of power, or none of its rails, is called that.
@@ -81,7 +89,7 @@ class Watch:
                 f"{device.address} has no power by {name}: {unavailable[name]}",
                 hint="--power auto takes what there is, --power off nothing",
             )
-        chosen = _chosen(there, name, unavailable)
+        chosen = _chosen(there, name, prefer, unavailable)
         source = next((found for sensor, found in chosen if sensor.gives == "power"), None)
         if source is not None:
             for rail in rails:
@@ -227,16 +235,24 @@ def asked_for(power: str, rate_hz: float) -> tuple[str, list[str]]:
 
 
 def _chosen(
-    there: Mapping[str, tuple[Sensor, Found]], name: str, unavailable: dict[str, str]
+    there: Mapping[str, tuple[Sensor, Found]],
+    name: str,
+    prefer: Sequence[str],
+    unavailable: dict[str, str],
 ) -> list[tuple[Sensor, Found]]:
     """All clocks, and the best of each other kind; why not the others goes into `unavailable`."""
     chosen = []
+    places = {each: place for place, each in enumerate(prefer)}
     for gives in ("power", "heat", "clocks"):
         of_kind = [pair for pair in there.values() if pair[0].gives == gives]
-        # One that gives a total before one that does not.
-        of_kind.sort(key=lambda pair: (bool(pair[1].no_total), pair[0].rank))
-        if gives == "power" and name:
-            of_kind.sort(key=lambda pair: pair[0].name != name)
+        of_kind.sort(
+            key=lambda pair: (
+                bool(name) and gives == "power" and pair[0].name != name,
+                bool(pair[1].no_total),  # one that gives a total before one that does not
+                places.get(pair[0].name, len(places)),
+                pair[0].rank,
+            )
+        )
         kept = of_kind if gives == "clocks" else of_kind[:1]
         for sensor, _ in of_kind[len(kept) :]:
             unavailable[sensor.name] = f"not read beside {kept[0][0].name}"

@@ -11,6 +11,7 @@ from edgekit.core.locate import shipped
 from edgekit.core.profile import all_profiles, load_profile, user_profiles_dir
 from edgekit.core.recipe import named_recipe
 from edgekit.export.delegates import DELEGATES
+from edgekit.sensors import SENSORS
 
 SHIPPED = sorted(shipped("device_profiles").glob("*.toml"))
 MINIMAL = """
@@ -51,6 +52,15 @@ def test_each_variant_that_a_board_runs_is_one_that_can_be_made(path: Path) -> N
             delegate = DELEGATES[f"{recipe.format}/{recipe.delegate}"]()
             assert recipe.quantization in delegate.quantizations, variant
             assert recipe.io == "float" or delegate.integer_io, variant
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_each_board_that_is_reached_says_how_it_is_measured(path: Path) -> None:
+    profile = load_profile(path.stem)
+    measuring = profile.measure
+    assert all(SENSORS[name].gives == "power" for name in measuring.power)
+    if profile.transport != "none":
+        assert measuring.covers
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -44,7 +44,7 @@ class Unpowered:
     [
         ({}, Powered(), 2.0, 1_000_000),
         ({"max_runs": 7}, Powered(), 2.0, 7),
-        ({"min_seconds": 0.1}, Powered(), 0.1, 200_000),
+        ({"min_seconds": 0.1}, Powered(), 0.1, 1_000_000),
         ({}, Unpowered(), 0.5, 200_000),
         ({}, None, 0.5, 200_000),
     ],

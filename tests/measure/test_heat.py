@@ -91,3 +91,26 @@ def test_a_phone_whose_zones_may_not_be_read(
 
 def test_other_boards_have_no_such_service(device: LocalDevice, tmp_path: Path) -> None:
     assert Cooling(device, 0, zones=str(tmp_path / "none")).look() is None
+
+
+def test_it_pauses_before_each_but_the_first(device: LocalDevice, tmp_path: Path) -> None:
+    slept: list[float] = []
+    cooling = Cooling(device, 0, pause_seconds=7, zones=str(tmp_path / "none"), sleep=slept.append)
+    for _ in range(3):
+        cooling.wait()
+    assert slept == [7, 7]
+
+
+@pytest.mark.parametrize(("types", "waits"), [(("gpu-thermal",), False), (("cpu",), True)])
+def test_only_zones_that_count(
+    device: LocalDevice, tmp_path: Path, types: tuple[str, ...], waits: bool
+) -> None:
+    """All do where none is of such a type."""
+    zone(tmp_path, 45_000, "cpu-thermal")
+    other = tmp_path / "zones" / "thermal_zone1"
+    other.mkdir()
+    (other / "type").write_text("gpu-thermal\n")
+    (other / "temp").write_text("40000\n")
+    cooling = Cooling(device, 0.1, types=types, zones=str(tmp_path / "zones"), sleep=lambda _: None)
+    zone(tmp_path, 70_000, "cpu-thermal")
+    assert bool(cooling.wait().too_warm) == waits

@@ -98,6 +98,17 @@ def is_energy_of(found: Measurement, watts: float) -> None:
     assert told.idle_power_w.value == pytest.approx(watts)
 
 
+@pytest.mark.parametrize(("prefer", "taken"), [((), "ina3221"), (("hwmon",), "hwmon")])
+def test_what_a_kind_of_board_prefers(
+    board: Board, device: LocalDevice, prefer: tuple[str, ...], taken: str
+) -> None:
+    meter(board, 2.5)
+    for path, text in jetson_orin().items():
+        board.file(path, text)
+    watch = Watch.open(device, prefer=prefer)
+    assert [sensor.name for sensor, _ in watch.chosen if sensor.gives == "power"] == [taken]
+
+
 @pytest.mark.parametrize("streams", [1, 2])
 def test_a_meter_of_known_power(
     board: Board, device: LocalDevice, tmp_path: Path, streams: int
