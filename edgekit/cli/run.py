@@ -88,7 +88,7 @@ def command(
     The build's preprocessing is applied here, the rest happens there. Several samples in one file
     are run one by one.
     """
-    from edgekit.cli.output import DeviceProgress, say_preferred
+    from edgekit.cli.output import DeviceProgress
     from edgekit.core.build import load_build
     from edgekit.core.errors import UsageError
     from edgekit.core.files import check_file
@@ -100,8 +100,6 @@ def command(
     if save is not None:  # before anything is run
         check_file(save, hint="give --save the name of a file that can be written")
     opened = load_build(build)
-    if options["variant"] is None:
-        say_preferred(opened)
     with DeviceProgress() as progress:
         ran = run(opened, on=on[0], inputs=inputs, say=progress.say, progress=progress, **options)
     for note in ran.notes:

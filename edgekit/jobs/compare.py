@@ -12,7 +12,7 @@ from edgekit.core.errors import PlanError, UsageError
 from edgekit.core.measurement import Launch
 from edgekit.core.result import Result
 from edgekit.jobs.results import results_of, to_result
-from edgekit.measure.comparing import Comparison, compare, differences, median_ns
+from edgekit.measure.comparing import LEAST_LAUNCHES, Comparison, compare, differences, median_ns
 from edgekit.store import Store
 
 
@@ -128,7 +128,9 @@ def _candidates(reference: str) -> list[Result]:
 
 
 def _pair(first: list[Result], second: list[Result], what: str) -> tuple[Result, Result]:
-    """The newest two that were taken together; else on one device in the same way; else any."""
+    """Of those that can be compared at all: the newest two that were taken together; else on one
+    device in the same way; else any.
+    """
     pairs = [
         (a, b) for a in first for b in second if a.id != b.id or len(first) == len(second) == 1
     ]
@@ -137,9 +139,16 @@ def _pair(first: list[Result], second: list[Result], what: str) -> tuple[Result,
             f"{what} have one measurement between them", hint="edgekit profile measures another"
         )
 
-    def likeness(pair: tuple[Result, Result]) -> tuple[bool, bool, bool]:
+    def likeness(pair: tuple[Result, Result]) -> tuple[bool, bool, bool, bool]:
         a, b = (each.measurement for each in pair)
+        enough = min(len(a.launches), len(b.launches)) >= LEAST_LAUNCHES
+        sound = enough and not any(each.summary.invalid for each in pair)
         together = bool(a.session) and a.session == b.session
-        return together, a.device == b.device and a.settings == b.settings, a.variant == b.variant
+        return (
+            sound,
+            together,
+            a.device == b.device and a.settings == b.settings,
+            a.variant == b.variant,
+        )
 
     return max(pairs, key=likeness)  # of equals the first, and each list has the newest first

@@ -165,6 +165,9 @@ def profile(
                 scored.add(name)  # once, of the first way
                 told(unscored.pop(0).model_copy(update={"accuracy": accuracy}))
 
+        def left_out(way: MeasureSettings, variant: str, exc: RejectedError) -> None:
+            say(f"left out {variant}, {_named(way)}: {exc.message}")
+
         for way in ways:
             together = list(subjects.values())
             # A long run begins with a cool board, one after the other.
@@ -182,6 +185,7 @@ def profile(
                         device_name="" if board.name == board.address else board.name,
                         progress=progress if len(ways) == 1 else _told_apart(way, progress),
                         keep=keep,
+                        refused=None if len(ways) == 1 else partial(left_out, way),
                     )
                     if data is not None:
                         score(data)
@@ -189,7 +193,6 @@ def profile(
                 if len(ways) == 1:
                     raise
                 refused = exc
-                say(f"left out {_named(way)}: {exc.message}")
             finally:
                 for measurement in unscored:  # its times are right, whatever ended it all
                     store.add(measurement)

@@ -108,6 +108,8 @@ def run(
     board = target(on)
     check_runs(build, (chosen,), board.address)
     given = read_inputs(inputs, build.signature, build.preprocessing)
+    if variant is None:
+        say(f"{chosen.recipe.name}: {build.preferred(known).why}")
     ports = Ports(build.signature, chosen)
     name = chosen.recipe.name
     rows = ports.store(given.arrays)

@@ -43,6 +43,8 @@ LEAST_LAUNCHES = 3  # two that are alike by chance look as if nothing varied
 Progress = Callable[[str, int, int], None]
 # The same after the variant that it is done for.
 SubjectProgress = Callable[[str, str, int, int], None]
+# A variant, and why it is not measured.
+Refused = Callable[[str, RejectedError], object]
 
 
 def measure(
@@ -82,6 +84,7 @@ def measure_together(
     device_name: str = "",
     progress: SubjectProgress = lambda *_: None,
     keep: Callable[[Measurement], object] = lambda _: None,
+    refused: Refused | None = None,
 ) -> list[Measurement]:
     """Deploy `subjects` to `device`, check their outputs there, and time them in turns.
 
@@ -98,10 +101,12 @@ def measure_together(
         progress: called as (variant, what, done, of).
         keep: called with each measurement as soon as it is complete; also with what there is of
             the others if an error or Ctrl-C ends it all, marked as cut short.
+        refused: told of a subject that the runtime there does not take in this way, and why; the
+            others are measured. Without it that ends it all.
 
     Raises:
         RuntimeMissingError: no runtime there; says how to install one.
-        RejectedError: the runtime there does not load the artifact.
+        RejectedError: the runtime there does not load the artifact, or any with `refused`.
         MismatchError: the board computes something else than this computer.
         TransientDeviceError: the link broke. No launch is repeated: half a measurement is none.
         DeviceError: anything else that went wrong there.
@@ -110,7 +115,8 @@ def measure_together(
         _Turns(device, subject, settings, device_name, sensing, progress) for subject in subjects
     ]
     for each in turns:
-        each.prepare(wish)
+        with each.excused(refused):
+            each.prepare(wish)
     session = secrets.token_hex(8)
     deadline = time.monotonic() + settings.budget_seconds
     waiting_seconds = settings.pause_seconds + settings.cooldown_seconds
@@ -129,7 +135,10 @@ def measure_together(
                 waited = cooling.wait(each.cools)
                 if clocks is not None:
                     clocks.renew()
-                each.launch(turn, waited)
+                with each.excused(refused):
+                    each.launch(turn, waited)
+                if each.ended:
+                    continue
                 each.held_back(cooling.look())
                 if each.complete(deadline):
                     if settings.operators and clocks is not None:
@@ -145,7 +154,10 @@ def measure_together(
     for each in turns:
         if not each.ended:  # the time was over before its next turn
             each.end(keep)
-    return [each.measurement() for each in turns]
+    found = [each.measurement() for each in turns if each.refusal is None]
+    if not found and turns[0].refusal is not None:
+        raise turns[0].refusal
+    return found
 
 
 def _clocks(
@@ -200,7 +212,19 @@ class _Turns:
         self._turns: list[int] = []
         self.launches: list[Launch] = []
         self.ended = False
+        self.refusal: RejectedError | None = None
         self.session = self.clocks = ""
+
+    @contextlib.contextmanager
+    def excused(self, refused: Refused | None) -> Iterator[None]:
+        """A refusal inside the block, before anything was timed, is told and ends this one only."""
+        try:
+            yield
+        except RejectedError as exc:
+            if refused is None or self.launches:
+                raise
+            refused(self._subject.variant, exc)
+            self.refusal, self.ended = exc, True
 
     def prepare(self, wish: RunnerWish) -> None:
         """Deploy it, and check its outputs."""
@@ -215,6 +239,8 @@ class _Turns:
     def complete(self, deadline: float) -> bool:
         """Whether there are enough launches; with a precision asked for, whether it is reached."""
         settings, count = self._settings, len(self.launches)
+        if self.ended:
+            return True
         if count < settings.launches:
             return False
         if settings.precision is None or count >= settings.max_launches:

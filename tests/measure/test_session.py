@@ -318,6 +318,27 @@ def test_an_artifact_that_the_runtime_refuses(device: LocalDevice, tmp_path: Pat
         measure(device, Subject(path, sha256_file(path), "none", "tiny", "float32"), QUICK)
 
 
+def test_one_that_the_runtime_refuses_costs_the_others_nothing(
+    device: LocalDevice, tmp_path: Path
+) -> None:
+    """Not even their turns."""
+    path = dense_model(tmp_path / "new.tflite", version=99)
+    new = Subject(path, sha256_file(path), "none", "tiny", "new")
+    refused: list[tuple[str, str]] = []
+
+    def told(variant: str, exc: RejectedError) -> None:
+        refused.append((variant, exc.message))
+
+    good = subject(tmp_path)
+    found = measure_together(device, [new, good], QUICK, refused=told)
+    assert [(m.variant, len(m.launches)) for m in found] == [("float32", 2)]
+    ((variant, why),) = refused
+    assert variant == "new"
+    assert "version '99'" in why
+    with pytest.raises(RejectedError, match="version '99'"):
+        measure_together(device, [new], QUICK, refused=told)
+
+
 def test_an_artifact_that_changed_on_the_device(device: LocalDevice, tmp_path: Path) -> None:
     what = subject(tmp_path)
     stored = Path(device.push(what.path, what.sha256))
