@@ -65,7 +65,18 @@ class Found:
     tries: int
 
 
-def search(wanted: TimeTarget, most: float, timed: Callable[[float], Timing]) -> Found:
+@dataclass(frozen=True)
+class Words:
+    """For errors: the pass, what it takes away ("of the multiply-adds"), how more can be."""
+
+    name: str
+    goes: str
+    eased_by: str
+
+
+def search(
+    wanted: TimeTarget, most: float, timed: Callable[[float], Timing], words: Words
+) -> Found:
     """The least share that brings the time down to what is wanted, in at most `TRIES` candidates.
 
     Args:
@@ -79,12 +90,12 @@ def search(wanted: TimeTarget, most: float, timed: Callable[[float], Timing]) ->
     least = timed(most)
     if wanted.part_before(least) <= 1:
         raise UsageError(
-            f"shrink: {wanted.text}: the model takes {least.before_milliseconds:.3g} ms "
+            f"{words.name}: {wanted.text}: the model takes {least.before_milliseconds:.3g} ms "
             f"{least.where} as it is",
-            hint="leave shrink out, or ask for less than that",
+            hint=f"leave {words.name} out, or ask for less than that",
         )
     if wanted.part(least) > 1:
-        raise _unreachable(wanted, most, least)
+        raise _unreachable(wanted, most, least, words)
     low, low_part = 0.0, wanted.part_before(least)
     high, best, tries = most, least, 1
     while tries < TRIES and wanted.part(best) < 1 - NEAR and high - low > NARROW:
@@ -99,13 +110,13 @@ def search(wanted: TimeTarget, most: float, timed: Callable[[float], Timing]) ->
     return Found(high, best, tries)
 
 
-def _unreachable(wanted: TimeTarget, most: float, least: Timing) -> UsageError:
+def _unreachable(wanted: TimeTarget, most: float, least: Timing, words: Words) -> UsageError:
     share = math.ceil(100 * least.share) / 100
     time = f"{least.milliseconds:.3g}"
     ask = f"milliseconds = {time}" if wanted.milliseconds is not None else f"share = {share:g}"
     return UsageError(
-        f"shrink: {wanted.text} cannot be reached {least.where}: without the {100 * most:.0f} % of "
-        f"the multiply-adds that can go at most it takes {time} ms, {share:g} of the "
+        f"{words.name}: {wanted.text} cannot be reached {least.where}: without the "
+        f"{100 * most:.0f} % {words.goes} that can go at most it takes {time} ms, {share:g} of the "
         f"{least.before_milliseconds:.3g} ms before",
-        hint=f"ask for {ask} or more, lower floor or round_to, or exclude fewer layers",
+        hint=f"ask for {ask} or more, {words.eased_by}",
     )

@@ -13,6 +13,18 @@ or, with the width of the narrow place instead,
     [passes.ranks]
     "features.*" = 24
 
+or as much as it takes for a time, or where it costs least,
+
+    [[passes]]
+    pass = "low-rank"
+    target = "latency"            # of one inference: see `edgekit.compress.latency`
+    share = 0.7                   # of the time before; or milliseconds = 3.0; on = "ssh://pi"
+
+    [[passes]]
+    pass = "low-rank"
+    energies = "auto"             # each layer's own
+    remove = 0.4                  # share of all the layers' numbers that is gone, at least
+
 A kernel is written as a matrix and cut by its singular values, M ≈ (U√S)·(√S V); by Eckart and
 Young (1936) nothing of that rank is nearer to it. Of a dense layer and of a 1×1 convolution the
 matrix is inputs × outputs. A larger convolution can be parted in more than one way:
@@ -25,27 +37,36 @@ matrix is inputs × outputs. A larger convolution can be parted in more than one
 layer is only replaced where multiply-adds fall and numbers do not rise; the report says which are
 left. It works without training (``epochs = 0``); with a few epochs much less energy will do. After
 `fuse` kernels hold what batch norms scale them by, and singular values weigh what the net sees.
+
+``energies = "auto"`` tries each layer alone at the energies `TRIED`, on at most 128 of the training
+samples, nothing trained (`edgekit sensitivity --technique low-rank` shows the same). A layer's cost
+is the power of the error that this makes in the outputs, as a part of the signal's. Along the lower
+convex hull of what was measured of each layer, energies are lowered greedily where the next numbers
+cost least each, until enough are gone; layers that are dear stay whole.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from edgekit.compress.hull import lower_hull
 from edgekit.compress.net import matching
-from edgekit.compress.technique import Technique
+from edgekit.compress.timed import TimedTechnique
 from edgekit.core.compression import PassSpec
-from edgekit.core.errors import UsageError
+from edgekit.core.errors import ConversionError, UsageError
 from edgekit.core.registry import resolve
 
 if TYPE_CHECKING:
     from edgekit.compress.net import Net
     from edgekit.compress.training import Trainer
     from edgekit.core.recipe import Recipe
+    from edgekit.core.sensitivity import LayerTrials, TechniqueSensitivity
 
 PARTS = {
     "keras": "edgekit.compress.low_rank_keras",
@@ -56,10 +77,14 @@ LEAST_LOSS = 0.005  # of energy, below which there is nothing gentler
 GENTLER = 1.5  # times the rank: see `LowRank.gentler`
 NAMED = 8  # layers in a note
 
+AUTO = "auto"
+TRIED = (0.98, 0.95, 0.9, 0.8, 0.6)  # energies that layers are tried at
+MOST = 0.95  # of the energy can go for a time: what is left of it is one rank, as a rule
+
 Split = Literal["auto", "spatial", "channels"]
 
 
-class LowRank(Technique):
+class LowRank(TimedTechnique):
     """See above.
 
     Attributes:
@@ -67,17 +92,27 @@ class LowRank(Technique):
         rank: of all layers, instead of `energy`.
         ranks: of single layers, by patterns of the user's names; others get `rank`, or what
             `energy` says.
+        energies: of single layers in the same way. "auto" finds them, for `remove`.
+        remove: share of the numbers in the layers that may be replaced, which is gone at least.
         split: how convolutions with a kernel larger than 1 are parted.
         layers: those that may be replaced, by such patterns; all of them if empty.
         exclude: layers that are left as they are.
+        required: whether it is an error if no layer gets cheaper.
     """
 
     energy: float = Field(default=0.9, gt=0, le=1)
     rank: int | None = Field(default=None, ge=1)
     ranks: dict[str, int] = Field(default_factory=dict)
+    energies: dict[str, float] | Literal["auto"] = Field(default_factory=dict)
+    remove: float | None = Field(default=None, gt=0, lt=1)
     split: Split = "auto"
     layers: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    required: bool = True
+
+    amounts: ClassVar[tuple[str, ...]] = ("energy", "rank", "ranks", "energies", "remove")
+    goes: ClassVar[str] = "of the kernels' energy"
+    eased_by: ClassVar[str] = "or exclude fewer layers"
 
     @field_validator("ranks")
     @classmethod
@@ -91,7 +126,80 @@ class LowRank(Technique):
     def _one_of(self) -> Self:
         if self.rank is not None and "energy" in self.model_fields_set:
             raise ValueError("energy sets the rank itself: give one of energy and rank")
+        if (self.energies == AUTO) != (self.remove is not None):
+            raise ValueError('energies = "auto" and remove = 0.4, say, go together')
+        others = [n for n in ("energy", "rank", "ranks") if n in self.model_fields_set]
+        if self.energies == AUTO and others:
+            raise ValueError(f'energies = "auto" and {others[0]} both decide what each layer keeps')
         return self
+
+    @field_validator("energies")
+    @classmethod
+    def _shares(cls, energies: dict[str, float] | str) -> dict[str, float] | str:
+        for name, energy in energies.items() if isinstance(energies, dict) else ():
+            if not 0 < energy <= 1:
+                raise ValueError(f"{name} = {energy}: an energy is above 0 and at most 1")
+        return energies
+
+    def strengths(self) -> tuple[tuple[str, Self], ...]:
+        """See `Technique.strengths`: shares of the energy that are kept."""
+        dropped: dict[str, Any] = {
+            "ranks": {}, "rank": None, "energies": {}, "remove": None, "required": False,
+            "layers": (), "exclude": (),
+        }  # fmt: skip
+        return tuple(
+            (f"{100 * energy:.0f} %", self.untimed(**dropped, energy=energy)) for energy in TRIED
+        )
+
+    @property
+    def selects(self) -> bool:
+        """See `Technique.selects`."""
+        return self.energies == AUTO
+
+    def selected(self, found: TechniqueSensitivity) -> tuple[Self, str]:
+        """See `Technique.selected`: how stands above.
+
+        Raises:
+            ConversionError: so much cannot be removed.
+        """
+        assert self.remove is not None
+        meant = [
+            layer
+            for layer in found.layers
+            if (not self.layers or layer.is_meant(self.layers)) and not layer.is_meant(self.exclude)
+        ]
+        energies, gone = least_costly(meant, self.remove)
+        if gone < self.remove:
+            raise ConversionError(
+                f"low-rank: remove = {self.remove:g} is not possible: without {1 - TRIED[-1]:.0%} "
+                f"of each kernel's energy {gone:.2g} of the numbers are gone",
+                hint=f"ask for remove = {math.floor(100 * gone) / 100:g} or less",
+            )
+        told = _some(f"{layer} {100 * energy:.0f} %" for layer, energy in energies.items())
+        chosen = self.model_copy(
+            update={"energies": energies, "layers": tuple(energies), "remove": None}
+        )
+        return chosen, (
+            f"energy that each layer keeps, the costliest first, found on {found.samples} training "
+            f"samples: {told}; others stay as they are"
+        )
+
+    def most(self, net: Net) -> float:
+        """See `Technique.most`.
+
+        Raises:
+            UsageError: no layer gets cheaper however little is kept.
+        """
+        self.removing(MOST).replaced(net)
+        return MOST
+
+    def candidate(self, share: float) -> Self:
+        """See `Technique.candidate`: little may be too little for any layer."""
+        return self.untimed(energy=round(1 - share, 4), epochs=0, required=False)
+
+    def removing(self, share: float) -> Self:
+        """See `Technique.removing`: the share is of the energy."""
+        return self.untimed(energy=round(1 - share, 4))
 
     def apply(self, net: Net, trainer: Trainer | None) -> list[str]:
         """See `Technique.apply`.
@@ -100,36 +208,47 @@ class LowRank(Technique):
             ConversionError: the model's code needs a layer to be as it was.
             UsageError: no layer gets cheaper.
         """
-        part = PARTS[net.framework]
-        sites: list[Site] = resolve(f"{part}:sites")(net)
-        chosen, left = self.chosen(net, sites)
-        found: dict[str, Factors] = {}
-        for site, rank in chosen:
-            factors = self.factors(site, rank)
-            if isinstance(factors, str):
-                left[site.layer] = factors
-            else:
-                found[site.layer] = factors
-        if not found:
-            raise UsageError(
-                f"low-rank: no layer gets cheaper: {_listed(left) or 'none is left to replace'}",
-                hint="lower energy or rank, and train ([training] epochs) to win back what is lost",
-            )
-        resolve(f"{part}:replace")(net, found)
+        found, left = self.replaced(net)
+        if found:
+            resolve(f"{PARTS[net.framework]}:replace")(net, found)
         if trainer is not None:
             trainer.run()
         return _notes(found, left)
 
+    def replaced(self, net: Net) -> tuple[dict[str, Factors], dict[str, str]]:
+        """What layers become, and why others stay, by their names.
+
+        Raises:
+            UsageError: no layer can be replaced, or none gets cheaper and that is `required`.
+        """
+        sites: list[Site] = resolve(f"{PARTS[net.framework]}:sites")(net)
+        chosen, left = self.chosen(net, sites)
+        found: dict[str, Factors] = {}
+        for site, rank, energy in chosen:
+            factors = self.factors(site, rank, energy)
+            if isinstance(factors, str):
+                left[site.layer] = factors
+            else:
+                found[site.layer] = factors
+        if not chosen or (self.required and not found):
+            raise UsageError(
+                f"low-rank: no layer gets cheaper: {_listed(left) or 'none is left to replace'}",
+                hint="lower energy or rank, and train ([training] epochs) to win back what is lost",
+            )
+        return found, left
+
     def chosen(
         self, net: Net, sites: Sequence[Site]
-    ) -> tuple[list[tuple[Site, int | None]], dict[str, str]]:
-        """What may be replaced, each with the rank that it was given; and what not, with reasons.
+    ) -> tuple[list[tuple[Site, int | None, float]], dict[str, str]]:
+        """What may be replaced, each with the rank that it was given and the energy that it keeps
+        otherwise; and what not, with reasons.
 
         Raises:
             UsageError: a pattern matches nothing.
         """
         weights = net.weights().values()
-        known = {site.layer: site for site in sites}
+        shown = {weight.layer for weight in weights}
+        known = {site.layer: site for site in sites if site.layer in shown}
 
         def named(patterns: Sequence[str], what: str) -> list[str]:
             return list(dict.fromkeys(w.layer for w in matching(weights, patterns, what)))
@@ -139,9 +258,16 @@ class LowRank(Technique):
             for pattern, rank in self.ranks.items()
             for layer in named([pattern], "ranks")
         }
+        own = self.energies if isinstance(self.energies, dict) else {}
+        energies = {
+            layer: energy
+            for pattern, energy in own.items()
+            for layer in named([pattern], "energies")
+        }
         spared = set(named(self.exclude, "exclude"))
         asked = named(self.layers, "layers") if self.layers else list(known)
-        wanted = [layer for layer in dict.fromkeys([*asked, *ranks]) if layer not in spared]
+        meant = dict.fromkeys([*asked, *ranks, *energies])
+        wanted = [layer for layer in meant if layer not in spared]
         left = {
             layer: "is no dense layer and no convolution of the model's own graph"
             for layer in wanted
@@ -154,16 +280,18 @@ class LowRank(Technique):
             if site.why_not:
                 left[layer] = site.why_not
             else:
-                found.append((site, ranks.get(layer, self.rank)))
+                given = None if layer in energies else self.rank
+                rank = ranks.get(layer, given)
+                found.append((site, rank, energies.get(layer, self.energy)))
         return found, left
 
-    def factors(self, site: Site, rank: int | None) -> Factors | str:
+    def factors(self, site: Site, rank: int | None, energy: float) -> Factors | str:
         """The best of what `split` allows; why it is not worth it, where none is.
 
         Args:
             rank: given; None finds it from `energy`.
         """
-        tried = [Factors.of(site, at, rank, self.energy) for at in site.ways(self.split)]
+        tried = [Factors.of(site, at, rank, energy) for at in site.ways(self.split)]
         if not tried:
             return f"has no way to be split as {self.split}"
         cheaper = [each for each in tried if each.saves]
@@ -179,12 +307,16 @@ class LowRank(Technique):
 
     def gentler(self) -> Self | None:
         """See `Technique.gentler`: half of the energy that is lost, or one and a half the rank."""
-        if self.rank is None and not self.ranks:
+        milder: dict[str, Any] = {}
+        if isinstance(self.energies, dict) and self.energies:
+            milder["energies"] = {n: round((1 + e) / 2, 6) for n, e in self.energies.items()}
+            if 1 - min(milder["energies"].values()) < LEAST_LOSS:
+                return None
+        elif self.rank is None and not self.ranks:
             lost = (1 - self.energy) / 2
             if lost < LEAST_LOSS:
                 return None
             return self.model_copy(update={"energy": round(1 - lost, 6)})
-        milder: dict[str, Any] = {}
         if self.rank is not None:
             milder["rank"] = math.ceil(self.rank * GENTLER)
         if self.ranks:
@@ -197,6 +329,34 @@ class LowRank(Technique):
             if each.name in SPOILED:
                 return f"products of factors do not keep what {each.name} has made; put it first"
         return ""
+
+
+def least_costly(layers: Sequence[LayerTrials], remove: float) -> tuple[dict[str, float], float]:
+    """The energy that each layer keeps, of those that lose some, and the share of all the layers'
+    numbers that is gone then; see above.
+
+    Args:
+        layers: each at the energies `TRIED`.
+    """
+    energies: dict[str, float] = {}
+    total = sum(layer.weights for layer in layers)
+    steps = []
+    for index, layer in enumerate(layers):
+        kept: dict[float, float] = {}  # the most energy with which so much is gone
+        for trial, energy in zip(layer.trials, TRIED, strict=True):
+            kept.setdefault(trial.removed * layer.weights, energy)
+        points = [(trial.removed * layer.weights, trial.cost) for trial in layer.trials]
+        for (before, before_cost), (after, cost) in itertools.pairwise(lower_hull(points)):
+            slope = (cost - before_cost) / (after - before)
+            steps.append((slope, index, after - before, kept[after]))
+    gone = 0.0
+    for _, index, numbers, energy in sorted(steps):
+        if gone >= remove * total:
+            break
+        energies[layers[index].layer] = energy
+        gone += numbers
+    ordered = {each.layer: energies[each.layer] for each in layers if each.layer in energies}
+    return ordered, gone / total if total else 0.0
 
 
 @dataclass(frozen=True)
@@ -333,6 +493,8 @@ def second_part(values: Sequence[Any], at: int, rest: Any) -> tuple[Any, ...]:
 
 
 def _notes(found: Mapping[str, Factors], left: Mapping[str, str]) -> list[str]:
+    if not found:
+        return [f"no layer gets cheaper: {_listed(left)}"]
     before = sum(each.site.macs for each in found.values())
     after = sum(each.macs for each in found.values())
     kept = min(each.kept for each in found.values())

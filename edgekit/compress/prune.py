@@ -27,7 +27,6 @@ greedy is optimal.
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 import math
 import re
@@ -36,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from edgekit.compress.hull import lower_hull
 from edgekit.compress.net import Weight, matching, rows, unrows
 from edgekit.compress.technique import Technique
 from edgekit.core.compression import PassSpec
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from edgekit.compress.net import Net
     from edgekit.compress.training import Trainer
     from edgekit.core.recipe import Recipe
-    from edgekit.core.sensitivity import TechniqueSensitivity, Trial
+    from edgekit.core.sensitivity import TechniqueSensitivity
 
 UPDATES = 100  # times that thresholds are found anew while sparsity rises
 # Kernels of few weights that much depends on, and tables that are looked up.
@@ -125,19 +125,12 @@ class Prune(Technique):
 
     def selected(self, found: TechniqueSensitivity) -> tuple[Self, str]:
         """See `Technique.selected`: the formulas stand above."""
-        kept = [
-            layer
-            for layer in found.layers
-            if not any(
-                fnmatch.fnmatchcase(layer.layer, pattern) or pattern in layer.kernels
-                for pattern in self.exclude
-            )
-        ]
+        kept = [layer for layer in found.layers if not layer.is_meant(self.exclude)]
         if not kept:
             raise UsageError("prune: no layer is left to prune", hint="exclude fewer")
         shares = least_costly(
             [layer.weights for layer in kept],
-            [[_cost(trial) for trial in layer.trials] for layer in kept],
+            [[trial.cost for trial in layer.trials] for layer in kept],
             self.sparsity,
         )
         pairs = list(zip(kept, shares, strict=True))
@@ -320,13 +313,6 @@ def _moved(weight: Weight) -> int:
     return weight.axis - (weight.inner < weight.axis)
 
 
-def _cost(trial: Trial) -> float:
-    """The error's power as a part of the signal's; without end where it could not be tried."""
-    if trial.failed:
-        return math.inf
-    return 0.0 if trial.snr_db is None else 10 ** (-trial.snr_db / 10)
-
-
 def least_costly(
     weights: Sequence[int], costs: Sequence[Sequence[float]], sparsity: float
 ) -> list[float]:
@@ -344,7 +330,9 @@ def least_costly(
     steps = [
         ((cost - before_cost) / (size * (share - before)), index, share)
         for index, (size, measured) in enumerate(zip(weights, costs, strict=True))
-        for (before, before_cost), (share, cost) in itertools.pairwise(_hull(measured))
+        for (before, before_cost), (share, cost) in itertools.pairwise(
+            lower_hull(zip(TRIED, measured, strict=True))
+        )
     ]
     left = sparsity * sum(weights)
     for _, index, share in sorted(steps):
@@ -359,20 +347,6 @@ def least_costly(
             hint="edgekit sensitivity MODEL --technique prune shows which; exclude them",
         )
     return [round(share, 4) for share in shares]
-
-
-def _hull(costs: Sequence[float]) -> list[tuple[float, float]]:
-    """The lower convex hull of (0, 0) and the costs at `TRIED`, from left to right."""
-    found: list[tuple[float, float]] = [(0.0, 0.0)]
-    for x, y in zip(TRIED, costs, strict=True):
-        if not math.isfinite(y):
-            break
-        while len(found) > 1 and (found[-1][1] - found[-2][1]) * (x - found[-1][0]) >= (
-            y - found[-1][1]
-        ) * (found[-1][0] - found[-2][0]):
-            found.pop()
-        found.append((x, y))
-    return found
 
 
 def _block(pattern: str) -> tuple[int, int] | None:

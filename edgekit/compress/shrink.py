@@ -38,7 +38,7 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -54,8 +54,7 @@ from edgekit.compress.channels import (
     plan,
     unit_scores,
 )
-from edgekit.compress.latency import TimeTarget
-from edgekit.compress.technique import Technique
+from edgekit.compress.timed import TimedTechnique
 from edgekit.compress.training import find_loss
 from edgekit.core.compression import History, PassSpec
 from edgekit.core.errors import UsageError
@@ -81,7 +80,7 @@ NAMED = 8  # layers in a note
 STEPS = (16, 8, 4)
 
 
-class Shrink(Technique):
+class Shrink(TimedTechnique):
     """See above.
 
     Attributes:
@@ -94,8 +93,6 @@ class Shrink(Technique):
         only: layers that lose channels, by patterns of the user's names; all if empty.
         exclude: layers that lose none, by such patterns. Layers that are added to one of them lose
             none either.
-        target: "latency" finds out how much has to go for a time: `share` of the time before, or
-            `milliseconds`, of one inference `on` a device.
     """
 
     remove: float = Field(default=0.5, gt=0, lt=1)
@@ -106,24 +103,10 @@ class Shrink(Technique):
     steps: int = Field(default=1, ge=1, le=20)
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    target: Literal["latency"] | None = None
-    share: float | None = Field(default=None, gt=0, lt=1)
-    milliseconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    on: str = LOCAL
 
-    @model_validator(mode="after")
-    def _one_target(self) -> Self:
-        times = {"share", "milliseconds"} & self.model_fields_set
-        if self.target is None and times | ({"on"} & self.model_fields_set):
-            raise ValueError('share, milliseconds and on go with target = "latency"')
-        if self.target is not None and len(times) != 1:
-            raise ValueError(
-                'target = "latency" needs share = 0.5 (of the time before) or milliseconds = 3.0'
-                + (", not both" if times else "")
-            )
-        if self.target is not None and {"remove", "of"} & self.model_fields_set:
-            raise ValueError('target = "latency" finds out how much to remove: leave it out')
-        return self
+    amounts: ClassVar[tuple[str, ...]] = ("remove", "of")
+    goes: ClassVar[str] = "of the multiply-adds"
+    eased_by: ClassVar[str] = "lower floor or round_to, or exclude fewer layers"
 
     @model_validator(mode="after")
     def _has_data(self) -> Self:
@@ -190,13 +173,6 @@ class Shrink(Technique):
         scores = levelled(self._scores(cutter, families, trainer), families)
         return families, plan(cutter.sites, families, scores, of=self.of, target=target)
 
-    @property
-    def timed(self) -> TimeTarget | None:
-        """See `Technique.timed`."""
-        if self.target is None:
-            return None
-        return TimeTarget(self.share, self.milliseconds, self.on)
-
     def most(self, net: Net) -> float:
         """See `Technique.most`."""
         cutter = _cutter(net)
@@ -218,9 +194,7 @@ class Shrink(Technique):
 
     def removing(self, share: float) -> Self:
         """See `Technique.removing`."""
-        kept = self.model_dump(mode="json", exclude_unset=True)
-        rest = {k: v for k, v in kept.items() if k not in ("target", "share", "milliseconds", "on")}
-        return self.from_json({**rest, "remove": share})
+        return self.untimed(remove=share)
 
     def _too_much(self, made: Plan, whole: float) -> UsageError:
         possible = math.floor(100 * (1 - made.cost / whole)) / 100

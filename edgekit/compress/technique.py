@@ -31,6 +31,8 @@ class Technique(Noun):
             are done with.
         gated: whether the model that it makes is held against the budget; if not, only the artifact
             is.
+        goes, eased_by: of one that can be `timed`: what it takes away, and how more can be, in
+            words.
     """
 
     epochs: int | None = Field(default=None, ge=0)
@@ -40,6 +42,8 @@ class Technique(Noun):
     probes: ClassVar[int] = 0
     calm: ClassVar[float] = 1.0
     gated: ClassVar[bool] = True
+    goes: ClassVar[str] = ""
+    eased_by: ClassVar[str] = ""
 
     @property
     def trains(self) -> bool:

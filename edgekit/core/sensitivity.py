@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import fnmatch
+import math
+from collections.abc import Iterable
+
 from edgekit.core.noun import Noun
 
 MOST_SAMPLES = 128  # spread over the set: a mean over these is steady, and every layer needs a run
@@ -86,6 +90,13 @@ class Trial(Noun):
     saved_bytes: int = 0
     failed: str = ""
 
+    @property
+    def cost(self) -> float:
+        """Power of the outputs' error as a part of the signal's; infinite where it failed."""
+        if self.failed:
+            return math.inf
+        return 0.0 if self.snr_db is None else float(10 ** (-self.snr_db / 10))
+
 
 class LayerTrials(Noun):
     """One layer at every strength.
@@ -100,6 +111,13 @@ class LayerTrials(Noun):
     kernels: tuple[str, ...]
     weights: int
     trials: tuple[Trial, ...]
+
+    def is_meant(self, patterns: Iterable[str]) -> bool:
+        """Whether one of them means it, or names one of its weights."""
+        return any(
+            fnmatch.fnmatchcase(self.layer, pattern) or pattern in self.kernels
+            for pattern in patterns
+        )
 
     @property
     def mean_db(self) -> float:

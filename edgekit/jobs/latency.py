@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit import __version__
 from edgekit.compress import most_step, pass_step, spec_of
-from edgekit.compress.latency import TimeTarget, search
+from edgekit.compress.latency import TimeTarget, Words, search
 from edgekit.compress.technique import Technique
 from edgekit.core.boards import LOCAL, target
 from edgekit.core.compression import PassSpec
@@ -55,7 +55,7 @@ def check_timed(recipe: Recipe, found: Technique, name: str) -> None:
         raise PlanError(
             f"{recipe.name}: {name} is to reach a time, which is measured on CPUs only; the recipe "
             f"is for {recipe.delegate}",
-            hint="say how much shall go instead: remove = 0.5",
+            hint="say how much shall go instead of a time",
         )
 
 
@@ -110,7 +110,8 @@ class Stopwatch:
             )
             return self.time(wanted, model, model_of(self._run(step)))
 
-        best = search(wanted, said.result["most"], timed)
+        words = Words(name, found.goes, found.eased_by)
+        best = search(wanted, said.result["most"], timed, words)
         spec = spec_of(name, found.removing(best.remove))
         return spec, [
             f"{wanted.text}: {spec.text} is the least of {best.tries} candidates that reach it: "

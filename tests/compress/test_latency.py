@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from edgekit.compress.latency import NEAR, TRIES, TimeTarget, search
+from edgekit.compress.latency import NEAR, TRIES, TimeTarget, Words, search
 from edgekit.core.errors import UsageError
 from edgekit.core.latency import Timing
 
 BEFORE = 8.0
+WORDS = Words("shrink", "of the multiply-adds", "lower floor")
 
 
 class Board:
@@ -52,7 +53,7 @@ def test_the_time_is_kept_and_little_more_than_needed_goes(
     cost: Callable[[float], float], target: TimeTarget
 ) -> None:
     board = Board(cost)
-    found = search(target, 0.95, board)
+    found = search(target, 0.95, board, WORDS)
     assert found.tries == len(board.asked) <= TRIES
     assert found.timing.share == cost(found.remove) <= 0.6
     # By a bisection of so many steps the range is 0.95 / 2^5.
@@ -61,7 +62,7 @@ def test_the_time_is_kept_and_little_more_than_needed_goes(
 
 def test_what_is_near_enough_is_not_improved() -> None:
     board = Board(line)
-    found = search(TimeTarget(share=0.5), 0.52, board)
+    found = search(TimeTarget(share=0.5), 0.52, board, WORDS)
     assert (board.asked, found.remove) == ([0.52], 0.52)
 
 
@@ -77,7 +78,7 @@ def test_a_time_out_of_reach_names_the_least_that_is(
 ) -> None:
     board = Board(with_overhead)
     with pytest.raises(UsageError) as caught:
-        search(target, 0.9, board)
+        search(target, 0.9, board, WORDS)
     assert says in caught.value.message
     assert "the 90 % of the multiply-adds" in caught.value.message
     assert "takes 2.96 ms, 0.37 of the 8 ms before" in caught.value.message
@@ -87,4 +88,4 @@ def test_a_time_out_of_reach_names_the_least_that_is(
 
 def test_a_time_that_is_kept_already_needs_no_pass() -> None:
     with pytest.raises(UsageError, match="the model takes 8 ms there as it is"):
-        search(TimeTarget(milliseconds=9), 0.9, Board(line))
+        search(TimeTarget(milliseconds=9), 0.9, Board(line), WORDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from edgekit.reports.sensitivity import write_sensitivity
 from edgekit.reports.techniques import print_technique
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
+from tests.compress import misleading
 from tests.compress.fragile import LAYERS, answers, kernels, write_data
 
 NETS = ("keras:tests.compress.fragile:keras_net", "torch:tests.compress.fragile:torch_net")
@@ -79,13 +81,12 @@ epochs = 0
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", NETS)
-def test_chosen_shares_lose_less_than_one_share_for_all(tmp_path: Path, model: str) -> None:
-    (tmp_path / "even.toml").write_text(RECIPE.format(name="even"))
-    (tmp_path / "auto.toml").write_text(RECIPE.format(name="auto") + 'layers = "auto"\n')
+def both(
+    tmp_path: Path, model: str, write: Callable[[Path, int], object]
+) -> tuple[Compressed, Compressed]:
+    """What the recipes even.toml and auto.toml of the folder make."""
     for seed, name in enumerate(("train", "test")):
-        write_data(tmp_path / f"{name}.npz", seed)
+        write(tmp_path / f"{name}.npz", seed)
     plan = make_plan(
         Wish(
             model=model,
@@ -103,6 +104,37 @@ def test_chosen_shares_lose_less_than_one_share_for_all(tmp_path: Path, model: s
     even, auto = made["even"], made["auto"]
     assert isinstance(even, Compressed)
     assert isinstance(auto, Compressed)
+    return even, auto
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["keras", "torch"])
+def test_chosen_energies_go_by_what_the_outputs_lose(tmp_path: Path, framework: str) -> None:
+    recipe = RECIPE.replace("prune", "low-rank").replace("sparsity = 0.7\n", "")
+    (tmp_path / "even.toml").write_text(recipe.format(name="even") + "energy = 0.9\n")
+    auto = 'energies = "auto"\nremove = 0.2\n'
+    (tmp_path / "auto.toml").write_text(recipe.format(name="auto") + auto)
+    even, chosen = both(
+        tmp_path,
+        f"{framework}:tests.compress.misleading:{framework}_net",
+        misleading.write_data,
+    )
+    (first,), (second,) = even.reports, chosen.reports
+    assert first.score is not None
+    assert second.score is not None
+    assert first.score.drop > 20
+    assert second.score.drop < 5
+    assert second.after.parameters <= 0.8 * second.before.parameters
+    assert "energy that each layer keeps, the costliest first" in second.notes[0]
+    assert "first rank 6 of 32" in second.notes[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", NETS)
+def test_chosen_shares_lose_less_than_one_share_for_all(tmp_path: Path, model: str) -> None:
+    (tmp_path / "even.toml").write_text(RECIPE.format(name="even"))
+    (tmp_path / "auto.toml").write_text(RECIPE.format(name="auto") + 'layers = "auto"\n')
+    even, auto = both(tmp_path, model, write_data)
     (first,), (second,) = even.reports, auto.reports
     assert first.score is not None
     assert second.score is not None

@@ -30,7 +30,7 @@ def spec(name: str, **parameters: Any) -> PassSpec:
         ({"target": "latency"}, r"needs share = 0\.5 \(of the time before\) or milliseconds"),
         ({"target": "latency", "share": 0.5, "milliseconds": 1}, "not both"),
         ({"target": "latency", "share": 1.5}, "share"),
-        ({"target": "latency", "share": 0.5, "remove": 0.5}, "leave it out"),
+        ({"target": "latency", "share": 0.5, "remove": 0.5}, "leave remove out"),
         ({"share": 0.5}, 'go with target = "latency"'),
         ({"on": "ssh://pi@there"}, 'go with target = "latency"'),
     ],

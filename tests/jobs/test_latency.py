@@ -19,7 +19,7 @@ RECIPE = """schema = 1
 name = "{name}"
 quantization = "none"
 [[passes]]
-pass = "shrink"
+pass = "{technique}"
 target = "latency"
 share = {share}
 epochs = 0
@@ -49,38 +49,58 @@ def test_what_does_not_run_on_a_cpu_is_refused() -> None:
     check_timed(cpu, found, "shrink")
     with pytest.raises(PlanError, match="measured on CPUs only; the recipe is for gpu") as caught:
         check_timed(gpu, found, "shrink")
-    assert "remove = 0.5" in caught.value.hint
+    assert "how much shall go" in caught.value.hint
 
 
-@pytest.mark.slow
-def test_channels_go_until_the_time_is_reached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "a_net_to_time.py").write_text(NET)
-    draw = np.random.default_rng(0)
-    x = draw.normal(size=(16, 32, 32, 3)).astype(np.float32)
-    np.savez(tmp_path / "x.npz", x=x, labels=np.arange(16) % 2)
+class Desk:
+    """A folder with a net and data, in which recipes are made."""
 
-    def made(name: str, share: float) -> Variant:
-        (tmp_path / f"{name}.toml").write_text(RECIPE.format(name=name, share=share))
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / "a_net_to_time.py").write_text(NET)
+        x = np.random.default_rng(0).normal(size=(16, 32, 32, 3)).astype(np.float32)
+        np.savez(folder / "x.npz", x=x, labels=np.arange(16) % 2)
+
+    def made(self, technique: str, name: str, share: float) -> Variant:
+        recipe = self._folder / f"{name}.toml"
+        recipe.write_text(RECIPE.format(technique=technique, name=name, share=share))
         wish = Wish(
             model="keras:a_net_to_time:net",
             profile="host",
-            variants=[f"{name}.toml"],
+            variants=[recipe.name],
             evaluation="x.npz",
         )
-        return convert(make_plan(wish), tmp_path / name).variants[0]
+        return convert(make_plan(wish), self._folder / name).variants[0]
 
-    (report,) = made("most", 0.9).passes
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    return Desk(tmp_path)
+
+
+@pytest.mark.slow
+def test_channels_go_until_the_time_is_reached(desk: Desk) -> None:
+    (report,) = desk.made("shrink", "most", 0.9).passes
     assert report.asked.parameters["share"] == 0.9
     removed = report.spec.parameters["remove"]
     assert report.after.macs <= (1 - removed) * report.before.macs
     assert report.notes[0].startswith(f"share = 0.9: shrink epochs=0 remove={removed:.4g} is the ")
     assert "ms on this computer" in report.notes[0]
-    (again,) = made("most", 0.9).passes
+    (again,) = desk.made("shrink", "most", 0.9).passes
     assert again.notes == report.notes  # what was timed is kept
 
-    (reason,) = made("all", 0.001).verdict.reasons
+    (reason,) = desk.made("shrink", "all", 0.001).verdict.reasons
     assert "share = 0.001 cannot be reached on this computer" in reason
+
+
+@pytest.mark.slow
+def test_ranks_fall_until_the_time_is_reached(desk: Desk) -> None:
+    (report,) = desk.made("low-rank", "most", 0.8).passes
+    assert 0.05 <= report.spec.parameters["energy"] < 1
+    assert report.after.macs < report.before.macs
+    assert report.notes[0].startswith("share = 0.8: low-rank epochs=0 energy=0.")
+    (reason,) = desk.made("low-rank", "all", 0.001).verdict.reasons
+    assert "low-rank: share = 0.001 cannot be reached on this computer" in reason
+    assert "95 % of the kernels' energy that can go at most" in reason
