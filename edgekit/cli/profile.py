@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.cli.runner_options import runner_options
 from edgekit.cli.units import Duration, Share
 
 if TYPE_CHECKING:
@@ -120,34 +121,15 @@ Examples:
 @click.option(
     "--timeout", "timeout_seconds", type=click.FloatRange(min=1), help="For one launch. [600]"
 )
-@click.option("--python", metavar="PATH", help="The Python to use there.")
-@click.option(
-    "--runtime",
-    metavar="NAME",
-    help="The runtime's package, as pip calls it; what is there otherwise.",
-)
 @click.option(
     "--evaluate",
     metavar="DATA",
     help="Score the board's own answers to it; the data of convert --evaluate.",
 )
-@click.option(
-    "--wait",
-    "wait_seconds",
-    type=click.FloatRange(min=0),
-    default=300.0,
-    help="For whoever is using the board. [300]",
+@runner_options(
+    "python, native (needs no Python there), trtexec or benchmark-model. "
+    "[the first that runs it there]"
 )
-@click.option(
-    "--runner",
-    metavar="NAME",
-    help="python, native (needs no Python there), trtexec or benchmark-model. "
-    "[the first that runs it there]",
-)
-@click.option(
-    "--native-program", metavar="PATH", help="A native runner that you built, as for Android."
-)
-@click.option("--native-library", metavar="PATH", help="A libLiteRt.so of your own for it.")
 @click.option(
     "--power",
     default="auto",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli.runner_options import runner_options
+
 if TYPE_CHECKING:
     from edgekit.jobs.run import Guess, Ran
 
@@ -54,26 +56,7 @@ IN_JSON = 10_000  # values of one sample's output
     default=600.0,
     help="For one launch. [600]",
 )
-@click.option(
-    "--wait",
-    "wait_seconds",
-    type=click.FloatRange(min=0),
-    default=300.0,
-    help="For whoever is using the board. [300]",
-)
-@click.option("--python", metavar="PATH", help="The Python to use there.")
-@click.option(
-    "--runtime",
-    metavar="NAME",
-    help="The runtime's package, as pip calls it; what is there otherwise.",
-)
-@click.option(
-    "--runner", metavar="NAME", help="python, or native (needs no Python). [the first that runs it]"
-)
-@click.option(
-    "--native-program", metavar="PATH", help="A native runner that you built, as for Android."
-)
-@click.option("--native-library", metavar="PATH", help="A libLiteRt.so of your own for it.")
+@runner_options("python, or native (needs no Python). [the first that runs it]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the outputs' values.")
 def command(
     build: Path,
