@@ -38,15 +38,15 @@ printf 'edgekit:%s:over\n' "$nonce" >&"$notes"
 """
 RUN_INNER = """printf 'edgekit:%s:pid %s\n' "$1" "$$" >&"$2"; shift 2; exec "$@" """
 
-# $1: the mark of a run; the rest: its process ids. The whole group where one leads it (sshd and adbd
-# start commands that way). Without process ids, as after a Ctrl-C before the run had told them, the
-# mark in their environment tells which they are.
+# $1: the mark of a run; the rest: its process ids. The whole group where one leads it (sshd and
+# adbd start commands that way, dropbear does not), and whatever has the mark in its environment:
+# what the run has started, and all of it after a Ctrl-C before it had told its process id.
 KILL = """
 mark=$1; shift
-if [ $# -eq 0 ]; then
-  set -- $(grep -l -- "EDGEKIT_RUN=$mark" /proc/[0-9]*/environ 2>/dev/null | sed 's/[^0-9]//g')
-fi
-for pid do kill -s KILL -- "-$pid" 2>/dev/null || kill -s KILL "$pid" 2>/dev/null; done; :
+for pid do kill -s KILL -- "-$pid" 2>/dev/null || kill -s KILL "$pid" 2>/dev/null; done
+for file in $(grep -l -- "EDGEKIT_RUN=$mark" /proc/[0-9]*/environ 2>/dev/null); do
+  pid=${file#/proc/}; kill -s KILL "${pid%/environ}" 2>/dev/null
+done; :
 """
 
 # $1: minutes after which scratch files are nobody's any more, $2: the store's folder; in the user's
