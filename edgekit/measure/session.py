@@ -20,6 +20,7 @@ from edgekit import __version__
 from edgekit.core.agreement import compare, load_outputs
 from edgekit.core.errors import DeviceError, RejectedError
 from edgekit.core.files import sha256_file
+from edgekit.core.leftovers import removed_after
 from edgekit.core.measurement import (
     Launch,
     Measurement,
@@ -357,7 +358,7 @@ def _check(
     expected = load_outputs(subject.check)
     inputs = device.push(subject.check, sha256_file(subject.check))
     outputs = device.scratch()
-    try:
+    with removed_after(device, [outputs]):
         deployed.run(
             {
                 "sha256": subject.sha256,
@@ -374,8 +375,6 @@ def _check(
             actual = load_outputs(answer)
             if (count := deployed.runner.checks) is not None:
                 expected = {name: rows[:count] for name, rows in expected.items()}
-    finally:
-        device.remove(outputs)
     where = f"{subject.variant} on {device.address}"
     return compare(expected, actual, subject.quantization, where=where)
 

@@ -54,21 +54,11 @@ class Board:
             self.governors[-1].write_text(governor + "\n")
         monkeypatch.setattr(clocks, "GOVERNORS", f"{folder}/cpu[0-9]*/scaling_governor")
 
-    def runners(self) -> list[int]:
-        """Processes of runners that lie in the board's store."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                line = (process / "cmdline").read_bytes()
-                if str(self.server.store / "objects").encode() in line and b"sh\0-c" not in line:
-                    found.append(int(process.name))
-        return found
-
     def is_as_it_was(self) -> bool:
         """Whether within half a minute nothing runs there and the clocks are given back."""
         given_back = become(self.governors, GOVERNORS)
         for _ in range(300):
-            if not self.runners():
+            if not self.server.runners():
                 return given_back
             time.sleep(0.1)
         return False
@@ -147,7 +137,7 @@ def test_a_runner_that_is_killed(board: Board, tmp_path: Path, with_signal: sign
 
     def when_it_runs() -> None:
         for _ in range(200):
-            for process in board.runners():
+            for process in board.server.runners():
                 os.kill(process, with_signal)
                 return
             time.sleep(0.02)
