@@ -50,12 +50,14 @@ done; :
 """
 
 # $1: minutes after which scratch files are nobody's any more, $2: the store's folder; in the user's
-# cache folder if that is empty.
+# cache folder if that is empty. On a board whose wall clock was set just now every file looks old:
+# what a lock or a guard of the clocks holds in its folder is left to them.
 STORE = """
 store=${2:-${XDG_CACHE_HOME:-$HOME/.cache}/edgekit}
 umask 077
 mkdir -p "$store/objects" "$store/scratch" || exit 1
-find "$store/scratch" -type f -mmin "+$1" -exec rm -f {} + 2>/dev/null
+find "$store/scratch" -type f -mmin "+$1" ! -path '*/lock*/*' ! -name pid ! -name guard \\
+  ! -name jetson -exec rm -f {} + 2>/dev/null
 printf 'edgekit-store:%s:end' "$store"
 """
 
@@ -101,6 +103,7 @@ SIZE = """if [ -f "$1" ]; then stat -c %s "$1" 2>/dev/null || wc -c <"$1"; else 
 # $1: file.
 APPEND = """cat >>"$1" """
 READ = """cat <"$1" """
+TRY = """cat </dev/null >"$1" && rm -f -- "$1" """
 REMOVE = """rm -f -- "$1" """
 
 # $1: part, $2: object, $3: SHA-256 in hex, $4: size in bytes. Exits with 3 if the part has another

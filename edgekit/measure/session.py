@@ -30,6 +30,7 @@ from edgekit.core.measurement import (
     Window,
 )
 from edgekit.core.protocols import Device, Sensing
+from edgekit.measure.again import reached_again
 from edgekit.measure.clocks import Clocks, held
 from edgekit.measure.events import Events
 from edgekit.measure.heat import Cooling, Waited
@@ -110,8 +111,9 @@ def measure_together(
     turns = [
         _Turns(device, subject, settings, device_name, sensing, progress) for subject in subjects
     ]
-    for each in turns:
-        each.prepare(wish)
+    with reached_again(device):
+        for each in turns:
+            each.prepare(wish)
     session = secrets.token_hex(8)
     deadline = time.monotonic() + settings.budget_seconds
     launch_seconds = settings.timeout_seconds + settings.cooldown_seconds
@@ -146,7 +148,7 @@ def _clocks(
     device: Device, settings: MeasureSettings, launch_seconds: float
 ) -> contextlib.AbstractContextManager[Clocks | None]:
     if settings.clocks == "as-is":
-        return contextlib.nullcontext()
+        return reached_again(device)
     return held(device, launch_seconds)
 
 

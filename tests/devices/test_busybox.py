@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.core.errors import DeviceBusyError
+from edgekit.devices.lock import device_lock
 from edgekit.devices.ssh import SSHDevice
 from edgekit.measure.runners import native
 from tests.boards_busybox import BusyboxBoard
@@ -44,6 +47,17 @@ def test_it_is_what_it_says(device: SSHDevice) -> None:
     for missing in ("python3", "bash", "getconf", "ldd", "sftp-server"):
         assert device.run([missing]).exit_code == 127
     assert device._open_sftp() is None
+
+
+def test_its_lock_says_who_has_it(device: SSHDevice) -> None:
+    with device_lock(device, "board", wait_seconds=0, say=print) as lease:
+        with (
+            pytest.raises(DeviceBusyError, match=f"board is in use by .*process {os.getpid()}"),
+            device_lock(device, "board", wait_seconds=0, say=print),
+        ):
+            raise AssertionError
+        lease.check()
+    assert device.run(["ls", device.scratch().rpartition("/")[0]]).stdout == ""
 
 
 def test_its_c_library_is_known_without_getconf_and_ldd(device: SSHDevice) -> None:

@@ -149,9 +149,9 @@ def test_what_broke_the_link_is_told_not_that_nothing_can_be_removed(
 ) -> None:
     own_server.trust()
     with SSHDevice("ssh://board") as device:
-        left = device.scratch()
+        left, server = device.scratch(), int(device.run(["sh", "-c", "echo $PPID"]).stdout)
+        os.kill(server, 9)
         with pytest.raises(ValueError, match="first"), removed_after(device, [left]):
-            os.kill(int(device.run(["sh", "-c", "echo $PPID"]).stdout), 9)
             raise ValueError("first")
         with pytest.raises(TransientDeviceError), removed_after(device, [left]):
             pass  # but that it stays there is told where nothing else is
