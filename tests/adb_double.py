@@ -357,20 +357,25 @@ class RealServer:
             "ADB_USB": "0",
             "ADB_MDNS": "0",
         }
-        self._log = open(folder / "adb.log", "wb")  # noqa: SIM115 - open as long as it runs
+        self._log, self.port = folder / "adb.log", 0
         for _ in range(5):  # another test may take the port between the look and the start
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 self.port = int(probe.getsockname()[1])
+            if self.start():
+                return
+        raise AssertionError(f"adb does not start: {self._log.read_text()}")
+
+    def start(self) -> bool:
+        """Whether it answers at its port."""
+        with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
                 [self.program, "-P", str(self.port), "--one-device", "none", "server", "nodaemon"],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
+                stdout=log,
+                stderr=log,
             )
-            if self._answers():
-                return
-        raise AssertionError(f"adb does not start: {(folder / 'adb.log').read_text()}")
+        return self._answers()
 
     def _answers(self) -> bool:
         for _ in range(200):
@@ -398,7 +403,6 @@ class RealServer:
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait()
-        self._log.close()
 
 
 @contextlib.contextmanager

@@ -63,12 +63,14 @@ INTEGER = Signature(
 )
 
 
-def configure(servers: Mapping[str, SSHServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make ``ssh://NAME`` reach each of `servers`, trusted."""
+def configure(
+    servers: Mapping[str, SSHServer], monkeypatch: pytest.MonkeyPatch, *extra: str
+) -> None:
+    """Make ``ssh://NAME`` reach each of `servers`, trusted; `extra` are lines for all of them."""
     lines: list[str] = []
     for name, server in servers.items():
         server.trust()
-        server.configure(monkeypatch, name=name)
+        server.configure(monkeypatch, *extra, name=name)
         text = server.config.read_text()
         lines += text.replace("Host *\n", "").splitlines()
     config = next(iter(servers.values())).config

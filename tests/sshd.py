@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -45,6 +46,8 @@ class SSHServer:
         extra: more lines for sshd_config.
     """
 
+    host = "127.0.0.1"
+
     def __init__(
         self,
         folder: Path,
@@ -54,8 +57,7 @@ class SSHServer:
         key_kind: str = "ed25519",
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        if SSHD is None:
-            pytest.skip("needs a server: Debian package openssh-server")
+        self._refuse_without()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.cache = cache or folder / "device cache"
@@ -76,26 +78,38 @@ class SSHServer:
         (folder / "authorized_keys").write_text(public_key(self.user_key) + "\n")
         self.start()
 
+    def _refuse_without(self) -> None:
+        """Skip the test where something is not installed."""
+        if SSHD is None:
+            pytest.skip("needs a server: Debian package openssh-server")
+
     def start(self) -> None:
-        if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(exist_ok=True)
         for _ in range(5):  # another test may take the port between the look and the start
             port = self.port or free_port()
-            config = self._write_config(port)
-            self._process = subprocess.Popen(
-                [str(SSHD), "-D", "-f", str(config), "-E", str(self._log)],
-                stdin=subprocess.DEVNULL,
-            )
+            with open(self._log, "ab") as log:
+                self._process = subprocess.Popen(
+                    self._command(port), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            self._started()
             if self._answers(port):
                 self.port = port
                 return
-        raise AssertionError(f"sshd does not start: {self._log.read_text()}")
+        raise AssertionError(f"the server does not start: {self._log.read_text()}")
+
+    def _command(self, port: int) -> list[str]:
+        """What starts a server that stays in the foreground and listens at `port`."""
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        return [str(SSHD), "-D", "-f", str(self._write_config(port)), "-E", str(self._log)]
+
+    def _started(self) -> None:
+        """The command runs; it may not listen yet."""
 
     def _write_config(self, port: int) -> Path:
         path = self.folder / "sshd_config"
         lines = [
             f"Port {port}",
-            "ListenAddress 127.0.0.1",
+            f"ListenAddress {self.host}",
             f'HostKey "{self.host_key}"',
             f'AuthorizedKeysFile "{self.folder / "authorized_keys"}"',
             f'PidFile "{self.folder / "sshd.pid"}"',
@@ -118,7 +132,7 @@ class SSHServer:
             if self._process.poll() is not None:
                 return False
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
+                with socket.create_connection((self.host, port), timeout=1) as probe:
                     return probe.recv(4) == b"SSH-"
             except OSError:
                 time.sleep(0.05)
@@ -139,13 +153,13 @@ class SSHServer:
     def trust(self, port: int | None = None) -> None:
         """Put the server's key into known_hosts, under the port of a proxy if one is given."""
         with open(self.known_hosts, "a") as file:
-            file.write(f"[127.0.0.1]:{port or self.port} {public_key(self.host_key)}\n")
+            file.write(f"[{self.host}]:{port or self.port} {public_key(self.host_key)}\n")
 
     def configure(self, monkeypatch: pytest.MonkeyPatch, *lines: str, name: str = "board") -> None:
-        """Make `ssh://<name>` and `ssh://127.0.0.1:<port>` use this server's keys alone."""
+        """Make `ssh://<name>` and `ssh://<host>:<port>` use this server's keys alone."""
         text = [
             f"Host {name}",
-            "  HostName 127.0.0.1",
+            f"  HostName {self.host}",
             f"  Port {self.port}",
             "Host *",
             f"  User {self.user}",
@@ -161,11 +175,21 @@ class SSHServer:
 
     @property
     def address(self) -> str:
-        return f"ssh://{self.user}@127.0.0.1:{self.port}"
+        return f"ssh://{self.user}@{self.host}:{self.port}"
 
     @property
     def store(self) -> Path:
         return self.cache / "edgekit"
+
+    def runners(self) -> list[int]:
+        """Process ids of what runs out of the store: a runner, as Python's or by itself."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                line = (process / "cmdline").read_bytes()
+                if str(self.store / "objects").encode() in line and b"sh\0-c" not in line:
+                    found.append(int(process.name))
+        return found
 
 
 class Proxy:

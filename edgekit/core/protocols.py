@@ -91,6 +91,10 @@ class Device(Protocol):
     def pushed_bytes(self) -> int:
         """Payload that `push` has sent so far; 0 if all of it was there already."""
 
+    @property
+    def left_running(self) -> bool:
+        """Whether a command may run on there although the link was lost; entering anew ends it."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...

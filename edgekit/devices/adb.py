@@ -64,12 +64,21 @@ class AdbDevice(ShellStore):
         super().__init__(f"adb:{self._serial}", FOLDER)
         self._server = AdbServer()
         self._features: frozenset[str] | None = None
+        self._left: list[Command] = []  # what may run on there after the link was lost
 
     def __enter__(self) -> Self:
+        """Looks for it, anew if the link was lost: then what ran at that time is ended there."""
         self._serial = self._server.choose(self._serial)
         self.address = f"adb:{self._serial}"
         self._features = self._server.features(self._serial)
+        while self._left:
+            self._kill(self._left[-1])
+            self._left.pop()
         return self
+
+    @property
+    def left_running(self) -> bool:
+        return bool(self._left)
 
     def __exit__(self, *exc: object) -> None:
         self._features = None
@@ -144,12 +153,14 @@ class AdbDevice(ShellStore):
             with self._service(command.service) as connection:
                 command.talk(connection, stdin, deadline)
         except TransientDeviceError:
-            raise  # nothing can be stopped over a link that is gone
+            self._left.append(command)  # nothing can be stopped over a link that is gone
+            raise
         except BaseException:  # too slow, too much output, Ctrl-C; perhaps before it has started
             self._kill(command)
             raise
         result = command.result()
         if result is None:
+            self._left.append(command)
             raise lost(self.address, f"running {name}")
         return result
 

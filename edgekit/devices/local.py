@@ -53,6 +53,7 @@ class LocalDevice:
             raise UsageError(f"{address!r}: this computer is called local and nothing else")
         self.address = address
         self.pushed_bytes = 0
+        self.left_running = False
         self._root = root or cache_dir() / "device"
         self._limit_bytes = store_limit_bytes()
         self._in_use: set[Path] = set()

@@ -2,11 +2,12 @@
 
 Two locks, taken in this order. On this computer a file lock by address, which the system gives back
 when a process ends however it ends. On the device a folder ``lock`` beside the scratch files of its
-store, made by ``mkdir``, which one of two wins; in it stands who has it. Its owner touches it every
-`BEAT_SECONDS`; one that was not touched for `LEASE_SECONDS`, by the device's own clock, or whose
-process on this computer is gone, is taken over, and that is said. So nothing that is killed or
-loses its link keeps a board for ever. Who logs in as another user of the device has another store,
-and is not seen.
+store, made by ``mkdir``, which one of two wins; in it stands who has it. Its owner says every
+`BEAT_SECONDS` that it lives; one that has not for `LEASE_SECONDS`, or since the device was started,
+or whose process on this computer is gone, is taken over, and that is said. So nothing that is
+killed or loses its link keeps a board for ever. The time is that since the device's start: its wall
+clock may be set at any moment, by hours on a board without a battery. Who logs in as another user
+of the device has another store, and is not seen.
 """
 
 from __future__ import annotations
@@ -36,25 +37,41 @@ BEAT_SECONDS = 45.0
 LEASE_SECONDS = 150.0
 POLL_SECONDS = 2.0
 _COMMAND_SECONDS = 30.0
+_RESTARTED = 10**9  # seconds, in the place of an age
 
 Say = Callable[[str], None]
 Pause = Callable[[float], object]  # waits so many seconds; raises to give up
 
+# The device's start and the seconds since then; nothing where /proc does not tell.
+_NOW = """
+now() {
+  read -r boot </proc/sys/kernel/random/boot_id && read -r up _ </proc/uptime &&
+    echo "$boot ${up%%.*}"
+} 2>/dev/null
+"""
 # All: $1 the lock's folder, $2 the owner's nonce.
-# $3: who takes it, JSON. Prints taken, or held with its age in seconds and its owner.
-_TAKE = """
+# $3: who takes it, JSON. Prints taken, or held with its age in seconds and its owner. By the wall
+# clock only where there is no other.
+_TAKE = f"""{_NOW}
 if mkdir "$1" 2>/dev/null; then
+  now >"$1/beat"
   printf '%s' "$2" >"$1/nonce" && printf '%s' "$3" >"$1/owner" && echo edgekit:taken && exit 0
   rm -rf "$1"; exit 1
 fi
 if [ ! -d "$1" ]; then
-  command -v mkdir >/dev/null || { echo "no mkdir there"; exit 1; }
-  if [ -w "${1%/*}" ]; then echo edgekit:again; exit 0; fi
-  echo "no writing in ${1%/*}"; exit 1
+  command -v mkdir >/dev/null || {{ echo "no mkdir there"; exit 1; }}
+  if [ -w "${{1%/*}}" ]; then echo edgekit:again; exit 0; fi
+  echo "no writing in ${{1%/*}}"; exit 1
 fi
-now=$(date +%s)
-at=$(stat -c %Y "$1/nonce" 2>/dev/null || stat -c %Y "$1" 2>/dev/null || echo "$now")
-echo "edgekit:held $((now - at)) $(cat "$1/nonce" 2>/dev/null)"
+beat=$(cat "$1/beat" 2>/dev/null) now=$(now)
+if [ -z "$beat" ] || [ -z "$now" ]; then
+  now=$(date +%s)
+  at=$(stat -c %Y "$1/nonce" 2>/dev/null || stat -c %Y "$1" 2>/dev/null || echo "$now")
+  age=$((now - at))
+elif [ "${{beat% *}}" = "${{now% *}}" ]; then age=$((${{now#* }} - ${{beat#* }}))
+else age={_RESTARTED}
+fi
+echo "edgekit:held $age $(cat "$1/nonce" 2>/dev/null)"
 cat "$1/owner" 2>/dev/null
 exit 0
 """
@@ -66,7 +83,10 @@ if [ "$(cat "$1.$3/nonce" 2>/dev/null)" = "$2" ]; then rm -rf "$1.$3"
 else mv "$1.$3" "$1"; fi
 exit 0
 """
-_BEAT = """[ "$(cat "$1/nonce" 2>/dev/null)" = "$2" ] || exit 3; touch -c "$1/nonce" "$1/owner" """
+_BEAT = f"""{_NOW}
+[ "$(cat "$1/nonce" 2>/dev/null)" = "$2" ] || exit 3
+now >"$1/beat.$2" && mv -f "$1/beat.$2" "$1/beat"; touch -c "$1/nonce" "$1/owner"
+"""
 _RELEASE = """[ "$(cat "$1/nonce" 2>/dev/null)" = "$2" ] || exit 3; rm -rf "$1" """
 _LOST = 3
 
@@ -228,7 +248,9 @@ def _take(device: Device, folder: str, nonce: str, waiting: _Waiting, name: str,
         age, theirs, other = float(found[2]), found[3], Owner.from_text(found[4])
         gone = other is not None and other.gone
         if age >= LEASE_SECONDS or gone:
-            why = "whose process has ended" if gone else f"not heard of for {age:.0f} s"
+            why = f"not heard of for {age:.0f} s"
+            if gone or age >= _RESTARTED:
+                why = "whose process has ended" if gone else "before it was started anew"
             say(f"{name} was held by {other or 'somebody'}, {why}: taken over")
             _script(device, _PUT_OUT, folder, theirs, nonce)
             continue

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from edgekit.core.errors import DeviceError
 from edgekit.core.files import sha256_file
+from edgekit.core.leftovers import removed_after
 from edgekit.core.protocols import Device
 from edgekit.devices.prepare_script import INSTALL, STATE, UNDO
 
@@ -79,7 +80,7 @@ def install(
             was there before still is.
     """
     pushed = [(wheel.name, device.push(wheel, sha256_file(wheel))) for wheel in wheels]
-    try:
+    with removed_after(device, [path for _, path in pushed]):
         job = {
             "wheels": [{"name": name, "path": path} for name, path in pushed],
             "module": module,
@@ -91,9 +92,6 @@ def install(
         result = device.run(
             [python, "-I", "-c", INSTALL, json.dumps(job)], timeout_seconds=INSTALL_SECONDS
         )
-    finally:
-        for _, path in pushed:
-            device.remove(path)
     answer = _answer(result.stdout.splitlines())
     if "version" in answer and "python" in answer:
         return str(answer["version"]), str(answer["python"])

@@ -237,6 +237,9 @@ def _libc(found: Blocks) -> str:
     glibc = re.search(r"^ldd \(.*\) (\d+\.\d+)", ldd, re.M)
     if glibc:
         return f"glibc {glibc[1]}"
+    itself = re.search(r"^GNU C Library .* version (\d+\.\d+)", _text(found, "libc.itself"), re.M)
+    if itself:
+        return f"glibc {itself[1]}"
     told = {python.libc for python in _pythons(found) if not python.environment}
     return next((libc for libc in sorted(told) if libc), "")
 

@@ -88,6 +88,11 @@ od -An -tx1 -N20 "$shell" 2>/dev/null | text elf
 say libc.getconf getconf GNU_LIBC_VERSION
 say libc.ldd ldd --version
 for file in /lib/ld-musl-*.so.1; do [ -x "$file" ] && "$file" 2>&1 | text libc.musl; done
+for file in /lib/libc.so.6 /lib64/libc.so.6 /lib/*/libc.so.6; do
+  for loader in /lib/ld-linux*.so.* /lib64/ld-linux*.so.*; do
+    [ -e "$file" ] && [ -e "$loader" ] && "$loader" "$file" 2>/dev/null | text libc.itself
+  done
+done
 there libc.bionic /system/bin/linker /system/bin/linker64
 
 for base in /proc/device-tree /sys/firmware/devicetree/base; do

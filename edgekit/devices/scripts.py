@@ -43,23 +43,25 @@ printf 'edgekit:%s:over\n' "$nonce" >&"$notes"
 RUN_INNER = """printf 'edgekit:%s:pid %s\n' "$1" "$$" >&"$2"; shift 2; exec "$@" """
 
 # $1: the mark of a run; the rest: its process ids. The whole group where one leads it (sshd and
-# adbd start commands that way). Without process ids, as after a Ctrl-C before the run had told
-# them, the mark in their environment tells which they are.
+# adbd start commands that way, dropbear does not), and whatever has the mark in its environment:
+# what the run has started, and all of it after a Ctrl-C before it had told its process id.
 KILL = """
 mark=$1; shift
-if [ $# -eq 0 ]; then
-  set -- $(grep -l -- "EDGEKIT_RUN=$mark" /proc/[0-9]*/environ 2>/dev/null | sed 's/[^0-9]//g')
-fi
-for pid do kill -s KILL -- "-$pid" 2>/dev/null || kill -s KILL "$pid" 2>/dev/null; done; :
+for pid do kill -s KILL -- "-$pid" 2>/dev/null || kill -s KILL "$pid" 2>/dev/null; done
+for file in $(grep -l -- "EDGEKIT_RUN=$mark" /proc/[0-9]*/environ 2>/dev/null); do
+  pid=${file#/proc/}; kill -s KILL "${pid%/environ}" 2>/dev/null
+done; :
 """
 
 # $1: minutes after which scratch files are nobody's any more, $2: the store's folder; in the user's
-# cache folder if that is empty.
+# cache folder if that is empty. On a board whose wall clock was set just now every file looks old:
+# what a lock or a guard of the clocks holds in its folder is left to them.
 STORE = """
 store=${2:-${XDG_CACHE_HOME:-$HOME/.cache}/edgekit}
 umask 077
 mkdir -p "$store/objects" "$store/scratch" || exit 1
-find "$store/scratch" -type f -mmin "+$1" -exec rm -f {} + 2>/dev/null
+find "$store/scratch" -type f -mmin "+$1" ! -path '*/lock*/*' ! -name pid ! -name guard \\
+  ! -name jetson -exec rm -f {} + 2>/dev/null
 printf 'edgekit-store:%s:end' "$store"
 """
 
@@ -114,6 +116,7 @@ else exec cat >>"$1"; fi
 # $1: file.
 READ = """exec <"$1" || exit 1; echo edgekit:begin; exec cat"""
 BEGIN = "edgekit:begin\n"
+TRY = """cat </dev/null >"$1" && rm -f -- "$1" """
 REMOVE = """rm -f -- "$1" """
 
 # $1: part, $2: object, $3: SHA-256 in hex, $4: size in bytes, $5: the part's SHA-256 if known.

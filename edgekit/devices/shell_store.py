@@ -124,6 +124,7 @@ class ShellStore(ABC):
             free = scripts.free_bytes(df)
             if free is not None and free < size:
                 raise full_disk(self.address, free, size, self._store)
+            self._script(scripts.TRY, part)  # it says why nothing can be written, where it cannot
             raise DeviceError(
                 f"{self.address} took {int(text)} of {size} bytes of {str(source)!r}"
                 + (f": {sent.why}" if sent.why else "")

@@ -54,12 +54,21 @@ class SSHDevice(ShellStore):
         super().__init__(address)
         self._parsed = parse_address(address)
         self._connection: Connection | None = None
+        self._left: list[str] = []  # marks of what may run on there after the link was lost
 
     # -- connection
 
     def __enter__(self) -> Self:
+        """Connects, anew if the link was lost: then what ran at that time is ended there."""
         self._connect()
+        while self._left:
+            self._kill(self._left[-1], Output("what was left"))
+            self._left.pop()
         return self
+
+    @property
+    def left_running(self) -> bool:
+        return bool(self._left)
 
     def __exit__(self, *exc: object) -> None:
         self._disconnect()
@@ -95,7 +104,8 @@ class SSHDevice(ShellStore):
                 self._feed(channel, [stdin] if stdin else (), deadline, doing)
                 code = self._collect(channel, output.add, deadline, doing)
         except TransientDeviceError:
-            raise  # nothing can be stopped over a link that is gone
+            self._left.append(mark)  # nothing can be stopped over a link that is gone
+            raise
         except BaseException as exc:  # too slow, too much output, Ctrl-C; perhaps at its very start
             self._kill(mark, output)
             if isinstance(exc, TimeoutError):

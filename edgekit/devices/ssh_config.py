@@ -21,6 +21,7 @@ from edgekit.core.errors import UsageError
 _USER_CONFIG = "~/.ssh/config"
 _SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _INCLUDE_DEPTH = 16  # as in OpenSSH
+ALIVE_SECONDS, ALIVE_COUNT = 15, 4  # where ServerAliveInterval and ServerAliveCountMax say nothing
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,14 @@ class Address:
 
 @dataclass(frozen=True)
 class SshOptions:
-    """How to reach a host. `proxy_jump` are the hosts on the way, the nearest first."""
+    """How to reach a host.
+
+    Attributes:
+        proxy_jump: the hosts on the way, the nearest first.
+        alive_seconds: how often something is sent over a link that is quiet; 0: never.
+        dead_seconds: a link on which nothing was acknowledged for so long is dead; 0: whenever
+            the system says so.
+    """
 
     host_name: str
     port: int
@@ -56,6 +64,8 @@ class SshOptions:
     proxy_jump: tuple[str, ...]
     proxy_command: str | None
     connect_timeout_seconds: float
+    alive_seconds: int = ALIVE_SECONDS
+    dead_seconds: int = ALIVE_SECONDS * ALIVE_COUNT
 
     @property
     def known_as(self) -> str:
@@ -113,6 +123,8 @@ def load_options(address: Address) -> SshOptions:
         ) from exc
     port = address.port if address.port is not None else _number(found, "port", 22)
     alias = found.get("hostkeyalias")
+    alive = int(_number(found, "serveraliveinterval", ALIVE_SECONDS))
+    lives = int(_number(found, "serveralivecountmax", ALIVE_COUNT))
     return SshOptions(
         host_name=found["hostname"],
         port=int(port),
@@ -124,6 +136,8 @@ def load_options(address: Address) -> SshOptions:
         proxy_jump=_list_or_none(found.get("proxyjump")),
         proxy_command=_unless_none(found.get("proxycommand")),
         connect_timeout_seconds=_number(found, "connecttimeout", 15),
+        alive_seconds=alive,
+        dead_seconds=alive * lives,
     )
 
 

@@ -21,8 +21,6 @@ from edgekit.devices.ssh_config import Address, SshOptions, load_options, parse_
 from edgekit.devices.ssh_errors import translated
 
 _JUMPS = 8
-_KEEPALIVE_SECONDS = 15
-_DEAD_LINK_MS = 60_000
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")  # as paramiko can read them
 
 
@@ -79,7 +77,7 @@ class Connection:
         _check_host_key(self.address, options, entries, key)
         with translated(name, "does not let us in"):
             _log_in(self.transport, self.address, options)
-            self.transport.set_keepalive(_KEEPALIVE_SECONDS)
+            self.transport.set_keepalive(options.alive_seconds)
 
     def _link(self, depth: int) -> Any:
         """What the transport speaks through: a socket, a tunnel or another program."""
@@ -103,7 +101,9 @@ class Connection:
         link = socket.create_connection(where, timeout=options.connect_timeout_seconds)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # paramiko leaves Nagle on
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: a link that swallows everything is dead
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_LINK_MS)
+            link.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, options.dead_seconds * 1000
+            )
         return link
 
     def tunnel(self, where: tuple[str, int]) -> Any:

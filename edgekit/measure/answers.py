@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core.agreement import load_outputs
 from edgekit.core.errors import DeviceError, PlanError
 from edgekit.core.files import sha256_file
+from edgekit.core.leftovers import removed_after
 from edgekit.core.protocols import Device
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.runners import RUNNERS
@@ -100,7 +101,7 @@ class Answering:
             self._kept_bytes += part.stat().st_size
             part.unlink()
             outputs = self._device.scratch()
-            try:
+            with removed_after(self._device, [outputs]):
                 events = self._deployed.run(
                     {
                         "sha256": None if self.hello else self._subject.sha256,
@@ -114,8 +115,6 @@ class Answering:
                 answer = Path(folder) / "outputs.npz"
                 self._device.pull(outputs, answer)
                 found = load_outputs(answer)
-            finally:
-                self._device.remove(outputs)
         if self._kept_bytes > KEPT_BYTES:
             self._device.remove(inputs)
         self.hello = events.hello

@@ -15,17 +15,17 @@ https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/SD/PlatformPowerAnd
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from edgekit.core.errors import DeviceError, TransientDeviceError
 from edgekit.core.protocols import Device
+from edgekit.measure.again import reached_again
 
 # Beyond the time that one launch may take.
 GRACE_SECONDS = 60
 _STOP_SECONDS = 30
-_PAUSES_SECONDS = (0, 1, 3)  # before each try to reach a board whose link broke
 GOVERNORS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
 POWER_MODES = "/etc/nvpmodel.conf"
 
@@ -33,16 +33,22 @@ POWER_MODES = "/etc/nvpmodel.conf"
 # or empty if clocks stay as they are; $4: the power mode to set, by number or name, or empty; $5:
 # file of the modes. Prints what was changed, or why nothing was. What a crashed measurement left is
 # given back first. The guard itself has no open file of ours, so that the link does not wait for
-# its end. A mode that needs a reboot is asked about on standard input, which says no.
+# its end. It keeps in memory what was before, and is told by signals: the disk may fill up or turn
+# read-only meanwhile, as a worn-out card does. Nothing is changed before it runs. A mode that needs
+# a reboot is asked about on standard input, which says no.
 _START = """
 umask 077
 sudo=
 mode_now() { nvpmodel -q 2>/dev/null </dev/null | grep -x '[0-9][0-9]*' | tail -n 1; }
 for old in "${1%/*}"/*/guard; do
   [ -e "$old" ] || continue
-  : >"${old%/guard}/stop"
+  pid=$(cat "${old%/guard}/pid" 2>/dev/null)
+  if ! grep -q -- "$old" "/proc/$pid/cmdline" 2>/dev/null; then rm -rf "${old%/guard}"; continue; fi
+  kill -s TERM "$pid" 2>/dev/null
   left=10
-  while [ -e "$old" ] && [ "$left" -gt 0 ]; do sleep 1; left=$((left - 1)); done
+  while grep -q -- "$old" "/proc/$pid/cmdline" 2>/dev/null && [ "$left" -gt 0 ]; do
+    sleep 1; left=$((left - 1))
+  done
 done
 for file in $3; do
   [ -e "$file" ] || continue
@@ -72,58 +78,77 @@ jetson=
 [ -z "$some$jetson$mode" ] && { for file in $3; do [ -e "$file" ] && echo already && exit 0; done
   echo "refused: no cpufreq"; exit 0; }
 mkdir -p "$1" || exit 1
-for file in $3; do
+before=$(for file in $3; do
   [ -e "$file" ] && printf '%s %s\\n' "$(cat "$file")" "$file"
-done >"$1/before"
-[ -n "$mode" ] && echo "$mode" >"$1/mode"
+done)
 cat >"$1/guard" <<'END'
+left=$2 lease=$2
 trap '' HUP INT
-cd "$1" || exit 1
-left=$2
-while [ "$left" -gt 0 ] && [ ! -e stop ]; do
+trap 'left=0' TERM
+trap 'left=$lease' USR1
+cd "$1" && printf '%s' "$$" >pid || exit 1
+while [ "$left" -gt 0 ]; do
   sleep 1
   left=$((left - 1))
-  [ -e renew ] && rm -f renew && left=$2
 done
 [ -e jetson ] && $3 jetson_clocks --restore "$1/jetson" >/dev/null 2>&1
-while read -r governor file; do
-  printf '%s' "$governor" | $3 tee "$file" >/dev/null 2>&1
-done <before
-[ -e mode ] && $3 nvpmodel -m "$(cat mode)" </dev/null >/dev/null 2>&1
+printf '%s\\n' "$4" | while read -r governor file; do
+  [ -n "$file" ] && printf '%s' "$governor" | $3 tee "$file" >/dev/null 2>&1
+done
+[ -n "$5" ] && $3 nvpmodel -m "$5" </dev/null >/dev/null 2>&1
 cd / && rm -rf "$1"
 END
-(sh "$1/guard" "$1" "$2" "$sudo" </dev/null >/dev/null 2>&1 &)
+[ $? -eq 0 ] || { rm -rf "$1"; exit 1; }
+(sh "$1/guard" "$1" "$2" "$sudo" "$before" "$mode" </dev/null >/dev/null 2>&1 &)
+left=50
+until [ -s "$1/pid" ]; do
+  [ "$left" -gt 0 ] || { rm -rf "$1"; echo "what shall give them back does not start" >&2; exit 1; }
+  sleep 0.1 2>/dev/null || sleep 1
+  left=$((left - 1))
+done
+end() { kill -s TERM "$(cat "$1/pid")" 2>/dev/null; }
 if [ -n "$mode" ]; then
   $sudo nvpmodel -m "$asked" </dev/null >/dev/null 2>&1
   if [ "$(mode_now)" != "$asked" ]; then
-    : >"$1/stop"
+    end "$1"
     echo "mode refused: nvpmodel does not set it, perhaps before a reboot"
     exit 0
   fi
-  some=set
-  echo "set power mode $mode"
 fi
 [ -n "$jetson" ] && $sudo "$jetson" --store "$1/jetson" >/dev/null 2>&1 || jetson=
-while read -r governor file; do
-  [ "$governor" = performance ] && continue
-  printf performance | $sudo tee "$file" >/dev/null && some=set && echo "set $governor"
-done <"$1/before"
-[ -n "$jetson" ] && $sudo "$jetson" >/dev/null && some=set && echo "set jetson_clocks"
-[ "$some" = set ] || : >"$1/stop"
+said=$(
+  [ -n "$mode" ] && echo "set power mode $mode"
+  printf '%s\\n' "$before" | while read -r governor file; do
+    [ "$governor" = performance ] || [ -z "$file" ] && continue
+    printf performance | $sudo tee "$file" >/dev/null && echo "set $governor"
+  done
+  [ -n "$jetson" ] && $sudo "$jetson" >/dev/null && echo "set jetson_clocks"
+)
+if [ -n "$said" ]; then echo "$said"; else end "$1"; fi
 exit 0
 """
 
-# $1: the guard's folder. Whether the guard was still there.
-_RENEW = """[ -d "$1" ] && : >"$1/renew" && echo renewed; :"""
+# $1: the guard's folder. Sets `pid` to the guard's process id, to nothing if it runs no more: its
+# number may be another process's by now.
+_GUARD = """
+runs() { grep -q -- "$1/guard" "/proc/$pid/cmdline" 2>/dev/null; }
+pid=$(cat "$1/pid" 2>/dev/null); runs "$1" || pid=
+"""
 
-# $1: the guard's folder, $2: seconds to wait until everything is as it was.
-_STOP = """
-[ -d "$1" ] || exit 0
-: >"$1/stop"
+# Whether the guard was still there.
+_RENEW = f"""{_GUARD}
+[ -n "$pid" ] && kill -s USR1 "$pid" && echo renewed; :"""
+
+# $2: seconds to wait until everything is as it was.
+_STOP = f"""{_GUARD}
+if [ -z "$pid" ]; then
+  [ -d "$1" ] || exit 0
+  echo "what shall give them back was ended" >&2; exit 1
+fi
+kill -s TERM "$pid"
 left=$2
-while [ -d "$1" ] && [ "$left" -gt 0 ]; do sleep 1; left=$((left - 1)); done
-[ -d "$1" ] && exit 1
-exit 0
+while runs "$1" && [ "$left" -gt 0 ]; do sleep 1; left=$((left - 1)); done
+if runs "$1"; then exit 1; fi
 """
 
 
@@ -191,11 +216,12 @@ def held(
         )
     changed = tuple(dict.fromkeys(line[4:] for line in said if line.startswith("set ")))
     clocks = Clocks(device, folder, changed, "" if changed else _why(said))
+    tidy = partial(_give_back, clocks, quietly=False) if changed else None
     try:
-        yield clocks
+        with reached_again(device, tidy):
+            yield clocks
     except TransientDeviceError:
-        _give_back_over_a_new_link(clocks)
-        raise
+        raise  # given back over a new link, or by the guard when the lease is over
     except BaseException:
         _give_back(clocks, quietly=True)
         raise
@@ -210,22 +236,6 @@ def _give_back(clocks: Clocks, *, quietly: bool) -> None:
     except DeviceError:
         if not quietly:  # else the error that led here is the one to tell; the lease ends anyway
             raise
-
-
-def _give_back_over_a_new_link(clocks: Clocks) -> None:
-    """Try for some seconds; where the board cannot be reached its own guard does it when the lease
-    is over.
-    """
-    if not clocks.changed:
-        return
-    for pause in _PAUSES_SECONDS:
-        time.sleep(pause)
-        try:
-            clocks.device.__enter__()
-            _script(clocks.device, _STOP, clocks.folder, str(_STOP_SECONDS))
-        except DeviceError:
-            continue
-        return
 
 
 def _why(said: list[str]) -> str:

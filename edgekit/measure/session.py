@@ -20,6 +20,7 @@ from edgekit import __version__
 from edgekit.core.agreement import compare, load_outputs
 from edgekit.core.errors import DeviceError, RejectedError
 from edgekit.core.files import sha256_file
+from edgekit.core.leftovers import removed_after
 from edgekit.core.measurement import (
     Launch,
     Measurement,
@@ -29,6 +30,7 @@ from edgekit.core.measurement import (
     Window,
 )
 from edgekit.core.protocols import Device, Sensing
+from edgekit.measure.again import reached_again
 from edgekit.measure.clocks import Clocks, held
 from edgekit.measure.events import Events
 from edgekit.measure.heat import Cooling, Waited
@@ -114,9 +116,10 @@ def measure_together(
     turns = [
         _Turns(device, subject, settings, device_name, sensing, progress) for subject in subjects
     ]
-    for each in turns:
-        with each.excused(refused):
-            each.prepare(wish)
+    with reached_again(device):
+        for each in turns:
+            with each.excused(refused):
+                each.prepare(wish)
     session = secrets.token_hex(8)
     deadline = time.monotonic() + settings.budget_seconds
     waiting_seconds = settings.pause_seconds + settings.cooldown_seconds
@@ -164,7 +167,7 @@ def _clocks(
     device: Device, settings: MeasureSettings, launch_seconds: float
 ) -> contextlib.AbstractContextManager[Clocks | None]:
     if settings.clocks == "as-is" and not settings.power_mode:
-        return contextlib.nullcontext()
+        return reached_again(device)
     fix = settings.clocks == "fixed"
     return held(device, launch_seconds, fix=fix, power_mode=settings.power_mode)
 
@@ -399,7 +402,7 @@ def _check(
     expected = load_outputs(subject.check)
     inputs = device.push(subject.check, sha256_file(subject.check))
     outputs = device.scratch()
-    try:
+    with removed_after(device, [outputs]):
         deployed.run(
             {
                 "sha256": subject.sha256,
@@ -416,8 +419,6 @@ def _check(
             actual = load_outputs(answer)
             if (count := deployed.runner.checks) is not None:
                 expected = {name: rows[:count] for name, rows in expected.items()}
-    finally:
-        device.remove(outputs)
     where = f"{subject.variant} on {device.address}"
     return compare(expected, actual, subject.quantization, where=where)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def test_ctrl_c_gives_the_boards_back_and_keeps_what_is_left(
 
 
 def test_a_board_that_is_in_use_is_waited_for_and_named(
-    edgekit: Run, desk: Path, servers: dict[str, SSHServer]
+    edgekit: Run, desk: Path, servers: dict[str, SSHServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = begun(desk, servers)
     answer = edgekit("run", "build", "--on", "ant", "--input", "x.npy", "--wait", "0")
@@ -160,5 +161,9 @@ def test_a_board_that_is_in_use_is_waited_for_and_named(
     assert answer.code == 7
     assert f"ant is in use by {servers['ant'].user}@" in answer.err
     assert f"(process {process.pid}," in answer.err
+    monkeypatch.setenv("EDGEKIT_DATA", str(desk / "another computer's data"))
+    answer = edgekit("profile", "build", "--on", "ssh://ant", "--wait", "0", *SETTINGS)
+    assert answer.code == 7  # its own lock does not know, the board's does
+    assert re.search(rf"ant is in use by .*\(process {process.pid},", answer.err)
     process.communicate()
     assert process.returncode == 0

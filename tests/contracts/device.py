@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -75,15 +73,13 @@ class DeviceContract:
 
     def test_words_arrive_as_they_are(self, device: Device) -> None:
         words = [*NASTY, "", "end"]
-        code = "import json, sys; print(json.dumps(sys.argv[1:]))"
-        result = device.run([sys.executable, "-c", code, *words])
-        assert json.loads(result.stdout) == words
+        result = device.run(["printf", r"%s\0", *words])
+        assert result.stdout.split("\0") == [*words, ""]
 
     def test_stdin_arrives_whole(self, device: Device) -> None:
         data = bytes(range(256)) * 1000
-        code = "import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"
-        result = device.run([sys.executable, "-c", code], stdin=data)
-        assert result.stdout.strip() == hashlib.sha256(data).hexdigest()
+        result = device.run(["sha256sum"], stdin=data)
+        assert result.stdout.split()[0] == hashlib.sha256(data).hexdigest()
 
     def test_without_stdin_there_is_an_end_of_file(self, device: Device) -> None:
         assert device.run(["cat"], timeout_seconds=60).stdout == ""
@@ -101,10 +97,10 @@ class DeviceContract:
 
     def test_a_slow_command_is_stopped_there(self, device: Device, tmp_path: Path) -> None:
         note = tmp_path / "pid"
-        script = f"echo $$ >'{note}'; sleep 1000 & wait"
+        script = f"sleep 1000 & echo $$ $! >'{note}'; wait"
         with pytest.raises(DeviceError, match=r"longer than 2 s and was stopped"):
             device.run(["sh", "-c", script], timeout_seconds=2)
-        assert ends(int(note.read_text()))
+        assert all(ends(int(pid)) for pid in note.read_text().split())  # what it started, too
 
     def test_endless_output_is_stopped_there(
         self, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -223,7 +219,7 @@ class DeviceContract:
             device.push(tmp_path / "missing", "0" * 64)
 
     def test_pulling_what_is_not_there(self, device: Device, tmp_path: Path) -> None:
-        with pytest.raises(DeviceError, match="No such file"):
+        with pytest.raises(DeviceError, match=r"(?i)no such file"):
             device.pull(str(tmp_path / "missing"), tmp_path / "back")
         assert list(tmp_path.glob("*back*")) == []
         assert list(tmp_path.glob(".pull*")) == []

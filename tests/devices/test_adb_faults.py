@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edgekit.core.errors import (
@@ -22,10 +25,15 @@ from edgekit.core.errors import (
     UnauthorizedError,
     UsageError,
 )
+from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.devices import open_device, scripts
 from edgekit.devices.adb import FOLDER, AdbDevice
+from edgekit.measure.runner import RunnerWish
+from edgekit.measure.session import measure_together
+from edgekit.measure.subject import Subject
 from tests.adb_double import AdbDouble, RealServer, known_to
 from tests.contracts.device import make_file
+from tests.measure.test_session import subject
 
 
 @pytest.fixture
@@ -195,6 +203,106 @@ def test_one_on_the_network_that_was_gone_is_connected_to_again(
         device.run(["true"])
     phone.come_back()
     assert device.run(["echo", "back"]).stdout == "back\n"
+
+
+# -- in mid-measurement
+
+
+class Measuring:
+    """A measurement of two launches on a phone, and a fault in the second one."""
+
+    def __init__(self, store: Path, what: Subject) -> None:
+        self.store, self._what = store, what
+        self.kept: list[Measurement] = []
+
+    def runners(self) -> list[psutil.Process]:
+        """What runs out of the store there."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                line = process.cmdline()
+                if "-c" not in line and any(str(self.store / "objects") in word for word in line):
+                    found.append(process)
+        return found
+
+    def run(self, device: AdbDevice, seconds: float, fault: Callable[[], object]) -> None:
+        def strike() -> None:
+            until(lambda: bool(self.runners()))
+            fault()
+
+        def progress(_: str, what: str, done: int, of: int) -> None:
+            if (what, done) == ("measure", 1):
+                threading.Thread(target=strike, daemon=True).start()
+
+        settings = MeasureSettings(
+            launches=2, runs=5, min_seconds=seconds, warmup_seconds=0, cooldown_seconds=0,
+            timeout_seconds=60, sample_every=1000, max_runs=10**7,
+        )  # fmt: skip
+        wish = RunnerWish(python=sys.executable)
+        measure_together(
+            device, [self._what], settings, wish=wish, progress=progress, keep=self.kept.append
+        )
+
+
+@pytest.fixture
+def measuring(adb_store: Path, tmp_path: Path) -> Measuring:
+    return Measuring(adb_store, subject(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_server_that_is_restarted_while_a_phone_is_measured(
+    measuring: Measuring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = RealServer(tmp_path / "adb")
+    own = tmp_path / "bin" / "adb"  # none is started in its place
+    own.parent.mkdir()
+    own.write_text("#!/bin/sh\n[ $1 = version ] || { echo it is being restarted >&2; exit 1; }\n")
+    own.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{own.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.port))
+    monkeypatch.delenv("ADB_SERVER_SOCKET", raising=False)
+
+    def restart() -> None:
+        server.stop()
+        assert server.start()
+
+    try:
+        with known_to(server, AdbDouble()) as phone:
+            with (
+                AdbDevice(f"adb:{phone.serial}") as device,
+                pytest.raises(TransientDeviceError, match="was lost while running"),
+            ):
+                measuring.run(device, 5, restart)
+            assert [len(each.launches) for each in measuring.kept] == [1]
+            until(lambda: not measuring.runners())  # ended over the new server
+            with AdbDevice(f"adb:{phone.serial}") as device:
+                assert device.run(["echo", "back"]).stdout == "back\n"
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_a_phone_that_takes_its_yes_back_while_it_is_measured(
+    measuring: Measuring, adb: RealServer, phone: AdbDouble, device: AdbDevice
+) -> None:
+    """As when "Revoke USB debugging authorisations" is pressed there."""
+
+    def revoke() -> None:
+        phone.lets_in = False
+        phone.drop()
+
+    with pytest.raises(
+        TransientDeviceError, match=r"was lost while running .*; now: .*has not accepted"
+    ) as caught:
+        measuring.run(device, 2, revoke)
+    assert "press Allow" in caught.value.hint
+    assert [len(each.launches) for each in measuring.kept] == [1]
+    until(lambda: not measuring.runners())  # by itself: its time is over
+    phone.lets_in = True
+    phone.drop()
+    until(lambda: adb.state(phone.serial) != "unauthorized")
+    with AdbDevice(device.address) as again:
+        assert again.run(["echo", "back"]).stdout == "back\n"
 
 
 # -- the device

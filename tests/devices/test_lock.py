@@ -22,6 +22,7 @@ from edgekit.devices.lock import Owner, device_lock, host_lock
 from edgekit.devices.ssh import SSHDevice
 from tests.sshd import SSHServer
 
+BOOT, UPTIME = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/uptime")
 ADDRESS = "ssh://pi@10.0.0.7"
 ANA = Owner("ana", "elsewhere", 4711, "2026-03-14T09:26:53+00:00", "4711@99@another boot")
 
@@ -129,12 +130,45 @@ def test_a_lease_that_lives_is_kept_alive_and_one_that_is_lost_is_told(
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.05)
     with device_lock(device, "pi", wait_seconds=0, say=print) as lease:
         os.utime(folder / "nonce", (0, 0))
-        while (folder / "nonce").stat().st_mtime == 0:
+        (folder / "beat").write_text("")
+        while (folder / "nonce").stat().st_mtime == 0 or not (folder / "beat").read_text():
             time.sleep(0.02)
         (folder / "nonce").write_text("another")
         with pytest.raises(DeviceBusyError, match="what was measured does not count"):
             lease.check()
     assert (folder / "nonce").read_text() == "another"  # it is not ours to remove
+
+
+def test_a_wall_clock_that_is_set_meanwhile_takes_no_board_away(
+    device: LocalDevice, folder: Path
+) -> None:
+    """A board without a battery starts in the past and is told the time once it has a network."""
+    with device_lock(device, "pi", wait_seconds=0, say=print) as lease:
+        for path in (folder, *folder.iterdir()):
+            os.utime(path, (time.time() - 36_000,) * 2)
+        with (
+            pytest.raises(DeviceBusyError, match="pi is in use by"),
+            device_lock(device, "pi", wait_seconds=0, say=print),
+        ):
+            raise AssertionError
+        lease.check()
+
+
+def test_a_lease_that_is_over_by_the_time_since_the_start(
+    device: LocalDevice, folder: Path
+) -> None:
+    for beat, told in (
+        (
+            f"{BOOT.read_text().strip()} {float(UPTIME.read_text().split()[0]) - 200:.0f}",
+            "not heard of for",
+        ),
+        ("another-start 7", "before it was started anew"),
+    ):
+        held_by(folder, ANA)
+        (folder / "beat").write_text(f"{beat}\n")
+        said: list[str] = []
+        with device_lock(device, "pi", wait_seconds=0, say=said.append):
+            assert told in said[0]
 
 
 def test_who_was_seen_as_stale_and_is_not_any_more_keeps_it(

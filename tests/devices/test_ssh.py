@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.errors import DeviceError, TransientDeviceError
+from edgekit.core.leftovers import removed_after
 from edgekit.devices.ssh import SSHDevice
 from tests.contracts.device import RemoteDeviceContract, make_file
 from tests.sshd import Proxy, SSHServer, make_key
@@ -143,6 +144,25 @@ def test_a_server_that_is_gone_before_a_command(own_server: SSHServer) -> None:
         os.kill(int(ppid), 9)
         with pytest.raises(TransientDeviceError):
             device.run(["true"])
+
+
+def test_what_broke_the_link_is_told_not_that_nothing_can_be_removed(
+    own_server: SSHServer,
+) -> None:
+    own_server.trust()
+    with SSHDevice("ssh://board") as device:
+        left, server = device.scratch(), int(device.run(["sh", "-c", "echo $PPID"]).stdout)
+        os.kill(server, 9)
+        with pytest.raises(ValueError, match="first"), removed_after(device, [left]):
+            raise ValueError("first")
+        with pytest.raises(TransientDeviceError), removed_after(device, [left]):
+            pass  # but that it stays there is told where nothing else is
+    with SSHDevice("ssh://board") as device:
+        added: list[str] = []
+        with removed_after(device, added):
+            added.append(device.scratch())
+            assert device.run(["touch", added[0]]).exit_code == 0
+        assert not Path(added[0]).exists()
 
 
 def test_a_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,17 @@ def test_without_a_file_the_defaults_count(home: Path) -> None:
     assert found.known_as == "10.0.0.7"
     assert found.proxy_jump == ()
     assert found.proxy_command is None
+    assert (found.alive_seconds, found.dead_seconds) == (15, 60)
+
+
+def test_how_soon_a_link_is_given_up(home: Path) -> None:
+    write(home, "Host pi\n ServerAliveInterval 5\n ServerAliveCountMax 2\n")
+    assert (options("ssh://pi").alive_seconds, options("ssh://pi").dead_seconds) == (5, 10)
+    write(home, "Host pi\n ServerAliveInterval 0\n")
+    assert (options("ssh://pi").alive_seconds, options("ssh://pi").dead_seconds) == (0, 0)
+    write(home, "Host pi\n ServerAliveInterval soon\n")
+    with pytest.raises(UsageError, match="serveraliveinterval 'soon' is not a number"):
+        options("ssh://pi")
 
 
 def test_an_alias(home: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.errors import DeviceError, TransientDeviceError
+from edgekit.devices import scripts
 from edgekit.devices.local import LocalDevice
 from edgekit.measure import clocks
 from edgekit.measure.clocks import held
@@ -204,3 +208,63 @@ def test_a_kernel_without_clocks_says_so(device: LocalDevice, tmp_path: Path) ->
     with held(device, 5, governors=f"{tmp_path}/none/*") as found:
         assert found.changed == ()
         assert found.why == "the kernel offers no clocks to set"
+
+
+def test_a_disk_that_turns_read_only_meanwhile(
+    small_disk: Path, governors: list[Path], pattern: str
+) -> None:
+    """As a worn-out card does: the guard is told to go on and to stop without a file."""
+    with LocalDevice(root=small_disk / "store") as device:
+        with held(device, 600, governors=pattern) as found:
+            subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+            found.renew()
+            assert words(governors) == ["performance", "performance"]
+        assert words(governors) == ["schedutil", "ondemand"]
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        with held(device, 5, governors=pattern):  # what is left there is in nobody's way
+            assert words(governors) == ["performance", "performance"]
+        assert list((small_disk / "store" / "scratch").iterdir()) == []
+
+
+def test_a_full_disk_changes_nothing(small_disk: Path, governors: list[Path], pattern: str) -> None:
+    with LocalDevice(root=small_disk / "store") as device:
+        device.scratch()
+        fill(small_disk)
+        with (
+            pytest.raises(DeviceError, match=r"No space left on device") as caught,
+            held(device, 5, governors=pattern),
+        ):
+            raise AssertionError
+        assert "--clocks as-is" in caught.value.hint
+    assert words(governors) == ["schedutil", "ondemand"]
+
+
+def test_the_files_of_a_clock_that_jumps_are_not_needed(
+    device: LocalDevice, governors: list[Path], pattern: str
+) -> None:
+    """A board without a battery gets the time from the network: all its files are days old then,
+    and who connects clears old ones away."""
+    with held(device, 600, governors=pattern) as found:
+        store = Path(found.folder).parent.parent
+        for path in Path(found.folder).iterdir():
+            os.utime(path, (1, 1))
+        assert device.run(["sh", "-c", scripts.STORE, "sh", "1440", str(store)]).exit_code == 0
+        found.renew()
+    assert words(governors) == ["schedutil", "ondemand"]
+
+
+def test_a_guard_that_is_ended_is_told(
+    device: LocalDevice, governors: list[Path], pattern: str
+) -> None:
+    with (
+        pytest.raises(DeviceError, match="what shall give them back was ended"),
+        held(device, 600, governors=pattern) as found,
+    ):
+        os.kill(int((Path(found.folder) / "pid").read_text()), signal.SIGKILL)
+
+
+def fill(disk: Path) -> None:
+    """Write until nothing fits any more."""
+    with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))

@@ -6,24 +6,30 @@ The board is a real sshd behind a proxy that can be cut; its governors are files
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekit.core.errors import DeviceError, TransientDeviceError
 from edgekit.core.measurement import Measurement, MeasureSettings
+from edgekit.core.protocols import CommandResult
 from edgekit.devices.ssh import SSHDevice
 from edgekit.measure import clocks
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.session import measure_together
 from edgekit.measure.subject import Subject
-from tests.measure.test_clocks import become, words
+from tests.measure.test_clocks import become, fill, words
 from tests.measure.test_session import subject
 from tests.sshd import Proxy, SSHServer
 
@@ -40,8 +46,8 @@ Progress = Callable[[str, str, int, int], None]
 class Board:
     """An sshd that is reached through a proxy, with two governors."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.server = SSHServer(folder / "sshd")
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **server: Any) -> None:
+        self.server = SSHServer(folder / "sshd", **server)
         self.proxy = Proxy(self.server.port)
         own, self.server.port = self.server.port, self.proxy.port
         self.server.configure(monkeypatch)
@@ -54,21 +60,11 @@ class Board:
             self.governors[-1].write_text(governor + "\n")
         monkeypatch.setattr(clocks, "GOVERNORS", f"{folder}/cpu[0-9]*/scaling_governor")
 
-    def runners(self) -> list[int]:
-        """Processes of runners that lie in the board's store."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                line = (process / "cmdline").read_bytes()
-                if str(self.server.store / "objects").encode() in line and b"sh\0-c" not in line:
-                    found.append(int(process.name))
-        return found
-
     def is_as_it_was(self) -> bool:
         """Whether within half a minute nothing runs there and the clocks are given back."""
         given_back = become(self.governors, GOVERNORS)
         for _ in range(300):
-            if not self.runners():
+            if not self.server.runners():
                 return given_back
             time.sleep(0.1)
         return False
@@ -85,13 +81,25 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     board.stop()
 
 
-def run(board: Board, subjects: list[Subject], progress: Progress) -> list[Measurement]:
+def run(
+    board: Board,
+    subjects: list[Subject],
+    progress: Progress = lambda *_: None,
+    *,
+    settings: MeasureSettings | None = None,
+    wish: RunnerWish = PYTHON,
+) -> list[Measurement]:
     """What was kept of a measurement; its error, if there is one, is raised after that."""
     kept: list[Measurement] = []
     try:
         with SSHDevice("ssh://board") as device:
             measure_together(
-                device, subjects, SETTINGS, wish=PYTHON, progress=progress, keep=kept.append
+                device,
+                subjects,
+                settings or SETTINGS,
+                wish=wish,
+                progress=progress,
+                keep=kept.append,
             )
     except BaseException as exc:
         exc.add_note(f"kept {[(m.variant, len(m.launches), m.cut_short) for m in kept]}")
@@ -147,7 +155,7 @@ def test_a_runner_that_is_killed(board: Board, tmp_path: Path, with_signal: sign
 
     def when_it_runs() -> None:
         for _ in range(200):
-            for process in board.runners():
+            for process in board.server.runners():
                 os.kill(process, with_signal)
                 return
             time.sleep(0.02)
@@ -186,3 +194,187 @@ def test_a_board_that_stays_away_gives_its_clocks_back_itself(
     with pytest.raises(TransientDeviceError):
         run(board, [subject(tmp_path)], vanish)
     assert board.is_as_it_was()
+
+
+def at(wanted: str, number: int, do: Callable[[], object]) -> Progress:
+    """A progress that does something at one stage."""
+
+    def progress(_: str, what: str, done: int, of: int) -> None:
+        if (what, done) == (wanted, number):
+            do()
+
+    return progress
+
+
+def when_it_runs(board: Board, do: Callable[[int], object]) -> Callable[[], None]:
+    """What, called before a launch, does something with the runner's process soon after."""
+
+    def watch() -> None:
+        for _ in range(500):
+            for process in board.server.runners():
+                do(process)
+                return
+            time.sleep(0.02)
+
+    return lambda: threading.Thread(target=watch, daemon=True).start()
+
+
+@pytest.mark.parametrize("clocks_are", ["fixed", "as-is"])
+@pytest.mark.parametrize("stage", ["check", "measure"])
+def test_what_ran_when_the_link_was_cut_is_ended(
+    board: Board, tmp_path: Path, clocks_are: str, stage: str
+) -> None:
+    """It would go on for minutes, and whoever measures there next would measure it, too."""
+    long = SETTINGS.model_copy(
+        update={"min_seconds": 300.0, "timeout_seconds": 600.0, "clocks": clocks_are}
+    )
+
+    def stop_and_cut(process: int) -> None:
+        if stage == "check":  # which is over in a moment
+            os.kill(process, signal.SIGSTOP)
+        board.proxy.cut()
+
+    with pytest.raises(TransientDeviceError, match="was lost while running"):
+        run(
+            board,
+            [subject(tmp_path)],
+            at(stage, 0, when_it_runs(board, stop_and_cut)),
+            settings=long,
+        )
+    assert board.is_as_it_was()
+
+
+def test_a_runner_that_hangs(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own alarm does not end a process that stands still; who waits for it does."""
+    monkeypatch.setattr("edgekit.measure.runners.python._TIMEOUT_GRACE_SECONDS", 2)
+    short = SETTINGS.model_copy(update={"timeout_seconds": 4})
+    stop = when_it_runs(board, lambda process: os.kill(process, signal.SIGSTOP))
+    with pytest.raises(DeviceError, match=r"took longer than 6 s and was stopped") as caught:
+        run(board, [subject(tmp_path)], at("measure", 1, stop), settings=short)
+    assert [len(m.launches) for m in caught.value.kept] == [1]  # type: ignore[attr-defined]
+    assert board.is_as_it_was()
+
+
+def filling(real: Callable[..., CommandResult], disk: Path) -> Callable[..., CommandResult]:
+    """What runs commands and fills the disk just before the runner's that writes to it."""
+
+    def run(self: SSHDevice, argv: list[str], **more: Any) -> CommandResult:
+        if argv[-1] == "-" and json.loads(more["stdin"]).get("outputs"):
+            fill(disk)
+        return real(self, argv, **more)
+
+    return run
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_disk_that_is_full_when_the_runner_writes(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
+    board = Board(tmp_path, monkeypatch, cache=small_disk / "cache")
+    try:
+        what = replace(subject(tmp_path), runner="native" if native else "python")
+        wish = RunnerWish() if native else PYTHON
+        full = filling(SSHDevice.run, small_disk)
+        with monkeypatch.context() as patch:
+            patch.setattr(SSHDevice, "run", full)
+            with pytest.raises(DeviceError, match=r"cannot write .*No space left on device"):
+                run(board, [what], wish=wish)
+        assert board.is_as_it_was()
+        assert list((board.server.store / "scratch").iterdir()) == []
+        (small_disk / "filler").unlink()
+        assert [len(m.launches) for m in run(board, [what], wish=wish)] == [2]
+    finally:
+        board.stop()
+
+
+def test_a_disk_that_turns_read_only(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worn-out card does: what is measured then counts, if nothing needs to be written."""
+
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(small_disk)], check=True)
+
+    board = Board(tmp_path, monkeypatch, cache=small_disk / "cache")
+    try:
+        kept = run(board, [subject(tmp_path)], at("measure", 0, lambda: remount("ro")))
+        assert [len(m.launches) for m in kept] == [2]
+        assert board.is_as_it_was()
+        with pytest.raises(DeviceError, match=r"Read-only file system"):
+            run(board, [subject(tmp_path)])
+        remount("rw")
+        with pytest.raises(DeviceError, match=r"Read-only file system"):
+            run(board, [subject(tmp_path)], at("deploy", 1, lambda: remount("ro")))
+        assert board.is_as_it_was()
+    finally:
+        board.stop()
+
+
+JUMPING = r"""
+// A wall clock that is set an hour forth or back every fifth of a second; the monotonic one is not.
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static time_t jump(void) {
+  struct timespec now;
+  syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+  return (now.tv_nsec / 200000000) % 2 ? 3600 : -3600;
+}
+int clock_gettime(clockid_t clock, struct timespec *told) {
+  int status = (int)syscall(SYS_clock_gettime, clock, told);
+  if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) told->tv_sec += jump();
+  return status;
+}
+int gettimeofday(struct timeval *told, void *zone) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  (void)zone;
+  told->tv_sec = now.tv_sec;
+  told->tv_usec = now.tv_nsec / 1000;
+  return 0;
+}
+time_t time(time_t *told) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (told) *told = now.tv_sec;
+  return now.tv_sec;
+}
+"""
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_wall_clock_that_jumps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    """As on a board without a battery, when it is told the time; for every program that it runs."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs the Debian package gcc")
+    (tmp_path / "jumping.c").write_text(JUMPING)
+    library = tmp_path / "jumping.so"
+    words = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(tmp_path / "jumping.c")]
+    subprocess.run(words, check=True)
+    board = Board(tmp_path, monkeypatch, environment={"LD_PRELOAD": str(library)})
+    try:
+        with SSHDevice("ssh://board") as device:
+            look = "for i in 1 2 3 4 5 6; do date +%s; sleep 0.1; done"
+            told = [int(line) for line in device.run(["sh", "-c", look]).stdout.split()]
+        assert max(told) - min(told) > 3600  # it does jump
+        what = replace(subject(tmp_path), runner="native" if native else "python")
+        many = SETTINGS.model_copy(update={"max_runs": 10**7, "sample_every": 1000})
+        (kept,) = run(board, [what], settings=many, wish=RunnerWish() if native else PYTHON)
+        assert len(kept.launches) == 2
+        for launch in kept.launches:
+            (window,) = launch.windows
+            length = window.end_ns - window.start_ns
+            assert 10**9 <= length < 60 * 10**9
+            assert sum(launch.samples_ns) <= length
+            assert min(launch.samples_ns) > 0
+            assert launch.stopped == "enough"
+        assert board.is_as_it_was()
+    finally:
+        board.stop()

@@ -42,12 +42,18 @@ _TIMEOUT_GRACE_SECONDS = 45
 
 _PROBE = r"""
 echo "machine=$(uname -m)"
-libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc=$(ldd --version 2>&1 | head -n 1)
-echo "libc=$libc"
+libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc=$(ldd --version 2>/dev/null | head -n 1)
 for loader in "$1"/lib/ld-linux*.so.* "$1"/lib64/ld-linux*.so.* "$1"/lib/ld-musl-*.so.* \
     "$1"/system/bin/linker*; do
-  [ -e "$loader" ] && echo "loader=$loader"
+  [ -e "$loader" ] || continue
+  echo "loader=$loader"
+  [ -n "$libc" ] && continue
+  # where busybox is all there is: glibc's own file says what it is when it is started
+  for file in "$1"/lib/libc.so.6 "$1"/lib64/libc.so.6 "$1"/lib/*/libc.so.6; do
+    [ -e "$file" ] && libc=$("$loader" "$file" 2>/dev/null | head -n 1) && [ -n "$libc" ] && break
+  done
 done
+echo "libc=$libc"
 exit 0
 """
 
@@ -149,7 +155,9 @@ def probe(device: Device, root: str = "") -> System:
     runs = [_LOADERS[loader] for loader in loaders if loader in _LOADERS]
     if runs:
         text = found.get("libc", [""])[0]
-        number = re.search(r"(\d+)\.(\d+)\s*$", text) if re.search("(?i)glibc|gnu", text) else None
+        number = (
+            re.search(r"(\d+)\.(\d+)\.?\s*$", text) if re.search("(?i)glibc|gnu", text) else None
+        )
         version = (int(number[1]), int(number[2])) if number else None
         return System(kernel if kernel in runs else runs[0], "glibc", version)
     if any(loader.startswith("ld-musl-") for loader in loaders):

@@ -28,6 +28,7 @@ import numpy as np
 
 from edgekit.core.errors import DeviceError, RejectedError
 from edgekit.core.files import sha256_file
+from edgekit.core.leftovers import removed_after
 from edgekit.core.protocols import CommandResult, Device
 from edgekit.measure.events import Events, budget_seconds
 from edgekit.measure.runner import RunnerWish
@@ -103,15 +104,13 @@ class TrtexecRunner:
             self._device.run(["touch", target])
             return target
         part = self._device.scratch()
-        try:
+        with removed_after(self._device, [part]):
             argv = [self._program, f"--onnx={model}", f"--saveEngine={part}", *flags]
             argv.append("--skipInference" if self._major >= 9 else "--buildOnly")
             self._run(argv, BUILD_SECONDS, "builds no engine")
             moved = self._device.run(["mv", "-f", part, target])
             if moved.exit_code != 0:
                 raise DeviceError(f"{self._device.address}: {moved.stderr.strip()[:300]}")
-        finally:
-            self._device.remove(part)
         return target
 
     @property
@@ -150,24 +149,21 @@ class TrtexecRunner:
     def _answer(
         self, engine: str, sample: Mapping[str, np.ndarray[Any, Any]], deadline: float
     ) -> dict[str, np.ndarray[Any, Any]]:
-        answer, pushed = self._device.scratch(), []
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                for name, values in sample.items():
-                    path = Path(folder) / "input"
-                    path.write_bytes(np.ascontiguousarray(values).tobytes())
-                    pushed.append((name, self._device.push(path, sha256_file(path))))
-                given = ",".join(f"{name}:{path}" for name, path in pushed)
-                argv = [self._program, f"--loadEngine={engine}", f"--loadInputs={given}"]
-                argv += ["--iterations=1", "--duration=0", "--warmUp=0"]
-                left = max(1.0, deadline - time.monotonic())
-                self._run([*argv, f"--exportOutput={answer}"], left, "does not run the engine")
-                path = Path(folder) / "answer.json"
-                self._device.pull(answer, path)
-                return parse_outputs(path.read_text(encoding="utf-8", errors="replace"))
-        finally:
-            for remote in [answer, *dict.fromkeys(path for _, path in pushed)]:
-                self._device.remove(remote)
+        answer = self._device.scratch()
+        made, given = [answer], []
+        with removed_after(self._device, made), tempfile.TemporaryDirectory() as folder:
+            for name, values in sample.items():
+                path = Path(folder) / "input"
+                path.write_bytes(np.ascontiguousarray(values).tobytes())
+                made.append(self._device.push(path, sha256_file(path)))
+                given.append(f"{name}:{made[-1]}")
+            argv = [self._program, f"--loadEngine={engine}", f"--loadInputs={','.join(given)}"]
+            argv += ["--iterations=1", "--duration=0", "--warmUp=0"]
+            left = max(1.0, deadline - time.monotonic())
+            self._run([*argv, f"--exportOutput={answer}"], left, "does not run the engine")
+            path = Path(folder) / "answer.json"
+            self._device.pull(answer, path)
+            return parse_outputs(path.read_text(encoding="utf-8", errors="replace"))
 
     # -- times
 
@@ -183,7 +179,7 @@ class TrtexecRunner:
             f"--exportTimes={times}",
             *([f"--exportProfile={profile}"] if job.get("operators") else []),
         ]
-        try:
+        with removed_after(self._device, [times, profile]):
             done = self._run(argv, budget_seconds(job) + _GRACE_SECONDS, "does not run the engine")
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "times.json"
@@ -193,9 +189,6 @@ class TrtexecRunner:
                 if job.get("operators"):
                     self._device.pull(profile, path)
                     layers = parse_profile(path.read_text(encoding="utf-8", errors="replace"))
-        finally:
-            self._device.remove(times)
-            self._device.remove(profile)
         text = done.stdout + done.stderr
         return [
             {"event": "load", "ns": parse_load(text), "inputs": [], "outputs": []},
