@@ -17,6 +17,7 @@ from edgekit.devices import scripts
 from edgekit.devices.local import LocalDevice
 from edgekit.measure import clocks
 from edgekit.measure.clocks import held
+from tests.contracts.device import ends
 
 
 @pytest.fixture
@@ -260,7 +261,9 @@ def test_a_guard_that_is_ended_is_told(
         pytest.raises(DeviceError, match="what shall give them back was ended"),
         held(device, 600, governors=pattern) as found,
     ):
-        os.kill(int((Path(found.folder) / "pid").read_text()), signal.SIGKILL)
+        guard = int((Path(found.folder) / "pid").read_text())
+        os.kill(guard, signal.SIGKILL)
+        assert ends(guard)
 
 
 def fill(disk: Path) -> None:
