@@ -257,13 +257,14 @@ def test_the_files_of_a_clock_that_jumps_are_not_needed(
 def test_a_guard_that_is_ended_is_told(
     device: LocalDevice, governors: list[Path], pattern: str
 ) -> None:
-    with (
-        pytest.raises(DeviceError, match="what shall give them back was ended"),
-        held(device, 600, governors=pattern) as found,
-    ):
-        guard = int((Path(found.folder) / "pid").read_text())
-        os.kill(guard, signal.SIGKILL)
-        assert ends(guard)
+    def measure() -> None:
+        with held(device, 600, governors=pattern) as found:
+            guard = int((Path(found.folder) / "pid").read_text())
+            os.kill(guard, signal.SIGKILL)
+            assert ends(guard)
+
+    with pytest.raises(DeviceError, match="what shall give them back was ended"):
+        measure()
 
 
 def fill(disk: Path) -> None:
