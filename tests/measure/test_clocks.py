@@ -15,8 +15,10 @@ import pytest
 from edgekit.core.errors import DeviceError, TransientDeviceError
 from edgekit.devices import scripts
 from edgekit.devices.local import LocalDevice
+from edgekit.devices.ssh import SSHDevice
 from edgekit.measure import clocks
 from edgekit.measure.clocks import held
+from tests.boards_busybox import BusyboxBoard
 
 
 @pytest.fixture
@@ -172,6 +174,26 @@ def test_a_guard_that_is_ended_is_told(
         held(device, 600, governors=pattern) as found,
     ):
         os.kill(int((Path(found.folder) / "pid").read_text()), signal.SIGKILL)
+
+
+def test_on_a_board_with_busybox(
+    tmp_path: Path, governors: list[Path], pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clocks, "GRACE_SECONDS", 0)
+    board = BusyboxBoard(tmp_path / "busybox", tmp_path)
+    try:
+        board.trust()
+        board.configure(monkeypatch)
+        with SSHDevice("ssh://board") as device:
+            with held(device, 600, governors=pattern) as found:
+                assert words(governors) == ["performance", "performance"]
+                found.renew()
+            assert words(governors) == ["schedutil", "ondemand"]
+            assert list((board.store / "scratch").iterdir()) == []
+            held(device, 1, governors=pattern).__enter__()  # and nobody renews
+            assert become(governors, ["schedutil", "ondemand"])
+    finally:
+        board.stop()
 
 
 def fill(disk: Path) -> None:
