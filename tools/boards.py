@@ -43,6 +43,8 @@ def up(folder: Path, arm64: bool) -> None:
         for name in ("ant", "bee", "cat"):
             boards[name] = NamespaceBoard(folder / name)
         boards["tiny"] = BusyboxBoard(folder / "tiny", folder)
+        if arm64:
+            arm64_board.up(folder / "arm64", free_port())
     except BaseException as exc:
         for board in boards.values():
             board.stop()
@@ -57,7 +59,6 @@ def up(folder: Path, arm64: bool) -> None:
     pids = {name: board._process.pid for name, board in boards.items() if board._process}
     (folder / STATE).write_text(json.dumps(pids))
     if arm64:
-        arm64_board.up(folder / "arm64", free_port())
         text = (folder / "arm64" / "ssh_config").read_text()
         texts.append(text.replace("Host board\n", "Host arm\n", 1))
     (folder / "ssh_config").write_text("".join(texts))
