@@ -31,7 +31,8 @@ GOVERNORS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
 # Prints what was changed, or why nothing was. What a crashed measurement left is given back first.
 # The guard itself has no open file of ours, so that the link does not wait for its end. It keeps in
 # memory what was before, and is told by signals: the disk may fill up or turn read-only meanwhile,
-# as a worn-out card does. Nothing is changed before it runs.
+# as a worn-out card does. Nothing is changed before it runs. It is no part of this command, which
+# may be ended when it is slow or the link is lost.
 _START = """
 umask 077
 sudo=
@@ -78,7 +79,8 @@ done
 cd / && rm -rf "$1"
 END
 [ $? -eq 0 ] || { rm -rf "$1"; exit 1; }
-(sh "$1/guard" "$1" "$2" "$sudo" "$before" </dev/null >/dev/null 2>&1 &)
+apart=; command -v setsid >/dev/null 2>&1 && apart=setsid
+(unset EDGEKIT_RUN; $apart sh "$1/guard" "$1" "$2" "$sudo" "$before" </dev/null >/dev/null 2>&1 &)
 left=50
 until [ -s "$1/pid" ]; do
   [ "$left" -gt 0 ] || { rm -rf "$1"; echo "what shall give them back does not start" >&2; exit 1; }
@@ -161,7 +163,8 @@ def held(
     """
     folder = device.scratch()
     lease = str(int(launch_seconds) + GRACE_SECONDS)
-    said = _script(device, _START, folder, lease, governors or GOVERNORS).splitlines()
+    with reached_again(device, partial(_script, device, _STOP, folder, str(_STOP_SECONDS))):
+        said = _script(device, _START, folder, lease, governors or GOVERNORS).splitlines()
     changed = tuple(dict.fromkeys(line[4:] for line in said if line.startswith("set ")))
     clocks = Clocks(device, folder, changed, "" if changed else _why(said))
     tidy = partial(_give_back, clocks, quietly=False) if changed else None
