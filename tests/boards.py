@@ -6,7 +6,6 @@ One fully connected layer of 4 inputs and 3 scores, called cat, dog and fox: ``f
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +32,7 @@ from edgekit.core.recipe import BUILTIN
 from edgekit.core.tensor import Quantization, Signature, TensorSpec
 from edgekit.core.verdict import Verdict
 from tests.samples import write_build
-from tests.sshd import SSHServer
+from tests.sshd import SSHServer, end
 from tests.tiny_tflite import dense_model
 
 SAMPLES = 150
@@ -67,14 +66,11 @@ def configure(
     servers: Mapping[str, SSHServer], monkeypatch: pytest.MonkeyPatch, *extra: str
 ) -> None:
     """Make ``ssh://NAME`` reach each of `servers`, trusted; `extra` are lines for all of them."""
-    lines: list[str] = []
-    for name, server in servers.items():
+    for server in servers.values():
         server.trust()
-        server.configure(monkeypatch, *extra, name=name)
-        text = server.config.read_text()
-        lines += text.replace("Host *\n", "").splitlines()
+        server.configure(monkeypatch)
     config = next(iter(servers.values())).config
-    config.write_text("\n".join(lines) + "\n")
+    config.write_text("".join(s.config_text(name, *extra) for name, s in servers.items()))
     monkeypatch.setenv("EDGEKIT_SSH_CONFIG", str(config))
 
 
@@ -83,10 +79,7 @@ def cut_off(server: SSHServer) -> None:
     assert server._process is not None
     running = psutil.Process(server._process.pid).children(recursive=True)
     server.stop()
-    for process in running:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(running, timeout=10)
+    end(running)
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:

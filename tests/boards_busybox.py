@@ -18,10 +18,9 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.sshd import SSHServer
+from tests.sshd import SSHServer, beside, end
 
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin"
 DROPBEAR = shutil.which("dropbear", path=_PATH)
@@ -72,14 +71,9 @@ class BusyboxBoard(SSHServer):
 
     def stop(self) -> None:
         """With its sessions and what they run: they hold the namespace."""
-        running = []
-        if self._process is not None:
-            running = psutil.Process(self._process.pid).children(recursive=True)
+        running = beside(self._process.pid) if self._process is not None else []
         super().stop()
-        for process in running:
-            if process.is_running():
-                process.kill()
-        psutil.wait_procs(running, timeout=10)
+        end(running)
 
 
 def make_root(root: Path, home: Path) -> None:

@@ -14,13 +14,11 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.sshd import SSHServer
+from tests.sshd import SSHServer, beside, end
 
 IP = shutil.which("ip", path=os.environ.get("PATH", "") + ":/usr/sbin")
 _NUMBERS = itertools.count()
@@ -71,35 +69,16 @@ class NamespaceBoard(SSHServer):
     def plug_cable(self) -> None:
         ip("link", "set", self.cable, "up")
 
-    def running(self) -> list[psutil.Process]:
-        """What runs in the namespace, but for the server itself."""
-        assert self._process is not None
-        net = Path(f"/proc/{self._process.pid}/ns/net").readlink()
-        return [p for p in _all_in(net) if p.pid != self._process.pid]
-
     def stop(self) -> None:
         """With all that runs there: it would hold the namespace, and that the cable."""
-        running = self.running() if self._process is not None else []
+        running = beside(self._process.pid) if self._process is not None else []
         super().stop()
-        for process in running:
-            if process.is_running():
-                process.kill()
-        psutil.wait_procs(running, timeout=10)
+        end(running)
         subprocess.run([str(IP), "link", "del", self.cable], capture_output=True, check=False)
 
 
 def ip(*words: str) -> None:
     subprocess.run([str(IP), *words], check=True)
-
-
-def _all_in(net: Path) -> Iterator[psutil.Process]:
-    """The processes of a network namespace."""
-    for process in psutil.process_iter():
-        try:
-            if Path(f"/proc/{process.pid}/ns/net").readlink() == net:
-                yield process
-        except OSError:  # it has ended meanwhile
-            continue
 
 
 def _dotted(address: int) -> str:

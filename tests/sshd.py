@@ -10,9 +10,10 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
@@ -35,6 +36,31 @@ def make_key(path: Path, kind: str = "ed25519") -> Path:
 def public_key(path: Path) -> str:
     """``type base64`` of the public half."""
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
+
+
+def beside(pid: int) -> list[psutil.Process]:
+    """What else runs in the namespaces (net, mnt) that the server `pid` has for itself."""
+    kinds = [kind for kind in ("net", "mnt") if _namespace(pid, kind) != _namespace("self", kind)]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            same = [_namespace(process.pid, kind) == _namespace(pid, kind) for kind in kinds]
+            if process.pid != pid and any(same):
+                found.append(process)
+    return found
+
+
+def _namespace(pid: int | str, kind: str) -> Path:
+    return Path(f"/proc/{pid}/ns/{kind}").readlink()
+
+
+def end(processes: Iterable[psutil.Process]) -> None:
+    """Kill them, and wait until they are gone."""
+    gone = list(processes)
+    for process in gone:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(gone, timeout=10)
 
 
 class SSHServer:
@@ -157,21 +183,17 @@ class SSHServer:
 
     def configure(self, monkeypatch: pytest.MonkeyPatch, *lines: str, name: str = "board") -> None:
         """Make `ssh://<name>` and `ssh://<host>:<port>` use this server's keys alone."""
-        text = [
-            f"Host {name}",
-            f"  HostName {self.host}",
-            f"  Port {self.port}",
-            "Host *",
-            f"  User {self.user}",
-            f'  IdentityFile "{self.user_key}"',
-            "  IdentitiesOnly yes",
-            f'  UserKnownHostsFile "{self.known_hosts}"',
-            "  GlobalKnownHostsFile none",
-            *(f"  {line}" for line in lines),
-        ]
-        self.config.write_text("\n".join(text) + "\n")
+        self.config.write_text(self.config_text(name, *lines, others="Host *\n"))
         monkeypatch.setenv("EDGEKIT_SSH_CONFIG", str(self.config))
         monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+    def config_text(self, name: str, *lines: str, others: str = "") -> str:
+        """A section of an ssh_config for `name`; `others` is put before what holds for more."""
+        return (
+            f"Host {name}\n  HostName {self.host}\n  Port {self.port}\n{others}"
+            f'  User {self.user}\n  IdentityFile "{self.user_key}"\n  IdentitiesOnly yes\n'
+            f'  UserKnownHostsFile "{self.known_hosts}"\n  GlobalKnownHostsFile none\n'
+        ) + "".join(f"  {line}\n" for line in lines)
 
     @property
     def address(self) -> str:

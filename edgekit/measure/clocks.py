@@ -34,8 +34,9 @@ POWER_MODES = "/etc/nvpmodel.conf"
 # file of the modes. Prints what was changed, or why nothing was. What a crashed measurement left is
 # given back first. The guard itself has no open file of ours, so that the link does not wait for
 # its end. It keeps in memory what was before, and is told by signals: the disk may fill up or turn
-# read-only meanwhile, as a worn-out card does. Nothing is changed before it runs. A mode that needs
-# a reboot is asked about on standard input, which says no.
+# read-only meanwhile, as a worn-out card does. Nothing is changed before it runs. It is no part of
+# this command, which may be ended when it is slow or the link is lost. A mode that needs a reboot
+# is asked about on standard input, which says no.
 _START = """
 umask 077
 sudo=
@@ -99,7 +100,9 @@ done
 cd / && rm -rf "$1"
 END
 [ $? -eq 0 ] || { rm -rf "$1"; exit 1; }
-(sh "$1/guard" "$1" "$2" "$sudo" "$before" "$mode" </dev/null >/dev/null 2>&1 &)
+apart=; command -v setsid >/dev/null 2>&1 && apart=setsid
+(unset EDGEKIT_RUN
+$apart sh "$1/guard" "$1" "$2" "$sudo" "$before" "$mode" </dev/null >/dev/null 2>&1 &)
 left=50
 until [ -s "$1/pid" ]; do
   [ "$left" -gt 0 ] || { rm -rf "$1"; echo "what shall give them back does not start" >&2; exit 1; }
@@ -207,7 +210,8 @@ def held(
     lease = str(int(launch_seconds) + GRACE_SECONDS)
     pattern = (governors or GOVERNORS) if fix else ""
     arguments = (folder, lease, pattern, power_mode, power_modes)
-    said = _script(device, _START, *arguments).splitlines()
+    with reached_again(device, partial(_script, device, _STOP, folder, str(_STOP_SECONDS))):
+        said = _script(device, _START, *arguments).splitlines()
     refused = [line.partition(": ")[2] for line in said if line.startswith("mode refused: ")]
     if refused:
         raise DeviceError(

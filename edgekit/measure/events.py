@@ -88,14 +88,19 @@ def _parse(device: Device, result: CommandResult) -> list[dict[str, Any]]:
                 f"the runner on {device.address} printed a line that is no event: {line[:200]!r}"
             )
         try:
-            events.append(json.loads(line))
-        except ValueError as exc:
+            events.append(json.loads(line, parse_constant=_no_number))
+        except (ValueError, RecursionError) as exc:
             if result.exit_code != 0:  # cut off in the middle; how it ended says more
                 break
             raise DeviceError(
                 f"the runner on {device.address} printed a broken event: {line[:200]!r}"
             ) from exc
     return events
+
+
+def _no_number(text: str) -> None:
+    """For NaN and Infinity, which JSON has not."""
+    raise ValueError(f"{text} is no number")
 
 
 def _translated(device: Device, events: list[dict[str, Any]], batch: int) -> Exception:

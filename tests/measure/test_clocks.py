@@ -9,14 +9,18 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekit.core.errors import DeviceError, TransientDeviceError
+from edgekit.core.protocols import CommandResult
 from edgekit.devices import scripts
 from edgekit.devices.local import LocalDevice
+from edgekit.devices.ssh import SSHDevice
 from edgekit.measure import clocks
 from edgekit.measure.clocks import held
+from tests.boards_busybox import BusyboxBoard
 from tests.contracts.device import ends
 
 
@@ -80,6 +84,31 @@ def test_a_lost_link_gives_them_back_over_a_new_one(
 ) -> None:
     with pytest.raises(TransientDeviceError), held(device, 5, governors=pattern):
         raise TransientDeviceError("the cable")
+    assert words(governors) == ["schedutil", "ondemand"]
+
+
+def test_a_link_that_is_lost_while_they_are_set_gives_them_back(
+    device: LocalDevice, governors: list[Path], pattern: str
+) -> None:
+    class Loses(LocalDevice):
+        """Its answer to the first command does not arrive."""
+
+        answers = 0
+
+        def run(self, *argv: Any, **more: Any) -> CommandResult:
+            result = super().run(*argv, **more)
+            self.answers += 1
+            if self.answers == 1:
+                assert words(governors) == ["performance", "performance"]
+                raise TransientDeviceError("the cable")
+            return result
+
+    with (
+        Loses(root=Path(device.scratch()).parent.parent) as losing,
+        pytest.raises(TransientDeviceError, match="the cable"),
+        held(losing, 600, governors=pattern),
+    ):
+        raise AssertionError
     assert words(governors) == ["schedutil", "ondemand"]
 
 
@@ -265,6 +294,30 @@ def test_a_guard_that_is_ended_is_told(
 
     with pytest.raises(DeviceError, match="what shall give them back was ended"):
         measure()
+
+
+def test_on_a_board_with_busybox(
+    tmp_path: Path, governors: list[Path], pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clocks, "GRACE_SECONDS", 0)
+    board = BusyboxBoard(tmp_path / "busybox", tmp_path)
+    try:
+        board.trust()
+        board.configure(monkeypatch)
+        with SSHDevice("ssh://board") as device:
+            with held(device, 600, governors=pattern) as found:
+                assert words(governors) == ["performance", "performance"]
+                guard = int((Path(found.folder) / "pid").read_text())
+                # Ending the command that has started it, by its mark or its group, spares it.
+                assert b"EDGEKIT_RUN" not in Path(f"/proc/{guard}/environ").read_bytes()
+                assert os.getpgid(guard) == guard
+                found.renew()
+            assert words(governors) == ["schedutil", "ondemand"]
+            assert list((board.store / "scratch").iterdir()) == []
+            held(device, 1, governors=pattern).__enter__()  # and nobody renews
+            assert become(governors, ["schedutil", "ondemand"])
+    finally:
+        board.stop()
 
 
 def fill(disk: Path) -> None:

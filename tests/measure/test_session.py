@@ -40,6 +40,7 @@ from edgekit.measure.stability import stability
 from edgekit.measure.stats import summarize
 from edgekit.measure.subject import Subject
 from tests.adb_double import AdbDouble, RealServer
+from tests.contracts.device import ends
 from tests.sshd import SSHServer
 from tests.tiny_tflite import dense_model
 
@@ -421,6 +422,77 @@ def test_runners_that_end_otherwise(
     python = python_that(tmp_path, does)
     with pytest.raises(DeviceError, match=message):
         measure(device, subject(tmp_path, check=False), QUICK, wish=RunnerWish(python=python))
+
+
+@pytest.mark.parametrize(
+    ("does", "message"),
+    [
+        ("exec head -c 3000000 /dev/zero", r"printed more than 1\.0 MB and was stopped"),
+        ("exec yes", r"printed more than 1\.0 MB and was stopped"),
+        ("exec yes >&2", r"printed more than 1\.0 MB and was stopped"),
+        ("head -c 100000 /dev/urandom", "ended before it was done"),
+        ('printf \'{"event": "hello"\'; exec sleep 1000', r"longer than 3 s and was stopped"),
+        ("sleep 1000 & exec sleep 1000", r"longer than 3 s and was stopped"),
+    ],
+)
+def test_runners_that_do_not_stop(
+    device: LocalDevice,
+    tmp_path: Path,
+    does: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgekit.devices.limits.Output.__init__.__defaults__", (10**6,))
+    monkeypatch.setattr("edgekit.measure.runners.python._TIMEOUT_GRACE_SECONDS", 1)
+    note = tmp_path / "pid"
+    python = python_that(tmp_path, f"echo $$ >'{note}'\n{does}")
+    brief = QUICK.model_copy(update={"timeout_seconds": 2})
+    with pytest.raises(DeviceError, match=message):
+        measure(device, subject(tmp_path, check=False), brief, wish=RunnerWish(python=python))
+    assert ends(int(note.read_text()))
+
+
+DEEP = '{"event": ' + "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("line", "becomes"),
+    [
+        ("samples", '{"event": "samples", "stream": 0, "ns": [1e999]}'),
+        ("samples", '{"event": "samples", "stream": 0, "ns": [NaN]}'),
+        ("samples", '{"event": "samples", "stream": 0, "ns": ["7"]}'),
+        ("samples", '{"event": "samples", "stream": 0, "ns": 7}'),
+        ("samples", '{"event": "samples", "stream": 0, "ns": [true, null]}'),
+        ("samples", '{"event": "samples", "stream": [], "ns": [7]}'),
+        ("samples", DEEP),
+        ("samples", f'{{"event": "samples", "stream": 0, "ns": [{"7" * 5000}]}}'),
+        ("memory", '{"event": "memory", "peak_bytes": "much", "before_load_bytes": -1}'),
+        ("memory", '{"event": "memory", "event": ["a", "list"]}'),
+        ("window", '{"event": "window", "stream": 0, "start_ns": 9}'),
+        ("hello", '{"event": "hello", "cores": Infinity}'),
+        ("load", '{"event": "load", "ns": 1e999, "inputs": [], "outputs": []}'),
+        ("done", '{"event": "done", "stopped": 7}'),
+        ("first", "\x00\x01\x02"),
+    ],
+)
+def test_events_that_are_damaged(
+    device: LocalDevice, tmp_path: Path, line: str, becomes: str
+) -> None:
+    """One line of a real runner's; a result of it would be none, and a traceback helps nobody."""
+    (tmp_path / "damaged").write_text(becomes)
+    code = (
+        "import sys\n"
+        "mark, file = sys.argv[1:]\n"
+        "for line in sys.stdin:\n"
+        "    print(open(file).read() if mark in line else line.rstrip())\n"
+    )
+    (tmp_path / "damage.py").write_text(code)
+    real = shlex.quote(sys.executable)
+    words = [str(tmp_path / "damage.py"), f'"event": "{line}"', str(tmp_path / "damaged")]
+    python = python_that(tmp_path, f'{real} "$@" | {real} {shlex.join(words)}')
+    with pytest.raises(DeviceError) as caught:
+        measure(device, subject(tmp_path, check=False), QUICK, wish=RunnerWish(python=python))
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_login_script_that_talks(device: LocalDevice, tmp_path: Path) -> None:
