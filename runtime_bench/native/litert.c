@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runner.h"
@@ -169,7 +168,7 @@ const char *runtime_name(void) { return "ai-edge-litert"; }
 static int kept_error = -1, said = -1;
 
 static void listen(void) {
-  said = (int)syscall(SYS_memfd_create, "said", 1u);
+  said = memory_file();
   kept_error = said < 0 ? -1 : dup(STDERR_FILENO);
   if (kept_error >= 0) dup2(said, STDERR_FILENO);
 }

@@ -454,7 +454,8 @@ static void emit_no_operators(void) {
   text_free(&rest);
 }
 
-void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void)) {
+void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void),
+                void (*before_done)(void)) {
   int64_t before_load, after_load, peak;
   open_runtime(job);
   emit_hello();
@@ -483,6 +484,7 @@ void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void
   if (job->operators) emit_no_operators();
   emit_memory(before_load, after_load, peak);
   emit_environment("after");
+  if (before_done) before_done();
   struct text rest = {0};
   text_format(&rest, "\"stopped\": \"%s\"", stopped);
   emit("done", &rest);

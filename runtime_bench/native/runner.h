@@ -28,6 +28,7 @@ void text_bytes(struct text *text, const void *bytes, size_t count);
 __attribute__((format(printf, 2, 3))) void text_format(struct text *text, const char *format, ...);
 // As a JSON string with quotes; what is no UTF-8 becomes U+FFFD.
 void text_json(struct text *text, const char *value);
+void text_json_bytes(struct text *text, const char *value, size_t length);
 void text_real(struct text *text, double value);
 void text_free(struct text *text);
 // Bytes of the UTF-8 character at `at`, of which `left` are there; 0 if it is none.
@@ -45,6 +46,7 @@ __attribute__((format(printf, 4, 5))) _Noreturn void fail(enum status status, co
                                                           const char *hint, const char *format,
                                                           ...);
 extern bool in_stream;
+extern void (*at_failure)(void);  // called before that event, if it is set; not in a stream
 
 int64_t clock_ns(void);  // monotonic
 
@@ -77,6 +79,9 @@ struct job {
   bool operators;
   int64_t warmup_runs, runs, max_runs, sample_every;
   double warmup_seconds, min_seconds, time_budget_seconds;
+  const char *sampler;  // NULL where no sensors are asked for
+  const struct json *sampler_spec;
+  double idle_seconds;
 };
 
 struct job read_job(const char *reference);
@@ -85,6 +90,8 @@ struct job read_job(const char *reference);
 
 // All of a file, or of standard input for "-"; NULL with errno set. At most `most` bytes.
 char *read_whole(const char *path, size_t most, size_t *length);
+char *read_open(int file, size_t most, size_t *length);  // what is left of an open one
+int memory_file(void);  // a file in no folder; -1 with errno set
 // The trimmed text of a small file, or NULL; `why`, if given, says why not.
 char *read_small(const char *path, struct text *why);
 void sha256_file(const char *path, char hex[65]);
@@ -161,9 +168,18 @@ _Noreturn void run_failed(int status);
 
 // --- measure.c, streams.c
 
-// The whole job in this process; `wait` is called before samples are taken, unless it is NULL.
-void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void));
-void many_streams(const struct job *job, int64_t deadline_ns);
+// The whole job in this process; `wait` is called before samples are taken and `before_done` before
+// the last event, unless they are NULL.
+void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void),
+                void (*before_done)(void));
+void many_streams(const struct job *job, int64_t deadline_ns, void (*before_done)(void));
 void set_alarm(const struct job *job);
+
+// --- sensors.c, sampler.c
+
+void start_sensors(const struct job *job);  // returns when it is ready and has seen some idle time
+void tell_sensors(void);
+void end_sensors(void);
+void run_sampler(void);  // this process is one
 
 #endif

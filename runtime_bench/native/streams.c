@@ -69,7 +69,7 @@ static void start(const struct job *job, int64_t deadline_ns, size_t number, int
     close(ends[1]);
     in_stream = true;
     set_alarm(job);  // a fork does not inherit it
-    one_stream(job, deadline_ns, (int64_t)number, wait_for_all);
+    one_stream(job, deadline_ns, (int64_t)number, wait_for_all, NULL);
     _exit(0);
   }
   close(ends[1]);
@@ -201,7 +201,7 @@ static void emit_memory_of_all(void) {
   text_free(&rest);
 }
 
-static void emit_together(void) {
+static void emit_together(void (*before_done)(void)) {
   static const char *const once[] = {"hello", "environment", "load", "first"};
   static const char *const each[] = {"window", "warmup", "samples"};
   for (size_t i = 0; i < 4; i++) print(first_of(&streams[0], once[i]));
@@ -216,6 +216,7 @@ static void emit_together(void) {
       print(&streams[0].events[e]);
       break;
     }
+  if (before_done) before_done();
   const char *stopped = "enough";
   for (size_t i = stream_count; i-- > 0;) {
     const char *why = text_in(first_of(&streams[i], "done")->read, "stopped");
@@ -233,7 +234,7 @@ static bool all(bool ready_will_do) {
   return true;
 }
 
-void many_streams(const struct job *job, int64_t deadline_ns) {
+void many_streams(const struct job *job, int64_t deadline_ns, void (*before_done)(void)) {
   int ends[2];
   if (job->streams > 1024) fail(BAD_JOB, "bad_job", "", "streams is more than 1024");
   if (pipe(ends) != 0) fail(FAILED, "run_failed", "", "cannot make a pipe: %s", strerror(errno));
@@ -250,5 +251,5 @@ void many_streams(const struct job *job, int64_t deadline_ns) {
   close(ends[1]);  // every stream reads an end of file there, all at once
   while (!all(false)) read_some();
   raise_first_error();
-  emit_together();
+  emit_together(before_done);
 }

@@ -30,9 +30,10 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Program:
-    """A runner that is started by `argv` and the path of a job."""
+    """A runner that is started by `argv` and the path of a job; `sampler` is for its "sensors"."""
 
     argv: tuple[str, ...]
+    sampler: str = ""
 
     def run(self, job: Any, env: dict[str, str] | None = None) -> tuple[int, list[Event]]:
         """Exit status and events for a job, which may be bytes that are none."""
@@ -54,6 +55,11 @@ class Program:
         assert code == 0, events[-1]
         assert events[-1]["event"] == "done"
         return {event["event"]: event for event in events}
+
+    def sensors(self, path: Path, **more: Any) -> dict[str, Any]:
+        """A job's "sensors" that read the file `path`, with `more` in the place of its keys."""
+        spec = {"channels": [{"files": [str(path)]}], "rate": 100}
+        return {"sampler": self.sampler, "spec": spec, "idle_seconds": 0.3, **more}
 
     def error(self, job: Any) -> tuple[int, Event]:
         """Exit status and error event of a job that does not."""
@@ -166,6 +172,53 @@ class RunnerContract:
         alone = program.good({"model": str(model), "runs": 5})["memory"]["peak_bytes"]
         memory = next(event for event in events if event["event"] == "memory")
         assert memory["peak_bytes"] > 2 * alone
+
+    @pytest.mark.parametrize("streams", [1, 2])
+    def test_sensors_are_read_from_before_the_load_to_after_the_last_run(
+        self, program: Program, model: Path, tmp_path: Path, streams: int
+    ) -> None:
+        (tmp_path / "power1_input").write_text("2500000\n")
+        job = {"protocol": 2, "model": str(model), "runs": 5, "min_seconds": 0.3}
+        sensors = program.sensors(tmp_path / "power1_input")
+        code, events = program.run({**job, "streams": streams, "sensors": sensors})
+        assert code == 0, events[-1]
+        told = [event for event in events if event["event"] == "sensors"]
+        idle, rows = told[0], [row for event in told[1:] for row in event["rows"]]
+        assert [event["event"] for event in events[-2:]] == ["sensors", "done"]
+        assert idle["problem"] == ""
+        assert idle["idle_end_ns"] - idle["idle_start_ns"] >= 3e8
+        window = next(event for event in events if event["event"] == "window")
+        assert idle["idle_end_ns"] < window["start_ns"]
+        readings = [row for row in rows if isinstance(row, list)]
+        assert readings[0][1] < idle["idle_end_ns"]
+        assert readings[-1][1] > window["end_ns"]  # the same clock, and one after the end
+        assert {row[3][0] for row in readings} == {"2500000"}
+        assert rows[-1]["ended"] == "asked"
+
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            ({"sampler": "/no/sampler"}, "/no/sampler"),
+            ({"spec": {"channels": []}}, "channels = []"),
+        ],
+    )
+    def test_a_sampler_that_fails_leaves_the_times_alone(
+        self, program: Program, model: Path, tmp_path: Path, more: dict[str, Any], said: str
+    ) -> None:
+        job = {"model": str(model), "runs": 5, "sensors": program.sensors(tmp_path, **more)}
+        events = program.good(job)
+        assert len(events["samples"]["ns"]) == 5
+        assert "the sampler ended with" in events["sensors"]["problem"]
+        assert said in events["sensors"]["problem"]
+
+    def test_the_sampler_ends_where_the_run_fails(self, program: Program, tmp_path: Path) -> None:
+        (tmp_path / "model.tflite").write_bytes(b"    TFL3 and no model")
+        stream = f"echo $$ > '{tmp_path}/pid'; while :; do echo 1; sleep 0.05; done"
+        spec = {"channels": [{"stream": ["sh", "-c", stream]}]}
+        job = {"model": str(tmp_path / "model.tflite")}
+        code, event = program.error({**job, "sensors": program.sensors(tmp_path, spec=spec)})
+        assert (code, event["code"]) == (4, "model_refused")
+        assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
     def test_a_stream_that_fails_ends_all(self, program: Program, model: Path) -> None:
         code, last = program.error({"model": str(model), "streams": 3, "inputs": "/no/inputs.npz"})
@@ -384,6 +437,8 @@ class RunnerContract:
             ({"names": {"inputs": ["x"]}}, "names"),
             ({"names": {"inputs": ["x"], "outputs": [5]}}, "names"),
             ({"outputs": "x.npz"}, "outputs"),
+            ({"sensors": {}}, "sensors"),
+            ({"sensors": {"sampler": "x", "spec": {}, "idle_seconds": 601}}, "sensors"),
             ({"inputs": "/no/such.npz"}, "/no/such.npz"),
         ],
     )
