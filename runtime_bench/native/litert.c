@@ -440,6 +440,11 @@ int run_model(void) {
   return RunCompiledModel(compiled, signature, run_inputs, run_input, run_outputs, run_output);
 }
 
+int64_t arena_bytes(const char **why) {
+  *why = "TFLite and LiteRT tell it neither in Python nor in C";
+  return -1;
+}
+
 _Noreturn void run_failed(int status) {
   fail(FAILED, "run_failed", "", "the model fails when it runs: LiteRT's status %d", status);
 }

@@ -435,13 +435,26 @@ static void verify_digest(const struct job *job) {
          "%s has SHA-256 %.12s, not %.12s", job->model, found, job->sha256);
 }
 
-static void emit_memory(int64_t before, int64_t after, int64_t peak) {
+static void emit_memory(int64_t before, int64_t after, int64_t peak, const struct held *held) {
   struct text rest = {0};
   const char *const keys[] = {"before_load_bytes", "after_load_bytes", "peak_bytes"};
   int64_t values[] = {before, after, peak};
   for (int i = 0; i < 3; i++)
     if (values[i] >= 0)
       text_format(&rest, "%s\"%s\": %lld", rest.length ? ", " : "", keys[i], (long long)values[i]);
+  struct text unavailable = {0};
+  for (int i = 0; i < HELD; i++) {
+    if (held->bytes[i] >= 0) {
+      text_format(&rest, "%s\"%s\": %lld", rest.length ? ", " : "", HELD_KEYS[i],
+                  (long long)held->bytes[i]);
+      continue;
+    }
+    text_format(&unavailable, "%s\"%s\": ", unavailable.length ? ", " : "", HELD_KEYS[i]);
+    text_json(&unavailable, held->why[i]);
+  }
+  text_format(&rest, "%s\"unavailable\": {%s}", rest.length ? ", " : "",
+              unavailable.length ? unavailable.data : "");
+  text_free(&unavailable);
   emit("memory", &rest);
   text_free(&rest);
 }
@@ -481,8 +494,10 @@ void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void
   const char *stopped = measure(job, deadline_ns, stream, wait);
   int64_t now;
   resident_bytes(&now, &peak);
+  struct held held = memory_held(job);
+  held.bytes[ARENA] = arena_bytes(&held.why[ARENA]);
   if (job->operators) emit_no_operators();
-  emit_memory(before_load, after_load, peak);
+  emit_memory(before_load, after_load, peak, &held);
   emit_environment("after");
   if (before_done) before_done();
   struct text rest = {0};

@@ -105,6 +105,15 @@ void emit_environment(const char *when);
 // Bytes, or -1 where it cannot be read.
 void resident_bytes(int64_t *now, int64_t *peak);
 
+// What is held besides: see memory_use in ../edgekit_bench.py. -1 with the reason where not known.
+enum { MODEL_RSS, MODEL_PSS, SWAP, ARENA, HELD };
+extern const char *const HELD_KEYS[HELD];
+struct held {
+  int64_t bytes[HELD];
+  const char *why[HELD];
+};
+struct held memory_held(const struct job *job);  // but for the arena
+
 struct other_work {
   double busy, own;
   int64_t began_ns;
@@ -164,6 +173,7 @@ struct model open_model(const struct job *job);
 void set_input(size_t index, const void *data);
 void get_output(size_t index, void *data);
 int run_model(void);  // 0, or the runtime's status
+int64_t arena_bytes(const char **why);  // -1 where it does not tell, with the reason
 _Noreturn void run_failed(int status);
 
 // --- measure.c, streams.c

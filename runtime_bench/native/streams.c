@@ -192,11 +192,14 @@ static void emit_interference(void) {
 
 static void emit_memory_of_all(void) {
   struct text rest = {0};
-  static const char *const keys[] = {"after_load_bytes", "before_load_bytes", "peak_bytes"};
-  for (size_t i = 0; i < 3; i++) {
+  const char *keys[3 + HELD] = {"after_load_bytes", "before_load_bytes", "peak_bytes"};
+  memcpy(keys + 3, HELD_KEYS, sizeof HELD_KEYS);
+  for (size_t i = 0; i < 3 + HELD; i++) {
     double sum = sum_of("memory", keys[i]);
     if (sum >= 0) text_format(&rest, "%s\"%s\": %.0f", rest.length ? ", " : "", keys[i], sum);
   }
+  text_format(&rest, "%s\"unavailable\": ", rest.length ? ", " : "");
+  json_write(&rest, json_find(first_of(&streams[0], "memory")->read, "unavailable"));
   emit("memory", &rest);
   text_free(&rest);
 }

@@ -133,6 +133,14 @@ class RunnerContract:
         # too short to tell
         assert events[7] == {"event": "interference", "own_cores": None, "other_cores": None}
         assert events[8]["peak_bytes"] >= events[8]["before_load_bytes"] > 0
+        # Little is in memory of a file of one page; a mapping has at least what was read of it.
+        held, unavailable = events[8], events[8]["unavailable"]
+        assert 0 < held["model_pss_bytes"] <= held["model_rss_bytes"] <= 2**20
+        assert held["swap_bytes"] >= 0
+        assert "arena_bytes" not in held
+        assert unavailable == {
+            "arena_bytes": "TFLite and LiteRT tell it neither in Python nor in C"
+        }
         before, after = events[1], events[9]
         assert (before["when"], after["when"]) == ("before", "after")
         told = before.keys() | before["unavailable"].keys()
@@ -172,6 +180,8 @@ class RunnerContract:
         alone = program.good({"model": str(model), "runs": 5})["memory"]["peak_bytes"]
         memory = next(event for event in events if event["event"] == "memory")
         assert memory["peak_bytes"] > 2 * alone
+        assert memory["model_rss_bytes"] > 0
+        assert memory["unavailable"].keys() == {"arena_bytes"}
 
     @pytest.mark.parametrize("streams", [1, 2])
     def test_sensors_are_read_from_before_the_load_to_after_the_last_run(

@@ -219,6 +219,11 @@ def test_the_environment_of_a_board(program: Program, model: Path, tmp_path: Pat
         "throttled": "0x50005",
         "unavailable": {},
     }
+    unavailable = events["memory"]["unavailable"]  # of files that are not there
+    smaps = f"{tmp_path}/proc/self/smaps: No such file or directory"
+    assert unavailable["model_rss_bytes"] == unavailable["model_pss_bytes"] == smaps
+    assert "No such file" in unavailable["swap_bytes"]
+    assert "model_rss_bytes" not in events["memory"]
     hello = events["hello"]
     assert hello["board"] == "Raspberry Pi 5 Model B Rev 1.0"
     assert hello["memory_bytes"] == 8245248 * 1024

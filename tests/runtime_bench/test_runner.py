@@ -328,6 +328,47 @@ def test_cpu_names(runner: Any, tmp_path: Path) -> None:
     assert name("") is None
 
 
+SMAPS = """\
+7f44db442000-7f44db447000 r--s 00000000 fe:00 4039279                    {path}
+Size:                 20 kB
+Rss:                  12 kB
+Pss:                   6 kB
+7f44db500000-7f44db547000 r--p 00001000 fe:00 4039279                    {path}
+Rss:                   8 kB
+Pss:                   8 kB
+7f44dc000000-7f44dc021000 rw-p 00000000 00:00 0
+Rss:                 100 kB
+Pss:                 100 kB
+7f44de000000-7f44de021000 r-xp 00000000 fe:00 77                         {path}.so
+Rss:                 100 kB
+VmFlags: rd wr mr
+"""
+
+
+def test_pages_of_the_model_and_why_they_are_not_known(runner: Any, tmp_path: Path) -> None:
+    model, own = tmp_path / "a model.tflite", tmp_path / "self"
+    model.touch()
+    own.mkdir()
+    (own / "status").write_text("VmRSS:\t  5 kB\nVmSwap:\t      3 kB\n")
+    (own / "smaps").write_text(SMAPS.format(path=model))
+    found, why = runner.memory_use(str(model), 77, proc=str(tmp_path))
+    assert why == {}
+    assert found == {
+        "swap_bytes": 3 * 1024,
+        "model_rss_bytes": 20 * 1024,
+        "model_pss_bytes": 14 * 1024,
+        "arena_bytes": 77,
+    }
+    found, why = runner.memory_use(str(tmp_path / "other"), "not told", proc=str(tmp_path))
+    assert found == {"swap_bytes": 3 * 1024}
+    assert why["model_rss_bytes"] == "the runtime keeps no mapping of the model's file"
+    assert why["arena_bytes"] == "not told"
+    found, why = runner.memory_use(str(model), "", proc=str(tmp_path / "none"))
+    assert found == {}
+    assert why["swap_bytes"].endswith("No such file or directory")
+    assert why["model_pss_bytes"].endswith("No such file or directory")
+
+
 def test_work_of_others_is_told_from_ones_own(runner: Any, tmp_path: Path) -> None:
     ticks = os.sysconf("SC_CLK_TCK")
 
