@@ -135,7 +135,8 @@ static struct job validated(const struct json *data) {
   if (job.runtime && !is_one_of(job.runtime, RUNTIMES, COUNT(RUNTIMES)))
     fail(BAD_JOB, "bad_job", "", "there is no runtime '%s'; known: %s", job.runtime,
          joined(RUNTIMES, COUNT(RUNTIMES)));
-  if (given(data, "names")) check_names(given(data, "names"));
+  job.names = given(data, "names");
+  if (job.names) check_names(job.names);
   if (given(data, "sensors")) read_sensors(given(data, "sensors"), &job);
   job.threads = whole_of(data, "threads", 1, 1);
   job.streams = whole_of(data, "streams", 1, 1);

@@ -92,9 +92,7 @@ enum { CPU = 1, READ = 0, WRITE = 1, RANKED = 0, PER_TENSOR = 1, PER_CHANNEL = 2
 #define DECLARE(name, arguments) static int(*name) arguments;
 FUNCTIONS_USED(DECLARE)
 
-const char *library_path = NULL;
-const char *library_version = NULL;
-
+static const char *library_path;
 static handle environment, file, compiled;
 static size_t signature;  // which of the file's is run
 // In the order that the signature has, which a run wants.
@@ -137,11 +135,9 @@ static void check_version(void *table) {
 #endif
 }
 
-void open_runtime(const struct job *job) {
-  if (job->runtime && strcmp(job->runtime, runtime_name()) != 0)
-    fail(NO_RUNTIME, "runtime_missing", "take the Python runner for it",
-         "the native runner has no %s, only %s", job->runtime, runtime_name());
-  if (library_path == NULL) library_path = beside_program();
+static void open_library(void) {
+  if (library_count > 1) fail(BAD_JOB, "bad_job", "", "for LiteRT give one --library");
+  library_path = library_count ? library_paths[0] : beside_program();
   void *library = dlopen(library_path, RTLD_NOW | RTLD_LOCAL);
   if (library == NULL) {
     const char *why = dlerror();
@@ -161,45 +157,9 @@ void open_runtime(const struct job *job) {
   FUNCTIONS_USED(FIND)
 }
 
-const char *runtime_name(void) { return "ai-edge-litert"; }
-
-// --- what the library says on standard error while it loads a model
-
-static int kept_error = -1, said = -1;
-
-static void listen(void) {
-  said = memory_file();
-  kept_error = said < 0 ? -1 : dup(STDERR_FILENO);
-  if (kept_error >= 0) dup2(said, STDERR_FILENO);
-}
-
-// Its errors in one line, at most 500 bytes; empty if it said none.
-static const char *listened(void) {
-  static struct text out;
-  text_free(&out);
-  text_add(&out, "");
-  if (kept_error < 0) return out.data;
-  dup2(kept_error, STDERR_FILENO);
-  close(kept_error);
-  kept_error = -1;
-  lseek(said, 0, SEEK_SET);
-  FILE *words = fdopen(said, "r");
-  char *line = NULL;
-  size_t room = 0;
-  while (words && getline(&line, &room, words) > 0) {
-    char *error = strstr(line, "ERROR: ");
-    if (error == NULL || out.length > 500) continue;
-    error[strcspn(error, "\n")] = 0;
-    text_format(&out, "%s%s", out.length ? " " : "", error + strlen("ERROR: "));
-  }
-  free(line);
-  if (words) fclose(words);
-  if (out.length > 500) {
-    out.length = 500;  // not in the middle of a character
-    while (out.length && (out.data[out.length] & 0xC0) == 0x80) out.length--;
-    out.data[out.length] = 0;
-  }
-  return out.data;
+static const char *error_in(const char *line) {
+  const char *found = strstr(line, "ERROR: ");
+  return found ? found + strlen("ERROR: ") : NULL;
 }
 
 __attribute__((format(printf, 1, 2))) static _Noreturn void refuse(const char *format, ...) {
@@ -208,7 +168,7 @@ __attribute__((format(printf, 1, 2))) static _Noreturn void refuse(const char *f
   va_start(values, format);
   vsnprintf(what, sizeof what, format, values);
   va_end(values);
-  const char *errors = listened();
+  const char *errors = heard(error_in);
   fail(REFUSED, "model_refused", "", "the runtime does not load the model: %s",
        *errors ? errors : what);
 }
@@ -385,13 +345,13 @@ static void check_kind(const char *path) {
   if (memcmp(head + 4, "TFL3", 4) != 0) refuse("'%s' is no .tflite", path);
 }
 
-struct model open_model(const struct job *job) {
+static struct model open_model(const struct job *job) {
   struct model model = {0};
   handle options = NULL, threads = NULL, of = NULL;
   size_t signatures = 0;
   check_kind(job->model);
   int64_t began = clock_ns();
-  listen();
+  listen_to_runtime();
   DO(CreateEnvironment, 0, NULL, &environment);
   DO(CreateModelFromFile, environment, job->model, &file);
   DO(CreateOptions, &options);
@@ -414,11 +374,11 @@ struct model open_model(const struct job *job) {
   output_bytes = need_memory(NULL, model.outputs, sizeof *output_bytes);
   for (size_t i = 0; i < model.inputs; i++) input_bytes[i] = model.input[i].bytes;
   for (size_t i = 0; i < model.outputs; i++) output_bytes[i] = model.output[i].bytes;
-  listened();
+  heard(error_in);
   return model;
 }
 
-void set_input(size_t index, const void *data) {
+static void set_input(size_t index, const void *data) {
   void *to = NULL;
   int status = LockTensorBuffer(input_buffer[index], &to, WRITE);
   if (status != 0 || to == NULL) run_failed(status);
@@ -427,7 +387,7 @@ void set_input(size_t index, const void *data) {
   if (status != 0) run_failed(status);
 }
 
-void get_output(size_t index, void *data) {
+static void get_output(size_t index, void *data) {
   void *from = NULL;
   int status = LockTensorBuffer(output_buffer[index], &from, READ);
   if (status != 0 || from == NULL) run_failed(status);
@@ -436,15 +396,21 @@ void get_output(size_t index, void *data) {
   if (status != 0) run_failed(status);
 }
 
-int run_model(void) {
+static int run_model(void) {
   return RunCompiledModel(compiled, signature, run_inputs, run_input, run_outputs, run_output);
 }
 
-int64_t arena_bytes(const char **why) {
+static int64_t arena_bytes(const char **why) {
   *why = "TFLite and LiteRT tell it neither in Python nor in C";
   return -1;
 }
 
-_Noreturn void run_failed(int status) {
-  fail(FAILED, "run_failed", "", "the model fails when it runs: LiteRT's status %d", status);
+static const char *status_text(int status) {
+  struct text out = {0};
+  text_format(&out, "LiteRT's status %d", status);
+  return out.data;
 }
+
+const struct runtime litert = {RUNNER_VERSION, "ai-edge-litert", open_library, open_model,
+                               set_input,      get_output,       run_model,    status_text,
+                               arena_bytes};

@@ -142,7 +142,7 @@ static void set_rows(const struct model *model, const struct given *given, size_
   for (size_t i = 0; i < model->inputs; i++) {
     const struct rows *rows = &given->rows[i];
     if (rows->whole) {
-      set_input(i, rows->data + start * rows->row);
+      runtime->set_input(i, rows->data + start * rows->row);
       continue;
     }
     char *joined = need_memory(NULL, model->input[i].bytes, 1);
@@ -152,7 +152,7 @@ static void set_rows(const struct model *model, const struct given *given, size_
     for (size_t b = 0; b < batch; b++)
       memcpy(joined + b * rows->row, rows->data + (start + b) % given->samples * rows->row,
              rows->row);
-    set_input(i, joined);
+    runtime->set_input(i, joined);
     free(joined);
   }
 }
@@ -194,7 +194,7 @@ static void set_synthetic(const struct model *model) {
       else if (dtype->kind != 'b' && tensor->scales)
         memcpy(at, &bits, dtype->size);
     }
-    set_input(i, data);
+    runtime->set_input(i, data);
     free(data);
   }
 }
@@ -236,12 +236,12 @@ static void emit_first(const struct model *model) {
   struct text rest = {0};
   struct tally *tallies = need_memory(NULL, model->outputs, sizeof *tallies);
   int64_t began = clock_ns();
-  int status = run_model();
+  int status = runtime->run();
   int64_t took = clock_ns() - began;
   if (status != 0) run_failed(status);
   for (size_t i = 0; i < model->outputs; i++) {
     char *data = need_memory(NULL, model->output[i].bytes, 1);
-    get_output(i, data);
+    runtime->get_output(i, data);
     tallies[i] = (struct tally){count_not_finite(&model->output[i], data),
                                 elements(&model->output[i])};
     free(data);
@@ -289,12 +289,12 @@ static void check(const struct model *model, const struct given *given, const ch
   for (size_t start = 0; start < given->samples; start += given->batch) {
     size_t left = given->samples - start, fresh = left < given->batch ? left : given->batch;
     set_rows(model, given, start);
-    int status = run_model();
+    int status = runtime->run();
     if (status != 0) run_failed(status);
     for (size_t i = 0; i < outputs; i++) {
       const struct tensor *tensor = &model->output[i];
       char *data = need_memory(NULL, tensor->bytes, 1);
-      get_output(i, data);
+      runtime->get_output(i, data);
       tallies[i].bad += count_not_finite(tensor, data);
       tallies[i].of += elements(tensor);
       keep_rows(&rows[i], tensor, data, size, fresh, &kept[i]);
@@ -341,16 +341,17 @@ static struct samples sample(int64_t runs, double seconds, int64_t max_runs, int
   if (runs <= 0 && seconds <= 0) return out;
   size_t room = 0;
   int64_t enough_ns = later(clock_ns(), seconds);
+  int (*run)(void) = runtime->run;
   while (true) {
     if (out.count == room) {
       room = room ? room * 2 : 4096;
       out.ns = need_memory(out.ns, room, sizeof *out.ns);
     }
     int status = 0;
-    for (int64_t i = 1; i < every && status == 0; i++) status = run_model();
+    for (int64_t i = 1; i < every && status == 0; i++) status = run();
     if (status != 0) run_failed(status);
     int64_t before = clock_ns();
-    status = run_model();
+    status = run();
     int64_t after = clock_ns();
     if (status != 0) run_failed(status);
     out.ns[out.count++] = after - before;
@@ -419,7 +420,7 @@ static const char *measure(const struct job *job, int64_t deadline_ns, int64_t s
 static void emit_hello(void) {
   struct text rest = {0};
   text_format(&rest, "\"protocol\": %d, \"runner\": \"" RUNNER_VERSION "\", \"runtime\": ", PROTOCOL);
-  text_json(&rest, runtime_name());
+  text_json(&rest, runtime->name);
   text_add(&rest, ", \"runtime_version\": ");
   text_json(&rest, library_version ? library_version : "unknown");
   describe_machine(&rest);
@@ -475,7 +476,7 @@ void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void
   if (job->sha256) verify_digest(job);
   emit_environment("before");
   resident_bytes(&before_load, &peak);
-  struct model model = open_model(job);
+  struct model model = runtime->load(job);
   resident_bytes(&after_load, &peak);
   emit_load(&model);
 
@@ -495,7 +496,7 @@ void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void
   int64_t now;
   resident_bytes(&now, &peak);
   struct held held = memory_held(job);
-  held.bytes[ARENA] = arena_bytes(&held.why[ARENA]);
+  held.bytes[ARENA] = runtime->arena_bytes(&held.why[ARENA]);
   if (job->operators) emit_no_operators();
   emit_memory(before_load, after_load, peak, &held);
   emit_environment("after");

@@ -8,6 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus  // executorch.cpp
+extern "C" {
+#define _Noreturn __attribute__((noreturn))
+#endif
+
 #define RUNNER_VERSION "0.2.0-native"
 #define PROTOCOL 2
 #define MOST_DIMENSIONS 8
@@ -50,6 +55,13 @@ extern void (*at_failure)(void);  // called before that event, if it is set; not
 
 int64_t clock_ns(void);  // monotonic
 
+// --- said.c: what a runtime says on standard error while it loads a model
+
+void listen_to_runtime(void);
+// Until now. Its errors in one line, at most 500 bytes, empty if there were none: `error_in` finds
+// the words of one in a line, or gives NULL.
+const char *heard(const char *(*error_in)(const char *line));
+
 // --- json.c: a strict reader of JSON
 
 enum json_kind { JSON_NULL, JSON_BOOL, JSON_WHOLE, JSON_REAL, JSON_TEXT, JSON_LIST, JSON_OBJECT };
@@ -79,6 +91,7 @@ struct job {
   bool operators;
   int64_t warmup_runs, runs, max_runs, sample_every;
   double warmup_seconds, min_seconds, time_budget_seconds;
+  const struct json *names;  // {"inputs": [texts], "outputs": [texts]}, or NULL
   const char *sampler;  // NULL where no sensors are asked for
   const struct json *sampler_spec;
   double idle_seconds;
@@ -144,7 +157,7 @@ struct array {
 struct array *read_npz(const char *path, size_t *count);
 void write_npz(const char *path, const struct array *arrays, size_t count);
 
-// --- litert.c: the model
+// --- litert.c, executorch.cpp: the model
 
 struct tensor {
   const char *name;  // that the signature gives, or the file's own
@@ -164,17 +177,27 @@ struct model {
   struct tensor *input, *output;
 };
 
-extern const char *library_path;     // NULL: libLiteRt.so beside this program
+#define MOST_LIBRARIES 16
+extern const char *library_paths[MOST_LIBRARIES];  // of --library, in that order
+extern size_t library_count;
 extern const char *library_version;  // as told; NULL if unknown
 
-void open_runtime(const struct job *job);
-const char *runtime_name(void);
-struct model open_model(const struct job *job);
-void set_input(size_t index, const void *data);
-void get_output(size_t index, void *data);
-int run_model(void);  // 0, or the runtime's status
-int64_t arena_bytes(const char **why);  // -1 where it does not tell, with the reason
+struct runtime {
+  const char *version;  // RUNNER_VERSION of what this was built with
+  const char *name;
+  void (*open)(void);
+  struct model (*load)(const struct job *job);
+  void (*set_input)(size_t index, const void *data);
+  void (*get_output)(size_t index, void *data);
+  int (*run)(void);                          // 0, or the runtime's status
+  const char *(*status_text)(int status);    // of a run that failed
+  int64_t (*arena_bytes)(const char **why);  // -1 where it does not tell, with the reason
+};
+extern const struct runtime litert;
+extern const struct runtime *runtime;  // the one that is used
 _Noreturn void run_failed(int status);
+extern const char *module_path;  // a library with a struct runtime called edgekit_runtime, or NULL
+void open_runtime(const struct job *job);
 
 // --- measure.c, streams.c
 
@@ -191,5 +214,9 @@ void start_sensors(const struct job *job);  // returns when it is ready and has 
 void tell_sensors(void);
 void end_sensors(void);
 void run_sampler(void);  // this process is one
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
