@@ -22,7 +22,7 @@ from hypothesis.extra import numpy as arrays_of
 from edgekit.export import flatbuffer
 from edgekit.measure.native_library import VERSION, library_for
 from edgekit.measure.native_program import SOURCES, native_program
-from tests.contracts.runner import Program, RunnerContract
+from tests.contracts.runner import Program, TFLiteContract
 from tests.tflite_graphs import Graph
 from tests.tiny_tflite import dense_model
 
@@ -85,7 +85,7 @@ def model(tmp_path: Path) -> Path:
     return dense_model(tmp_path / "model.tflite")
 
 
-class TestNative(RunnerContract):
+class TestNative(TFLiteContract):
     pass
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from edgekit.core.locate import shipped
-from tests.contracts.runner import Event, Program, RunnerContract
+from tests.contracts.runner import Event, Program, TFLiteContract
 from tests.tiny_tflite import dense_model
 
 RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
@@ -44,7 +44,7 @@ def run(
     return Program((python, str(RUNNER))).run(job, env)
 
 
-class TestPython(RunnerContract):
+class TestPython(TFLiteContract):
     @pytest.fixture
     def program(self) -> Program:
         return Program((sys.executable, str(RUNNER)), sampler=str(SAMPLER))
