@@ -13,8 +13,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from edgekit.core.files import sha256_file
+from edgekit.core.measurement import MeasureSettings
+from edgekit.devices.local import LocalDevice
 from edgekit.measure.native_executorch import VERSION, executorch_for, native_module
 from edgekit.measure.native_program import native_program
+from edgekit.measure.session import measure
+from edgekit.measure.subject import Subject
 from tests.contracts.runner import Program, RunnerContract
 from tests.tiny_tflite import dense_model
 
@@ -136,6 +141,31 @@ def test_kernels_of_its_own_several_tensors_and_integers(
         np.testing.assert_array_equal(file["out:less"], rows["a"] - rows["b"])
         times = (rows["a"] * rows["b"]).astype(np.int64)
         np.testing.assert_array_equal(file["out:times"], times)
+
+
+def test_measured_and_checked_on_a_board(folder: Path, tmp_path: Path) -> None:
+    path = folder / "dense.pte"
+    with np.load(folder / "answers.npz") as file:
+        np.savez(tmp_path / "check.npz", **{"in:x": file["rows"], "out:y": file["answers"]})
+    subject = Subject(
+        path=path,
+        sha256=sha256_file(path),
+        quantization="none",
+        build_name="tiny",
+        variant="pte-float32",
+        file_format="executorch",
+        check=tmp_path / "check.npz",
+        names=(("x",), ("y",)),
+    )
+    settings = MeasureSettings(launches=2, runs=20, min_seconds=0, streams=2, timeout_seconds=120)
+    with LocalDevice(root=tmp_path / "store") as device:
+        found = measure(device, subject, settings, runner="native")
+    assert found.check is not None
+    assert (found.check.ok, found.check.samples) == (True, 7)
+    assert (found.hello["runtime"], found.hello["runtime_version"]) == ("executorch", VERSION)
+    assert "python" not in found.hello
+    assert found.launches[0].memory is not None
+    assert found.launches[0].memory.unavailable == {}
 
 
 def test_the_arena_is_what_the_file_has_planned(argv: tuple[str, ...], folder: Path) -> None:

@@ -147,7 +147,11 @@ def refuse_unsuited(device: Device, wish: RunnerWish, file_format: str) -> None:
     """Raise what `NativeRunner.deploy` would for want of a program or a library for `device`."""
     system = probe(device)
     refuse_unfit(device, system, wish, file_format)
-    _runtime_files(device, system, wish, file_format)
+    if file_format == "tflite":
+        _library(device, system, wish)
+    else:
+        _package(device, system, wish)
+        find_compiler(system.machine, "c++")
     if not wish.native_program:
         find_compiler(system.machine)
 
@@ -205,16 +209,22 @@ def _runtime_files(
     if file_format == "tflite":
         library = _library(device, system, wish)
         return [("--library", library.path)], library.version
+    package = _package(device, system, wish)
+    files = [("--library", path) for path in package.libraries]
+    module = native_executorch.native_module(package)
+    return [*files, ("--module", module)], native_executorch.VERSION
+
+
+def _package(device: Device, system: System, wish: RunnerWish) -> native_executorch.ExecuTorch:
     if wish.native_library is not None:
         raise InputError(
             "--native-library is a libLiteRt.so, for .tflite; the variant is executorch",
             hint="leave it out, or choose .tflite variants with --variant",
         )
     package = native_executorch.executorch_for(system.machine)
-    version = native_executorch.VERSION
-    _refuse_glibc(device, system, package.glibc, f"{native_executorch.PACKAGE} {version}")
-    files = [("--library", path) for path in package.libraries]
-    return [*files, ("--module", native_executorch.native_module(package))], version
+    what = f"{native_executorch.PACKAGE} {native_executorch.VERSION}"
+    _refuse_glibc(device, system, package.glibc, what)
+    return package
 
 
 def _refuse_glibc(device: Device, system: System, needs: tuple[int, int] | None, what: str) -> None:
