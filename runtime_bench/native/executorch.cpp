@@ -9,11 +9,13 @@
 
 #include <executorch/extension/data_loader/mmap_data_loader.h>
 #include <executorch/runtime/core/evalue.h>
+#include <executorch/runtime/core/event_tracer.h>
 #include <executorch/runtime/core/hierarchical_allocator.h>
 #include <executorch/runtime/core/memory_allocator.h>
 #include <executorch/runtime/executor/memory_manager.h>
 #include <executorch/runtime/executor/method.h>
 #include <executorch/runtime/executor/program.h>
+#include <executorch/runtime/platform/clock.h>
 #include <executorch/runtime/platform/runtime.h>
 
 #include "runner.h"
@@ -33,9 +35,16 @@ using executorch::aten::ScalarType;
 using executorch::aten::Tensor;
 using executorch::aten::TensorImpl;
 using executorch::extension::MmapDataLoader;
+using executorch::runtime::AllocatorID;
+using executorch::runtime::ChainID;
+using executorch::runtime::DebugHandle;
+using executorch::runtime::DelegateDebugIntId;
 using executorch::runtime::Error;
 using executorch::runtime::EValue;
+using executorch::runtime::EventTracer;
+using executorch::runtime::EventTracerEntry;
 using executorch::runtime::HierarchicalAllocator;
+using executorch::runtime::LoggedEValueType;
 using executorch::runtime::MemoryAllocator;
 using executorch::runtime::MemoryManager;
 using executorch::runtime::Method;
@@ -122,6 +131,7 @@ struct Input {
   char* data;
 };
 
+Kept<Program>* program;
 Method* method;
 Input* inputs;
 size_t input_count;
@@ -250,13 +260,13 @@ model open_model(const job* job) {
     return MmapDataLoader::from(job->model, MmapDataLoader::MlockConfig::UseMlockIgnoreErrors);
   });
   if (!loader->result.ok()) refuse_for("opening it", loader->result.error());
-  auto* program = made<Kept<Program>>([loader] { return Program::load(&loader->result.get()); });
+  program = made<Kept<Program>>([loader] { return Program::load(&loader->result.get()); });
   if (!program->result.ok()) refuse_for("reading it", program->result.error());
   Result<MethodMeta> meta = program->result->method_meta(METHOD);
   if (!meta.ok()) refuse("it has no method called forward");
   MemoryManager* memory = memory_for(*meta);
   auto* loaded = made<Kept<Method>>(
-      [program, memory] { return program->result->load_method(METHOD, memory); });
+      [memory] { return program->result->load_method(METHOD, memory); });
   if (!loaded->result.ok()) refuse_for("loading its method", loaded->result.error());
   method = &loaded->result.get();
   found.load_ns = clock_ns() - began;
@@ -294,9 +304,171 @@ const char* status_text(int status) {
 
 int64_t arena_bytes(const char**) { return planned_bytes; }
 
+// --- the time of each operator
+
+// Adds up what the runtime and its delegates tell of their events: what ETDump would write to a file.
+class Tracer final : public EventTracer {
+ public:
+  void reset() {
+    for (size_t i = 0; i < count_; i++) events_[i].calls = events_[i].ns = 0;
+  }
+
+  // As _executorch_calls in ../edgekit_bench.py has it.
+  void write(text* to) const {
+    int64_t within = 0, delegate_calls = 0;
+    for (size_t i = 0; i < count_; i++) {
+      const Event& event = events_[i];
+      if (event.calls == 0) continue;
+      if (event.delegated) {
+        size_t kind = std::strcspn(event.name, "#");  // "Convolution (NHWC, F32) IGEMM #1"
+        if (event.name[kind] != 0 && kind > 0) kind--;
+        add(to, event.name, event.name, kind, "delegate", event.calls, event.ns);
+        within -= event.ns;
+      } else if (std::strncmp(event.name, KERNEL, sizeof KERNEL - 1) == 0) {
+        const char* kind = event.name + sizeof KERNEL - 1;
+        add(to, event.name, kind, std::strlen(kind), "cpu", event.calls, event.ns);
+      } else if (std::strcmp(event.name, "DELEGATE_CALL") == 0) {
+        within += event.ns;
+        delegate_calls += event.calls;
+      }
+    }
+    // Of a delegate that tells nothing of its own this is all.
+    if (delegate_calls > 0)
+      add(to, "(within the delegate)", "(not told)", 10, "delegate", delegate_calls,
+          within > 0 ? within : 0);
+  }
+
+  EventTracerEntry start_profiling(const char* name, ChainID, DebugHandle) override {
+    return started(name, false);
+  }
+  void end_profiling(EventTracerEntry entry) override { ended(entry); }
+  EventTracerEntry start_profiling_delegate(const char* name, DelegateDebugIntId id) override {
+    return started(named(name, id), true);
+  }
+  void end_profiling_delegate(EventTracerEntry entry, const void*, size_t) override {
+    ended(entry);
+  }
+  void log_profiling_delegate(const char* name, DelegateDebugIntId id, et_timestamp_t start,
+                              et_timestamp_t end, const void*, size_t) override {
+    add_to(place_of(named(name, id), true), start, end);
+  }
+
+  // What it takes no part in.
+  void create_event_block(const char*) override {}
+  void track_allocation(AllocatorID, size_t) override {}
+  AllocatorID track_allocator(const char*) override { return 0; }
+  Result<bool> log_evalue(const EValue&, LoggedEValueType) override { return false; }
+  Result<bool> log_intermediate_output_delegate(const char*, DelegateDebugIntId,
+                                                const Tensor&) override {
+    return false;
+  }
+  Result<bool> log_intermediate_output_delegate(
+      const char*, DelegateDebugIntId, const executorch::runtime::ArrayRef<Tensor>) override {
+    return false;
+  }
+  Result<bool> log_intermediate_output_delegate(const char*, DelegateDebugIntId,
+                                                const int&) override {
+    return false;
+  }
+  Result<bool> log_intermediate_output_delegate(const char*, DelegateDebugIntId,
+                                                const bool&) override {
+    return false;
+  }
+  Result<bool> log_intermediate_output_delegate(const char*, DelegateDebugIntId,
+                                                const double&) override {
+    return false;
+  }
+  void set_delegation_intermediate_output_filter(
+      executorch::runtime::EventTracerFilterBase*) override {}
+
+ private:
+  static constexpr char KERNEL[] = "native_call_";
+
+  struct Event {
+    char* name;
+    bool delegated;
+    int64_t calls, ns;
+  };
+
+  static void add(text* to, const char* name, const char* kind, size_t kind_length,
+                  const char* where, int64_t calls, int64_t ns) {
+    text_format(to, "%s{\"name\": ", to->length ? ", " : "");
+    text_json(to, name);
+    text_add(to, ", \"kind\": ");
+    text_json_bytes(to, kind, kind_length);
+    text_format(to, ", \"where\": \"%s\", \"calls\": %lld, \"ns\": %lld}", where,
+                static_cast<long long>(calls), static_cast<long long>(ns));
+  }
+
+  // Delegates name their events with a text or with a number.
+  const char* named(const char* name, DelegateDebugIntId id) {
+    if (name != nullptr) return name;
+    text_free(&number_);
+    text_format(&number_, "%d", static_cast<int>(id));
+    return number_.data;
+  }
+
+  // Runs tell the same events in the same order: the next one is looked at first.
+  size_t place_of(const char* name, bool delegated) {
+    for (size_t step = 0; step < count_; step++) {
+      size_t at = (next_ + step) % count_;
+      if (events_[at].delegated != delegated || std::strcmp(events_[at].name, name) != 0) continue;
+      next_ = at + 1;
+      return at;
+    }
+    events_ = static_cast<Event*>(need_memory(events_, count_ + 1, sizeof(Event)));
+    events_[count_] = Event{copy_text(name), delegated, 0, 0};
+    next_ = ++count_;
+    return count_ - 1;
+  }
+
+  EventTracerEntry started(const char* name, bool delegated) {
+    EventTracerEntry entry = {};
+    entry.event_id = static_cast<int64_t>(place_of(name, delegated));
+    entry.start_time = executorch::runtime::pal_current_ticks();
+    return entry;
+  }
+  void ended(const EventTracerEntry& entry) {
+    add_to(static_cast<size_t>(entry.event_id), entry.start_time,
+           executorch::runtime::pal_current_ticks());
+  }
+  void add_to(size_t place, et_timestamp_t start, et_timestamp_t end) {
+    events_[place].calls++;
+    events_[place].ns += static_cast<int64_t>(executorch::runtime::ticks_to_ns(end - start));
+  }
+
+  Event* events_ = nullptr;
+  size_t count_ = 0, next_ = 0;
+  text number_ = {};
+};
+
+Tracer* tracer;
+
+const char* profile_begin(const job*) {
+  tracer = made<Tracer>();
+  Result<MethodMeta> meta = program->result->method_meta(METHOD);
+  if (!meta.ok()) return "the profiler fails: it has no method called forward any more";
+  MemoryManager* memory = memory_for(*meta);
+  auto* loaded = made<Kept<Method>>(
+      [memory] { return program->result->load_method(METHOD, memory, tracer); });
+  if (!loaded->result.ok()) return "the profiler fails: the method does not load with it";
+  method = &loaded->result.get();
+  return nullptr;
+}
+
+const char* profile_from() {
+  tracer->reset();
+  return nullptr;
+}
+
+const char* profile_end(int64_t, text* operators) {
+  tracer->write(operators);
+  return operators->length > 0 ? nullptr : "the runtime told of no operator";
+}
+
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const struct runtime edgekit_runtime = {
-    RUNNER_VERSION, "executorch", open_runtime_here, open_model,  set_input,
-    get_output,     run_model,    status_text,       arena_bytes,
+    RUNNER_VERSION, "executorch", open_runtime_here, open_model,    set_input,    get_output,
+    run_model,      status_text,  arena_bytes,       profile_begin, profile_from, profile_end,
 };

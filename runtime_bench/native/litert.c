@@ -87,7 +87,11 @@ enum { CPU = 1, READ = 0, WRITE = 1, RANKED = 0, PER_TENSOR = 1, PER_CHANNEL = 2
   X(GetTensorBufferPackedSize, (handle, size_t *))                                   \
   X(LockTensorBuffer, (handle, void **, int))                                        \
   X(UnlockTensorBuffer, (handle))                                                    \
-  X(RunCompiledModel, (handle, size_t, size_t, handle *, size_t, handle *))
+  X(RunCompiledModel, (handle, size_t, size_t, handle *, size_t, handle *))          \
+  X(CompiledModelGetProfiler, (handle, handle *))                                    \
+  X(StartProfiler, (handle))                                                         \
+  X(StopProfiler, (handle))                                                          \
+  X(GetProfileSummary, (handle, handle, const char **))
 
 #define DECLARE(name, arguments) static int(*name) arguments;
 FUNCTIONS_USED(DECLARE)
@@ -345,21 +349,23 @@ static void check_kind(const char *path) {
   if (memcmp(head + 4, "TFL3", 4) != 0) refuse("'%s' is no .tflite", path);
 }
 
-static struct model open_model(const struct job *job) {
-  struct model model = {0};
-  handle options = NULL, threads = NULL, of = NULL;
+// The library frees `text`.
+static void tell(handle options, const char *kind, char *text) {
+  handle made = NULL;
+  DO(CreateOpaqueOptions, kind, text, free, &made);
+  DO(AddOpaqueOptions, options, made);
+}
+
+// Make what runs of the file: `compiled`, the tensors of `model`, and their buffers.
+static void compile(const struct job *job, bool profiled, struct model *model) {
+  handle options = NULL, of = NULL;
   size_t signatures = 0;
-  check_kind(job->model);
-  int64_t began = clock_ns();
-  listen_to_runtime();
-  DO(CreateEnvironment, 0, NULL, &environment);
-  DO(CreateModelFromFile, environment, job->model, &file);
   DO(CreateOptions, &options);
   DO(SetOptionsHardwareAccelerators, options, CPU);
   struct text wish = {0};
   text_format(&wish, "num_threads = %lld\n", (long long)job->threads);
-  DO(CreateOpaqueOptions, "xnnpack", wish.data, free, &threads);
-  DO(AddOpaqueOptions, options, threads);
+  tell(options, "xnnpack", wish.data);
+  if (profiled) tell(options, "runtime_options_string", copy_text("enable_profiling = true\n"));
   DO(CreateCompiledModel, environment, file, options, &compiled);
   of = main_signature(&signatures);
   DO(GetNumSignatureInputs, of, &run_inputs);
@@ -367,8 +373,18 @@ static struct model open_model(const struct job *job) {
   if (job->batch) set_batch(job, of);
   // The sizes of the outputs, and the memory of all tensors, come with the buffers.
   bool named = signatures == 1;
-  model.inputs = side(false, of, named, &model.input, &run_input, &input_buffer);
-  model.outputs = side(true, of, named, &model.output, &run_output, &output_buffer);
+  model->inputs = side(false, of, named, &model->input, &run_input, &input_buffer);
+  model->outputs = side(true, of, named, &model->output, &run_output, &output_buffer);
+}
+
+static struct model open_model(const struct job *job) {
+  struct model model = {0};
+  check_kind(job->model);
+  int64_t began = clock_ns();
+  listen_to_runtime();
+  DO(CreateEnvironment, 0, NULL, &environment);
+  DO(CreateModelFromFile, environment, job->model, &file);
+  compile(job, false, &model);
   model.load_ns = clock_ns() - began;
   input_bytes = need_memory(NULL, model.inputs, sizeof *input_bytes);
   output_bytes = need_memory(NULL, model.outputs, sizeof *output_bytes);
@@ -400,6 +416,52 @@ static int run_model(void) {
   return RunCompiledModel(compiled, signature, run_inputs, run_input, run_outputs, run_output);
 }
 
+// --- the time of each operator
+
+static handle profiler;
+
+static const char *gives(const char *function, int status) {
+  struct text out = {0};
+  if (status == 0) return NULL;
+  text_format(&out, "the profiler fails: LiteRt%s gives status %d", function, status);
+  return out.data;
+}
+
+static const char *profile_begin(const struct job *job) {
+  size_t inputs = run_inputs;
+  char **kept = need_memory(NULL, inputs, sizeof *kept);
+  for (size_t i = 0; i < inputs; i++) {
+    void *from = NULL;
+    kept[i] = need_memory(NULL, input_bytes[i], 1);
+    int status = LockTensorBuffer(input_buffer[i], &from, READ);
+    if (status != 0 || from == NULL) return gives("LockTensorBuffer", status ? status : -1);
+    memcpy(kept[i], from, input_bytes[i]);
+    UnlockTensorBuffer(input_buffer[i]);
+  }
+  struct model model = {0};
+  listen_to_runtime();
+  compile(job, true, &model);
+  heard(error_in);
+  for (size_t i = 0; i < inputs; i++) {
+    set_input(i, kept[i]);
+    free(kept[i]);
+  }
+  free(kept);
+  return gives("CompiledModelGetProfiler", CompiledModelGetProfiler(compiled, &profiler));
+}
+
+static const char *profile_from(void) { return gives("StartProfiler", StartProfiler(profiler)); }
+
+static const char *profile_end(int64_t runs, struct text *operators) {
+  const char *table = NULL, *why = gives("StopProfiler", StopProfiler(profiler));
+  (void)runs;
+  if (why == NULL)
+    why = gives("GetProfileSummary", GetProfileSummary(profiler, compiled, &table));
+  if (why) return why;
+  litert_operators(table, operators);
+  return operators->length ? NULL : "its profiler's table is of another form";
+}
+
 static int64_t arena_bytes(const char **why) {
   *why = "TFLite and LiteRT tell it neither in Python nor in C";
   return -1;
@@ -411,6 +473,7 @@ static const char *status_text(int status) {
   return out.data;
 }
 
-const struct runtime litert = {RUNNER_VERSION, "ai-edge-litert", open_library, open_model,
-                               set_input,      get_output,       run_model,    status_text,
-                               arena_bytes};
+const struct runtime litert = {
+    RUNNER_VERSION, "ai-edge-litert", open_library,  open_model,   set_input,  get_output,
+    run_model,      status_text,      arena_bytes,   profile_begin, profile_from, profile_end,
+};

@@ -192,8 +192,17 @@ struct runtime {
   int (*run)(void);                          // 0, or the runtime's status
   const char *(*status_text)(int status);    // of a run that failed
   int64_t (*arena_bytes)(const char **why);  // -1 where it does not tell, with the reason
+  // A session of its own, with the runtime's profiler, in which `run` computes with the inputs of
+  // before: `profile_from` is called when it has been run once, `profile_end` writes the operators as
+  // a list in JSON, without brackets. All give NULL, or why there is no time by operator.
+  const char *(*profile_begin)(const struct job *job);
+  const char *(*profile_from)(void);
+  const char *(*profile_end)(int64_t runs, struct text *operators);
 };
 extern const struct runtime litert;
+// The operators in the summary that LiteRT's profiler writes, as a list in JSON without brackets;
+// nothing where it is of another form.
+void litert_operators(const char *summary, struct text *to);
 extern const struct runtime *runtime;  // the one that is used
 _Noreturn void run_failed(int status);
 extern const char *module_path;  // a library with a struct runtime called edgekit_runtime, or NULL

@@ -69,11 +69,12 @@ def test_a_batch_and_streams(device: LocalDevice, tmp_path: Path) -> None:
     assert [launch.samples_per_stream for launch in found.launches] == [(20, 20), (20, 20)]
 
 
-def test_operators_are_said_not_to_be_told(device: LocalDevice, tmp_path: Path) -> None:
+def test_operators_are_told(device: LocalDevice, tmp_path: Path) -> None:
     settings = QUICK.model_copy(update={"operators": True})
     found = measure(device, subject(tmp_path), settings, runner="native")
     assert found.operators is not None
-    assert "native runner" in found.operators.unavailable
+    assert found.operators.unavailable == ""
+    assert any("Fully Connected" in each.kind for each in found.operators.operators)
     assert found.cut_short == ""
 
 

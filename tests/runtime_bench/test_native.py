@@ -7,9 +7,11 @@ import io
 import json
 import os
 import platform
+import runpy
 import shutil
 import signal
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -23,7 +25,8 @@ from edgekit.export import flatbuffer
 from edgekit.measure.native_library import VERSION, library_for
 from edgekit.measure.native_program import SOURCES, native_program
 from tests.contracts.runner import Program, TFLiteContract
-from tests.tflite_graphs import Graph
+from tests.runtime_bench.test_operators import SUMMARY
+from tests.tflite_graphs import Graph, cnn
 from tests.tiny_tflite import dense_model
 
 HERE = Path(__file__).parent
@@ -63,7 +66,7 @@ def program(binary: Path) -> Program:
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its readers and writers, which stop at the first byte that they should not touch."""
-    sources = [str(SOURCES / f"{name}.c") for name in ("text", "json", "files", "npz")]
+    sources = [str(SOURCES / f"{name}.c") for name in ("text", "json", "files", "npz", "table")]
     return compiled(
         tmp_path_factory.mktemp("parts") / "parts",
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
@@ -405,6 +408,34 @@ def test_a_compressed_file_is_not_taken(program: Program, model: Path, tmp_path:
     code, event = program.error({"model": str(model), "inputs": str(tmp_path / "in.npz")})
     assert (code, event["code"]) == (2, "bad_inputs")
     assert "is compressed" in event["message"]
+
+
+# ---------------------------------------------------------------------------------------------
+# Time by operator
+
+
+def test_operators_are_those_of_the_python_runner(program: Program, tmp_path: Path) -> None:
+    job = {"model": str(cnn(tmp_path / "cnn.tflite")), "operators": True, "batch": 2}
+    told = program.good(job)["operators"]
+    del job["batch"]  # that one tells of no batches
+    python = Program((sys.executable, str(SOURCES.parent / "edgekit_bench.py"))).good(job)
+    kinds = [[each["kind"] for each in one["operators"]] for one in (told, python["operators"])]
+    assert kinds[0] == kinds[1]
+    assert all(each["calls"] == told["runs"] > 1 for each in told["operators"])
+    assert 0 < sum(each["ns"] for each in told["operators"]) <= told["total_ns"]
+
+
+@pytest.mark.parametrize(
+    "change", [("", ""), ("Run Order", "Order"), ("curr=", "now="), ("%", ""), ("\n\n", "\n")]
+)
+def test_the_table_is_read_as_python_reads_it(parts: Path, change: tuple[str, str]) -> None:
+    text = SUMMARY.replace(*change)
+    bench = runpy.run_path(str(SOURCES.parent / "edgekit_bench.py"))
+    try:
+        wanted = bench["litert_operators"](text)
+    except bench["NoProfiler"]:
+        wanted = []
+    assert json.loads(run_part(parts, "operators", data=text.encode()).stdout) == wanted
 
 
 # ---------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.files import sha256_file
-from edgekit.core.measurement import MeasureSettings
+from edgekit.core.measurement import MeasureSettings, OperatorTimes
 from edgekit.devices.local import LocalDevice
 from edgekit.measure.native_executorch import VERSION, executorch_for, native_module
 from edgekit.measure.native_program import native_program
@@ -141,6 +141,25 @@ def test_kernels_of_its_own_several_tensors_and_integers(
         np.testing.assert_array_equal(file["out:less"], rows["a"] - rows["b"])
         times = (rows["a"] * rows["b"]).astype(np.int64)
         np.testing.assert_array_equal(file["out:times"], times)
+
+
+def test_operators_are_those_of_kernels_and_of_xnnpack(argv: tuple[str, ...], folder: Path) -> None:
+    def told(name: str) -> OperatorTimes:
+        job = {"model": str(folder / name), "operators": True}
+        event = Program(argv).good(job)["operators"]
+        del event["event"]
+        return OperatorTimes.from_json(event)
+
+    dense, both = told("dense.pte"), told("both.pte")
+    assert any("Fully Connected" in each.kind for each in dense.operators)
+    assert {each.where for each in dense.operators} == {"delegate"}
+    assert {each.where for each in both.operators} == {"cpu"}
+    assert [each.kind.partition(".")[0] for each in both.operators] == [
+        *("sub", "mul"), both.operators[-1].kind.partition(".")[0]
+    ]  # fmt: skip
+    for found in (dense, both):
+        assert all(each.calls == found.runs > 1 for each in found.operators)
+        assert 0 < sum(each.ns for each in found.operators) <= found.total_ns
 
 
 def test_measured_and_checked_on_a_board(folder: Path, tmp_path: Path) -> None:
