@@ -1233,14 +1233,21 @@ def batches(loaded, rows):
     import numpy as np
 
     count = len(rows[0])
-    whole = [r.shape[1:] == tuple(d["shape"]) for d, r in zip(loaded.inputs, rows)]
-    size = 1 if all(whole) else int(loaded.inputs[whole.index(False)]["shape"][0])
+    whole, size = batch_of(loaded, rows)
     for start in range(0, count, size):
         index = np.arange(start, start + size) % count
         yield (
             [r[start] if w else np.ascontiguousarray(r[index]) for r, w in zip(rows, whole)],
             min(size, count - start),
         )
+
+
+def batch_of(loaded, rows):
+    """Which inputs' rows hold the whole tensor, whose first dimension is no batch then; and how
+    many samples are run at once.
+    """
+    whole = [r.shape[1:] == tuple(d["shape"]) for d, r in zip(loaded.inputs, rows)]
+    return whole, 1 if all(whole) else int(loaded.inputs[whole.index(False)]["shape"][0])
 
 
 def not_finite(loaded, values):
@@ -1263,6 +1270,7 @@ def check(loaded, rows, path):
 
     collected = [[] for _ in loaded.outputs]
     bad = {}
+    _, size = batch_of(loaded, rows)
     for values, new in batches(loaded, rows):
         loaded.set_inputs(values)
         loaded.invoke()
@@ -1271,7 +1279,6 @@ def check(loaded, rows, path):
             known = bad.setdefault(problem["name"], dict(problem, not_finite=0, of=0))
             known["not_finite"] += problem["not_finite"]
             known["of"] += problem["of"]
-        size = len(values[0]) if values[0].shape else 1
         for place, result in zip(collected, results):
             if result.shape and result.shape[0] == size and size > 1:
                 place.extend(result[:new])

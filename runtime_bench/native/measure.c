@@ -285,7 +285,7 @@ static void check(const struct model *model, const struct given *given, const ch
   memset(rows, 0, outputs * sizeof *rows);
   memset(kept, 0, outputs * sizeof *kept);
   memset(tallies, 0, outputs * sizeof *tallies);
-  size_t size = model->input[0].rank ? (size_t)model->input[0].shape[0] : 1;
+  size_t size = given->batch;
   for (size_t start = 0; start < given->samples; start += given->batch) {
     size_t left = given->samples - start, fresh = left < given->batch ? left : given->batch;
     set_rows(model, given, start);

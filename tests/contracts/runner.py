@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgekit.export import flatbuffer
-from tests.tflite_graphs import cnn, loop, running_sum
+from tests.tflite_graphs import Graph, cnn, loop, running_sum
 from tests.tiny_tflite import dense_model
 
 Event = dict[str, Any]
@@ -528,6 +528,18 @@ class TFLiteContract(RunnerContract):
         with np.load(outputs) as file:
             assert file["out:y"].shape == (7, 3)
             np.testing.assert_allclose(file["out:y"], expected(model, rows), rtol=1e-5, atol=1e-6)
+
+    def test_a_first_dimension_that_is_no_batch(self, program: Program, tmp_path: Path) -> None:
+        graph = Graph()
+        x, one = graph.tensor("x", (2, 3)), graph.tensor("one", (), np.float32(1))
+        less = graph.operator("SUB", [x, one], ("less", (2, 3)), options="SubOptions")
+        path = graph.save(tmp_path / "model.tflite", {"x": x}, {"less": less})
+        rows = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
+        np.savez(tmp_path / "in.npz", x=rows)
+        job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
+        program.good({"model": str(path), **job})
+        with np.load(tmp_path / "out.npz") as file:
+            np.testing.assert_array_equal(file["out:less"], rows - 1)
 
     def test_integers(self, program: Program, tmp_path: Path) -> None:
         path = dense_model(tmp_path / "int8.tflite", quantized=True)
