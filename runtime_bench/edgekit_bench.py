@@ -20,7 +20,9 @@ refused. What happens is printed as one JSON object a line:
                   samples were taken; null where that is not known
     operators     if the job asks for them: ns by operator over some more runs, with the runtime's
                   profiler on; or why there are none ("unavailable")
-    memory        bytes of resident memory before the load, after it, and at the peak
+    memory        bytes of resident memory before the load, after it, and at the peak; when the last
+                  inference was done, of the model's file that is mapped (Rss and Pss), of what is
+                  swapped out, and of the runtime's arena; "unavailable" says why which is not told
     sensors       what edgekit_sampler.py wrote down beside all of this, if the job has "sensors":
                   its lines, when the model was not loaded yet (idle), and what went wrong; may come
                   in several lines
@@ -41,6 +43,7 @@ import importlib
 import importlib.util
 import json
 import math
+import mmap
 import os
 import platform
 import re
@@ -48,6 +51,7 @@ import resource
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -566,6 +570,51 @@ def resident_bytes(proc="/proc"):
     return values.get("VmRSS"), peak
 
 
+def memory_use(model, arena, proc="/proc"):
+    """What is held now, in bytes, and why what is not known: {key: bytes}, {key: text}.
+
+    `arena` is the runtime's answer: bytes, or why there are none. The pages of the model's file
+    come in as they are touched. Pss counts one that n processes share as 1/n, Rss as a whole one.
+    """
+    found, unavailable = {}, {}
+    status, why = read_text(proc + "/self/status")
+    swap = re.search(r"(?m)^VmSwap:\s*(\d+) kB", status or "")
+    if swap:
+        found["swap_bytes"] = int(swap.group(1)) * 1024
+    else:
+        unavailable["swap_bytes"] = why or "%s/self/status has no VmSwap" % proc
+    maps, why = read_text(proc + "/self/smaps")
+    mapped = mapped_kilobytes(maps or "", os.path.realpath(model))
+    for kind in ("Rss", "Pss"):
+        key = "model_%s_bytes" % kind.lower()
+        if kind in mapped:
+            found[key] = mapped[kind] * 1024
+        elif maps is None:
+            unavailable[key] = why
+        else:
+            unavailable[key] = "the runtime keeps no mapping of the model's file"
+    if isinstance(arena, int):
+        found["arena_bytes"] = arena
+    else:
+        unavailable["arena_bytes"] = arena
+    return found, unavailable
+
+
+def mapped_kilobytes(maps, path):
+    """Sums of Rss and Pss over the mappings of the file `path` in the text of smaps; {} if it is
+    mapped nowhere.
+    """
+    sums, inside = {}, False
+    for line in maps.splitlines():
+        fields = line.split(None, 5)
+        if fields and not fields[0].endswith(":"):  # "7f44…-7f45… r--s 00000000 fe:00 4039279 PATH"
+            inside = len(fields) == 6 and fields[5] == path
+        elif inside and len(fields) == 3 and fields[0] in ("Rss:", "Pss:"):
+            kind = fields[0][:-1]
+            sums[kind] = sums.get(kind, 0) + int(fields[1])
+    return sums
+
+
 # ---------------------------------------------------------------------------------------------
 # The model
 
@@ -621,6 +670,12 @@ class Loaded:
             self.run()
         except Exception as exc:
             raise Failure(5, "run_failed", "the model fails when it runs: " + _one_line(exc))
+
+    def arena_bytes(self):
+        """What the runtime has planned for the model's tensors, in bytes; a text if it does not
+        tell, why.
+        """
+        return "edgekit reads none of this runtime"
 
     def profiler(self, values):
         """A call that runs the model on `values` with profiling on, and one that ends it: for a
@@ -706,6 +761,9 @@ class TFLiteModel(Loaded):
 
     def read_outputs(self):
         return [self.interpreter.get_tensor(index) for index in self._outputs]
+
+    def arena_bytes(self):
+        return "TFLite and LiteRT tell it neither in Python nor in C"
 
     def profiler(self, values):
         folder = os.path.dirname(sys.modules[self.module.__name__].__file__)
@@ -895,6 +953,12 @@ class ExecuTorchModel(Loaded):
     def read_outputs(self):
         return [answer.detach().numpy().copy() for answer in self.answers]
 
+    def arena_bytes(self):
+        try:
+            return planned_bytes(self.job["model"], "forward")
+        except (OSError, ValueError, struct.error) as exc:
+            return "the file does not tell what is planned: " + _one_line(exc)
+
     def profiler(self, values):
         from executorch.extension.pybindings import portable_lib
 
@@ -915,6 +979,37 @@ class ExecuTorchModel(Loaded):
             return _gathered(_executorch_calls(blocks, runs))
 
         return lambda: model.forward(given), finish
+
+
+def planned_bytes(path, method):
+    """Bytes of the buffers that a .pte's `method` has planned for its tensors.
+
+    Read from the file, since MethodMeta tells them in C++ only: of Program the second field, of
+    each ExecutionPlan there the first (name) and the ninth (non_const_buffer_sizes).
+    https://github.com/pytorch/executorch/blob/v1.5.1/schema/program.fbs
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+
+        def number(code, at):
+            return struct.unpack_from("<" + code, data, at)[0]
+
+        def field(table, index):
+            """Where what a table's field points to begins; None if it is not there."""
+            vtable = table - number("i", table)
+            if number("H", vtable) < 2 * index + 6:
+                return None
+            offset = number("H", vtable + 4 + 2 * index)
+            return table + offset + number("I", table + offset) if offset else None
+
+        plans = field(number("I", 0), 1)
+        for index in range(number("I", plans) if plans else 0):
+            plan = plans + 4 + 4 * index
+            plan += number("I", plan)
+            name, sizes = field(plan, 0), field(plan, 8)
+            if name and data[name + 4 : name + 4 + number("I", name)] == method.encode("utf-8"):
+                count = number("I", sizes) if sizes else 0
+                return sum(struct.unpack_from("<%dq" % count, data, sizes + 4) if count else ())
+    raise ValueError("it has no method %s" % method)
 
 
 def _executorch_calls(blocks, runs):
@@ -1138,14 +1233,21 @@ def batches(loaded, rows):
     import numpy as np
 
     count = len(rows[0])
-    whole = [r.shape[1:] == tuple(d["shape"]) for d, r in zip(loaded.inputs, rows)]
-    size = 1 if all(whole) else int(loaded.inputs[whole.index(False)]["shape"][0])
+    whole, size = batch_of(loaded, rows)
     for start in range(0, count, size):
         index = np.arange(start, start + size) % count
         yield (
             [r[start] if w else np.ascontiguousarray(r[index]) for r, w in zip(rows, whole)],
             min(size, count - start),
         )
+
+
+def batch_of(loaded, rows):
+    """Which inputs' rows hold the whole tensor, whose first dimension is no batch then; and how
+    many samples are run at once.
+    """
+    whole = [r.shape[1:] == tuple(d["shape"]) for d, r in zip(loaded.inputs, rows)]
+    return whole, 1 if all(whole) else int(loaded.inputs[whole.index(False)]["shape"][0])
 
 
 def not_finite(loaded, values):
@@ -1168,6 +1270,7 @@ def check(loaded, rows, path):
 
     collected = [[] for _ in loaded.outputs]
     bad = {}
+    _, size = batch_of(loaded, rows)
     for values, new in batches(loaded, rows):
         loaded.set_inputs(values)
         loaded.invoke()
@@ -1176,7 +1279,6 @@ def check(loaded, rows, path):
             known = bad.setdefault(problem["name"], dict(problem, not_finite=0, of=0))
             known["not_finite"] += problem["not_finite"]
             known["of"] += problem["of"]
-        size = len(values[0]) if values[0].shape else 1
         for place, result in zip(collected, results):
             if result.shape and result.shape[0] == size and size > 1:
                 place.extend(result[:new])
@@ -1302,10 +1404,12 @@ def one_stream(job, deadline_ns, stream=0, wait=lambda: None, before_done=lambda
 
     stopped = measure(loaded, job, deadline_ns, stream, wait)
     _, peak = resident_bytes()
+    held, unavailable = memory_use(job["model"], loaded.arena_bytes())
     if job["operators"]:
         emit("operators", **operator_times(loaded, values, deadline_ns))
     memory = {"before_load_bytes": before_load, "after_load_bytes": after_load, "peak_bytes": peak}
-    emit("memory", **{key: value for key, value in memory.items() if value is not None})
+    memory = {key: value for key, value in memory.items() if value is not None}
+    emit("memory", unavailable=unavailable, **dict(memory, **held))
     emit("environment", when="after", **environment())
     before_done()
     emit("done", stopped=stopped)
@@ -1465,8 +1569,10 @@ def _emit_together(events, before_done):
     used = None if None in own else sum(own)
     more = None if None in own + other else other[0] + own[0] - used
     emit("interference", own_cores=used, other_cores=None if more is None else max(0.0, more))
-    keys = set.intersection(*(set(each["memory"]) for each in last)) - {"event"}
-    emit("memory", **{key: sum(each["memory"][key] for each in last) for key in sorted(keys)})
+    held = [each["memory"] for each in last]
+    keys = sorted(set.intersection(*map(set, held)) - {"event", "unavailable"})
+    sums = {key: sum(each[key] for each in held) for key in keys}
+    emit("memory", unavailable=held[0]["unavailable"], **sums)
     emit_again(last[0]["environment"])
     before_done()
     stopped = [each["done"]["stopped"] for each in last]

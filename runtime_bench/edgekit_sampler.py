@@ -72,6 +72,9 @@ def read_spec(line):
     spec = dict(DEFAULTS, **data)
     if not isinstance(spec["rate"], (int, float)) or not 0 < spec["rate"] <= MAX_RATE:
         raise BadSpec("rate = %r is not above 0 and at most %g" % (spec["rate"], MAX_RATE))
+    for key in ("seconds", "max_bytes", "seed"):
+        if not isinstance(spec[key], (int, float)) or not spec[key] >= 0:
+            raise BadSpec("%s = %r is not a number, zero or more" % (key, spec[key]))
     if not isinstance(spec["channels"], list) or not spec["channels"]:
         raise BadSpec("channels = %r is not a list with something in it" % (spec["channels"],))
     return spec
@@ -110,7 +113,7 @@ class Channel:
         before = _clock()
         try:
             texts, why = self.read(), None
-        except (OSError, ValueError, subprocess.SubprocessError) as exc:
+        except (OSError, ValueError) as exc:
             texts, why = None, getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
         self.tell(out, before, _clock() - before, texts, why)
 
@@ -163,13 +166,18 @@ class Run(Channel):
     KEY = "run"
 
     def read(self):
-        done = subprocess.run(
-            [shutil.which(self.words[0]) or self.words[0]] + self.words[1:],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=COMMAND_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                [shutil.which(self.words[0]) or self.words[0]] + self.words[1:],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=COMMAND_SECONDS,
+            )
+        except OSError as exc:
+            raise ValueError("%s: %s" % (self.words[0], exc.strerror))
+        except subprocess.TimeoutExpired:
+            raise ValueError("%s did not end within %g s" % (self.words[0], COMMAND_SECONDS))
         text = done.stdout[:COMMAND_BYTES].decode("utf-8", "replace").strip()
         if done.returncode != 0:
             raise ValueError("%s ended with %d: %s" % (self.words[0], done.returncode, text))

@@ -72,6 +72,28 @@ class Sensed(Noun):
     cost: dict[str, Any] = Field(default_factory=dict)
 
 
+class Memory(Noun):
+    """What was held when the last inference was done, in bytes, summed over streams; None where it
+    is not known.
+
+    Attributes:
+        model_rss_bytes, model_pss_bytes: pages of the model's file that are mapped and in memory;
+            Pss counts a page that several processes share in parts.
+        swap_bytes: of the process, swapped out.
+        arena_bytes: what the runtime has planned for the tensors between the operators.
+        unavailable: of each that is None why, by its name here.
+    """
+
+    model_rss_bytes: int | None = None
+    model_pss_bytes: int | None = None
+    swap_bytes: int | None = None
+    arena_bytes: int | None = None
+    unavailable: dict[str, str] = Field(default_factory=dict)
+
+
+MEMORY_KEYS = tuple(key for key in Memory.model_fields if key != "unavailable")
+
+
 class Launch(Noun):
     """One launch of the runner on the device, the sampling unit: a process, or one a stream.
 
@@ -84,6 +106,7 @@ class Launch(Noun):
             empty where there are samples.
         peak_rss_bytes: resident memory of the whole process at its peak.
         rss_before_load_bytes: the same when runtime and Python were there and the model was not.
+        memory: what else it held; None in what older editions measured.
         windows: when samples were taken, one a stream; empty in what older editions measured.
         samples_per_stream: how many of `samples_ns` are the first stream's, the
             second's, and so on; empty for a single stream.
@@ -103,6 +126,7 @@ class Launch(Noun):
     samples_ns: tuple[int, ...]
     peak_rss_bytes: int | None
     rss_before_load_bytes: int | None = None
+    memory: Memory | None = None
     summarized: str = ""
     own_cores: float | None = None
     other_cores: float | None = None

@@ -98,7 +98,7 @@ def choose_runner(
     missing = f"no Python there has a runtime that reads {file_format}"
     if "native" in able:
         try:
-            refuse_unsuited(device, wish)
+            refuse_unsuited(device, wish, file_format)
         except RuntimeMissingError as exc:
             missing += f", and for the native one {exc.message}"
         else:

@@ -11,9 +11,6 @@ import importlib.util
 import os
 import platform
 import re
-import shlex
-import subprocess
-import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -22,18 +19,12 @@ from pathlib import Path
 from edgekit.core.errors import InputError, RuntimeMissingError
 from edgekit.core.files import unwritable
 from edgekit.measure.native_files import native_dir
+from edgekit.measure.native_wheel import PLATFORMS, fetched_wheel
 
 PACKAGE = "ai-edge-litert"
 # The ABI changes with the version; runtime_bench/native speaks that of this one.
 VERSION = "2.3.0"
 NAME = "libLiteRt.so"
-DOWNLOAD_SECONDS = 600
-
-# Machines for which there are wheels, with the platform tags that pip shall take.
-_PLATFORMS = {
-    "x86_64": ("manylinux_2_27_x86_64", "manylinux_2_34_x86_64"),
-    "aarch64": ("manylinux_2_27_aarch64", "manylinux_2_34_aarch64"),
-}
 
 # ELF's e_machine, and which of `uname -m` runs it (https://refspecs.linuxfoundation.org/elf).
 _MACHINES = {62: "x86_64", 183: "aarch64", 40: "armv7l", 3: "i686"}
@@ -62,9 +53,9 @@ def library_for(machine: str) -> Library:
         RuntimeMissingError: there is no wheel for it, or pip cannot fetch it; says what to do.
         OutputError: the cache folder cannot be written.
     """
-    if machine not in _PLATFORMS:
+    if machine not in PLATFORMS:
         raise RuntimeMissingError(
-            f"{PACKAGE} has no wheel for {machine}, only for {', '.join(_PLATFORMS)}",
+            f"{PACKAGE} has no wheel for {machine}, only for {', '.join(PLATFORMS)}",
             hint=f"give a {NAME} of {VERSION} of your own with --native-library",
         )
     installed = _installed() if machine == platform.machine() else None
@@ -117,40 +108,10 @@ def _fetched(machine: str) -> Path:
     return path
 
 
-def download_command(machine: str) -> list[str]:
-    """The pip command that fetches the wheel for `machine` into the current folder."""
-    tags = [word for tag in _PLATFORMS[machine] for word in ("--platform", tag)]
-    return [
-        *(sys.executable, "-m", "pip", "download", "--only-binary=:all:", "--no-deps"),
-        *tags,
-        *("--python-version", "3.11", f"{PACKAGE}=={VERSION}"),
-    ]
-
-
 def _unpacked(machine: str, scratch: Path) -> Path:
-    command = download_command(machine)
-    try:
-        done = subprocess.run(
-            [*command, "--dest", str(scratch), "--no-input", "--progress-bar=off"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=DOWNLOAD_SECONDS,
-            check=False,
-        )
-        words = done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"]
-        why = "" if done.returncode == 0 else words[-1].strip()[:300]
-    except subprocess.TimeoutExpired:
-        why = f"pip took longer than {DOWNLOAD_SECONDS} s"
-    wheels = sorted(scratch.glob("*.whl"))
-    if why or not wheels:
-        raise RuntimeMissingError(
-            f"cannot fetch {PACKAGE} {VERSION} for {machine}: {why or 'pip left no wheel'}",
-            hint=f"where there is a network: {shlex.join(command)}; "
-            f"unpack the {NAME} in it, and give it with --native-library",
-        )
-    with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(f"ai_edge_litert/{NAME}") as source:
+    then = f"unpack the {NAME} in it, and give it with --native-library"
+    wheel_path = fetched_wheel(PACKAGE, VERSION, machine, scratch, then=then)
+    with zipfile.ZipFile(wheel_path) as wheel, wheel.open(f"ai_edge_litert/{NAME}") as source:
         target = scratch / NAME
         target.write_bytes(source.read())
     return target

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edgekit.core.errors import EdgekitError, RuntimeMissingError
 from edgekit.core.files import unwritable
@@ -35,9 +36,12 @@ TARGETS = {
     "armv7l": "arm-linux-gnueabihf.2.17",
 }
 
-FLAGS = ("-std=c11", "-O2", "-s", "-D_FILE_OFFSET_BITS=64")
+# Modules find the program's functions by their names: -rdynamic.
+FLAGS = ("-std=c11", "-O2", "-s", "-rdynamic", "-D_FILE_OFFSET_BITS=64")
 LIBRARIES = ("-ldl", "-lm")
 BUILD_SECONDS = 600
+
+_COMPILERS = {"c": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++")}
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def native_program(machine: str) -> Path:
     return program
 
 
-def find_compiler(machine: str) -> Compiler:
+def find_compiler(machine: str, language: Literal["c", "c++"] = "c") -> Compiler:
     """What builds for `machine` here: zig if it is installed, else this computer's own compiler.
 
     Raises:
@@ -86,15 +90,16 @@ def find_compiler(machine: str) -> Compiler:
         )
     if importlib.util.find_spec("ziglang") is not None:
         version = importlib.metadata.version("ziglang")
-        command = (sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[machine])
+        name = {"c": "cc"}.get(language, language)
+        command = (sys.executable, "-m", "ziglang", name, "-target", TARGETS[machine])
         return Compiler(command, f"zig {version}")
     if machine == platform.machine():
-        for name in ("cc", "gcc", "clang"):
+        for name in _COMPILERS[language]:
             if (path := shutil.which(name)) is not None:
                 status = Path(path).resolve().stat()
                 return Compiler((path,), f"{path} {status.st_size} {status.st_mtime_ns}")
     raise RuntimeMissingError(
-        f"no compiler here builds the native runner for {machine}",
+        f"no {language.upper()} compiler here builds the native runner for {machine}",
         hint="pip install 'edgekit[native]'",
     )
 
@@ -106,7 +111,17 @@ def build(compiler: Compiler, target: Path, *, scratch: Path) -> None:
         EdgekitError: the compiler fails.
     """
     sources = sorted(str(path) for path in SOURCES.glob("*.c"))
-    argv = [*compiler.command, *FLAGS, "-o", str(target), *sources, *LIBRARIES]
+    words = [*FLAGS, "-o", str(target), *sources, *LIBRARIES]
+    run_compiler(compiler, words, "the native runner", scratch=scratch)
+
+
+def run_compiler(compiler: Compiler, words: Sequence[str], what: str, *, scratch: Path) -> None:
+    """Run it with `words` to build `what`.
+
+    Raises:
+        EdgekitError: it fails.
+    """
+    argv = [*compiler.command, *words]
     # zig keeps the C library that it has built for a target: some seconds the next time.
     kept = {"ZIG_GLOBAL_CACHE_DIR": str(native_dir() / "zig")}
     env = {**kept, **os.environ, "ZIG_LOCAL_CACHE_DIR": str(scratch / "zig")}
@@ -114,7 +129,7 @@ def build(compiler: Compiler, target: Path, *, scratch: Path) -> None:
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or ["no word why"]
         raise EdgekitError(
-            f"{compiler.identity} cannot build the native runner: {lines[0].strip()[:300]}",
+            f"{compiler.identity} cannot build {what}: {lines[0].strip()[:300]}",
             hint=f"by hand: {' '.join(argv)}",
         )
 

@@ -9,7 +9,7 @@ import secrets
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,9 +22,11 @@ from edgekit.core.errors import DeviceError, RejectedError
 from edgekit.core.files import sha256_file
 from edgekit.core.leftovers import removed_after
 from edgekit.core.measurement import (
+    MEMORY_KEYS,
     Launch,
     Measurement,
     MeasureSettings,
+    Memory,
     OperatorTimes,
     OutputCheck,
     Window,
@@ -453,6 +455,7 @@ def _launch(
         summarized=str(events["samples"].get("summarized", "")),
         peak_rss_bytes=memory.get("peak_bytes"),
         rss_before_load_bytes=memory.get("before_load_bytes"),
+        memory=_memory(memory),
         own_cores=events["interference"].get("own_cores"),
         other_cores=events["interference"]["other_cores"],
         windows=tuple(
@@ -467,6 +470,15 @@ def _launch(
         stopped=events["done"]["stopped"],
         sensed=sensed,
     )
+
+
+def _memory(event: Mapping[str, Any]) -> Memory:
+    """Of the runner's "memory"; not every runner tells all of it."""
+    known = {key: event[key] for key in MEMORY_KEYS if event.get(key) is not None}
+    told = event.get("unavailable", {})
+    missing = [key for key in MEMORY_KEYS if key not in known]
+    why = {key: str(told.get(key) or "this runner does not tell it") for key in missing}
+    return Memory(**known, unavailable=why)
 
 
 def _by_stream(events: Events) -> tuple[int, ...]:

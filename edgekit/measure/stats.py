@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from edgekit.core.measurement import Launch, Measurement, Window
+from edgekit.core.measurement import MEMORY_KEYS, Launch, Measurement, Memory, Window
 from edgekit.core.result import Estimate, Summary
 
 if TYPE_CHECKING:
@@ -106,12 +106,23 @@ def summarize(
         first_ns=_known([launch.first_ns for launch in launches]),
         peak_rss_bytes=max(peaks, default=None),
         samples=sum(len(launch.samples_ns) for launch in launches),
+        memory=_largest([launch.memory for launch in launches if launch.memory is not None]),
         energy=energy(measurement),
         findings=tuple(findings),
         invalid=invalid,
         curve=_in_seconds(long) if long else (),
         steady_ns=steady(long.samples_ns) if long else None,
     )
+
+
+def _largest(told: Sequence[Memory]) -> Memory | None:
+    """Of each the largest; why there is none is that of the first launch."""
+    if not told:
+        return None
+    values = {key: [getattr(memory, key) for memory in told] for key in MEMORY_KEYS}
+    most = {k: max((v for v in each if v is not None), default=None) for k, each in values.items()}
+    why = {key: told[0].unavailable.get(key, "") for key in MEMORY_KEYS if most[key] is None}
+    return Memory(**most, unavailable=why)
 
 
 def _known(times: Sequence[int | None]) -> Estimate | None:

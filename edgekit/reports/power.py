@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from edgekit.core.measurement import Launch, Measurement, Trace
 from edgekit.core.result import NO_POWER, Energy, Estimate, Result
 from edgekit.reports import plot
-from edgekit.reports.words import NOT_MEASURED, digits
+from edgekit.reports.words import NOT_MEASURED, UNAVAILABLE, digits
 
-UNAVAILABLE = "unavailable"
 _UNITS = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 

@@ -26,7 +26,15 @@ from edgekit.reports.view import (
     variant_rows,
     way_words,
 )
-from edgekit.reports.words import NOT_COMPARED, NOT_MEASURED, digits, interval, plain, told
+from edgekit.reports.words import (
+    NOT_COMPARED,
+    NOT_MEASURED,
+    digits,
+    interval,
+    memory_facts,
+    plain,
+    told,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -238,6 +246,11 @@ def _operators(console: Console, variant: str, times: OperatorTimes) -> None:
     console.print(plain(f"{variant}: {operator_words(times)}"))
 
 
+def _memory_words(result: Result) -> str:
+    """Beside the peak, which is in the table."""
+    return "; ".join(f"{name} {size}" for name, size in memory_facts(result.summary.memory))
+
+
 def _energies(console: Console, results: Sequence[Result]) -> None:
     """A table of its own: the other one is as wide as a terminal."""
     from rich.text import Text
@@ -298,6 +311,10 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
     console.print("per s: throughput in samples; below each time: its 95 % interval")
     if mixed > 1:
         console.print("T×B: threads × batch (× streams)")
+    for said, names in _grouped(
+        (_memory_words(r), r.measurement.variant) for r in results if r.summary.memory is not None
+    ):
+        console.print(plain(f"memory of {', '.join(dict.fromkeys(names))}: {said}"))
     _energies(console, results)
     for result in results:
         if said := sustained_words(result):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from edgekit.core.files import readable_bytes
+from edgekit.core.measurement import Memory
 from edgekit.core.result import Estimate
 
 NOT_MEASURED = "not measured"
+UNAVAILABLE = "unavailable"
 NOT_COMPARED = "not compared"
 NO_LABELS = "no labels"
 
@@ -50,6 +53,26 @@ def duration(ns: float | None) -> str:
 def told(estimate: Estimate | None) -> str:
     """The value as a duration, or that there is none."""
     return NOT_MEASURED if estimate is None else duration(estimate.value)
+
+
+MEMORY_NAMES = {
+    "model_rss_bytes": "model's pages",
+    "model_pss_bytes": "of these its share (Pss)",
+    "swap_bytes": "swapped out",
+    "arena_bytes": "arena",
+}
+
+
+def memory_facts(memory: Memory | None) -> tuple[tuple[str, str], ...]:
+    """What was held beside the peak: name and size, or why that is not known."""
+    if memory is None:
+        return ()
+    facts = []
+    for key, name in MEMORY_NAMES.items():
+        size = getattr(memory, key)
+        why = memory.unavailable.get(key, "")
+        facts.append((name, f"{UNAVAILABLE}: {why}" if size is None else readable_bytes(size)))
+    return tuple(facts)
 
 
 def interval(estimate: Estimate | None) -> str:

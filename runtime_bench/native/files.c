@@ -1,16 +1,26 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runner.h"
 
 char *read_whole(const char *path, size_t most, size_t *length) {
-  bool standard_input = strcmp(path, "-") == 0;
-  int file = standard_input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+  if (strcmp(path, "-") == 0) return read_open(STDIN_FILENO, most, length);
+  int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return NULL;
+  char *data = read_open(file, most, length);
+  int problem = errno;
+  close(file);
+  errno = problem;
+  return data;
+}
+
+char *read_open(int file, size_t most, size_t *length) {
   char *data = NULL;
   size_t room = 0, used = 0;
   int problem = 0;
@@ -29,7 +39,6 @@ char *read_whole(const char *path, size_t most, size_t *length) {
       break;
     }
   }
-  if (!standard_input) close(file);
   if (problem) {
     free(data);
     errno = problem;
@@ -37,6 +46,16 @@ char *read_whole(const char *path, size_t most, size_t *length) {
   }
   *length = used;
   return data;
+}
+
+int memory_file(void) {
+  int made = (int)syscall(SYS_memfd_create, "edgekit", 1u);  // closed on exec
+  if (made >= 0) return made;
+  FILE *file = tmpfile();  // a kernel before 3.17
+  if (file == NULL) return -1;
+  made = fcntl(fileno(file), F_DUPFD_CLOEXEC, 0);
+  fclose(file);
+  return made;
 }
 
 char *read_small(const char *path, struct text *why) {

@@ -95,6 +95,25 @@ static void check_names(const struct json *names) {
          "names = %s is not {\"inputs\": [texts], \"outputs\": [texts]}", shown(names));
 }
 
+static void read_sensors(const struct json *sensors, struct job *job) {
+  const struct json *sampler = NULL, *spec = NULL, *idle = NULL;
+  if (sensors->kind == JSON_OBJECT && sensors->count == 3) {
+    sampler = json_find(sensors, "sampler");
+    spec = json_find(sensors, "spec");
+    idle = json_find(sensors, "idle_seconds");
+  }
+  bool good = sampler && spec && idle && sampler->kind == JSON_TEXT && spec->kind == JSON_OBJECT &&
+              (idle->kind == JSON_WHOLE || idle->kind == JSON_REAL) && idle->real >= 0 &&
+              idle->real <= 600;
+  if (!good)
+    fail(BAD_JOB, "bad_job", "",
+         "sensors = %s is not {\"sampler\": text, \"spec\": object, \"idle_seconds\": 0 to 600}",
+         shown(sensors));
+  job->sampler = sampler->text;
+  job->sampler_spec = spec;
+  job->idle_seconds = idle->real;
+}
+
 static struct job validated(const struct json *data) {
   if (data->kind != JSON_OBJECT) fail(BAD_JOB, "bad_job", "", "the job is not a JSON object");
   for (size_t i = 0; i < data->count; i++)
@@ -116,10 +135,9 @@ static struct job validated(const struct json *data) {
   if (job.runtime && !is_one_of(job.runtime, RUNTIMES, COUNT(RUNTIMES)))
     fail(BAD_JOB, "bad_job", "", "there is no runtime '%s'; known: %s", job.runtime,
          joined(RUNTIMES, COUNT(RUNTIMES)));
-  if (given(data, "names")) check_names(given(data, "names"));
-  if (given(data, "sensors"))
-    fail(BAD_JOB, "bad_job", "leave out sensors, or take the Python runner",
-         "the native runner reads no sensors");
+  job.names = given(data, "names");
+  if (job.names) check_names(job.names);
+  if (given(data, "sensors")) read_sensors(given(data, "sensors"), &job);
   job.threads = whole_of(data, "threads", 1, 1);
   job.streams = whole_of(data, "streams", 1, 1);
   job.operators = truth_of(data, "operators");

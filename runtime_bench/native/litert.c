@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runner.h"
@@ -88,14 +87,16 @@ enum { CPU = 1, READ = 0, WRITE = 1, RANKED = 0, PER_TENSOR = 1, PER_CHANNEL = 2
   X(GetTensorBufferPackedSize, (handle, size_t *))                                   \
   X(LockTensorBuffer, (handle, void **, int))                                        \
   X(UnlockTensorBuffer, (handle))                                                    \
-  X(RunCompiledModel, (handle, size_t, size_t, handle *, size_t, handle *))
+  X(RunCompiledModel, (handle, size_t, size_t, handle *, size_t, handle *))          \
+  X(CompiledModelGetProfiler, (handle, handle *))                                    \
+  X(StartProfiler, (handle))                                                         \
+  X(StopProfiler, (handle))                                                          \
+  X(GetProfileSummary, (handle, handle, const char **))
 
 #define DECLARE(name, arguments) static int(*name) arguments;
 FUNCTIONS_USED(DECLARE)
 
-const char *library_path = NULL;
-const char *library_version = NULL;
-
+static const char *library_path;
 static handle environment, file, compiled;
 static size_t signature;  // which of the file's is run
 // In the order that the signature has, which a run wants.
@@ -138,11 +139,9 @@ static void check_version(void *table) {
 #endif
 }
 
-void open_runtime(const struct job *job) {
-  if (job->runtime && strcmp(job->runtime, runtime_name()) != 0)
-    fail(NO_RUNTIME, "runtime_missing", "take the Python runner for it",
-         "the native runner has no %s, only %s", job->runtime, runtime_name());
-  if (library_path == NULL) library_path = beside_program();
+static void open_library(void) {
+  if (library_count > 1) fail(BAD_JOB, "bad_job", "", "for LiteRT give one --library");
+  library_path = library_count ? library_paths[0] : beside_program();
   void *library = dlopen(library_path, RTLD_NOW | RTLD_LOCAL);
   if (library == NULL) {
     const char *why = dlerror();
@@ -162,45 +161,9 @@ void open_runtime(const struct job *job) {
   FUNCTIONS_USED(FIND)
 }
 
-const char *runtime_name(void) { return "ai-edge-litert"; }
-
-// --- what the library says on standard error while it loads a model
-
-static int kept_error = -1, said = -1;
-
-static void listen(void) {
-  said = (int)syscall(SYS_memfd_create, "said", 1u);
-  kept_error = said < 0 ? -1 : dup(STDERR_FILENO);
-  if (kept_error >= 0) dup2(said, STDERR_FILENO);
-}
-
-// Its errors in one line, at most 500 bytes; empty if it said none.
-static const char *listened(void) {
-  static struct text out;
-  text_free(&out);
-  text_add(&out, "");
-  if (kept_error < 0) return out.data;
-  dup2(kept_error, STDERR_FILENO);
-  close(kept_error);
-  kept_error = -1;
-  lseek(said, 0, SEEK_SET);
-  FILE *words = fdopen(said, "r");
-  char *line = NULL;
-  size_t room = 0;
-  while (words && getline(&line, &room, words) > 0) {
-    char *error = strstr(line, "ERROR: ");
-    if (error == NULL || out.length > 500) continue;
-    error[strcspn(error, "\n")] = 0;
-    text_format(&out, "%s%s", out.length ? " " : "", error + strlen("ERROR: "));
-  }
-  free(line);
-  if (words) fclose(words);
-  if (out.length > 500) {
-    out.length = 500;  // not in the middle of a character
-    while (out.length && (out.data[out.length] & 0xC0) == 0x80) out.length--;
-    out.data[out.length] = 0;
-  }
-  return out.data;
+static const char *error_in(const char *line) {
+  const char *found = strstr(line, "ERROR: ");
+  return found ? found + strlen("ERROR: ") : NULL;
 }
 
 __attribute__((format(printf, 1, 2))) static _Noreturn void refuse(const char *format, ...) {
@@ -209,7 +172,7 @@ __attribute__((format(printf, 1, 2))) static _Noreturn void refuse(const char *f
   va_start(values, format);
   vsnprintf(what, sizeof what, format, values);
   va_end(values);
-  const char *errors = listened();
+  const char *errors = heard(error_in);
   fail(REFUSED, "model_refused", "", "the runtime does not load the model: %s",
        *errors ? errors : what);
 }
@@ -386,21 +349,23 @@ static void check_kind(const char *path) {
   if (memcmp(head + 4, "TFL3", 4) != 0) refuse("'%s' is no .tflite", path);
 }
 
-struct model open_model(const struct job *job) {
-  struct model model = {0};
-  handle options = NULL, threads = NULL, of = NULL;
+// The library frees `text`.
+static void tell(handle options, const char *kind, char *text) {
+  handle made = NULL;
+  DO(CreateOpaqueOptions, kind, text, free, &made);
+  DO(AddOpaqueOptions, options, made);
+}
+
+// Make what runs of the file: `compiled`, the tensors of `model`, and their buffers.
+static void compile(const struct job *job, bool profiled, struct model *model) {
+  handle options = NULL, of = NULL;
   size_t signatures = 0;
-  check_kind(job->model);
-  int64_t began = clock_ns();
-  listen();
-  DO(CreateEnvironment, 0, NULL, &environment);
-  DO(CreateModelFromFile, environment, job->model, &file);
   DO(CreateOptions, &options);
   DO(SetOptionsHardwareAccelerators, options, CPU);
   struct text wish = {0};
   text_format(&wish, "num_threads = %lld\n", (long long)job->threads);
-  DO(CreateOpaqueOptions, "xnnpack", wish.data, free, &threads);
-  DO(AddOpaqueOptions, options, threads);
+  tell(options, "xnnpack", wish.data);
+  if (profiled) tell(options, "runtime_options_string", copy_text("enable_profiling = true\n"));
   DO(CreateCompiledModel, environment, file, options, &compiled);
   of = main_signature(&signatures);
   DO(GetNumSignatureInputs, of, &run_inputs);
@@ -408,18 +373,28 @@ struct model open_model(const struct job *job) {
   if (job->batch) set_batch(job, of);
   // The sizes of the outputs, and the memory of all tensors, come with the buffers.
   bool named = signatures == 1;
-  model.inputs = side(false, of, named, &model.input, &run_input, &input_buffer);
-  model.outputs = side(true, of, named, &model.output, &run_output, &output_buffer);
+  model->inputs = side(false, of, named, &model->input, &run_input, &input_buffer);
+  model->outputs = side(true, of, named, &model->output, &run_output, &output_buffer);
+}
+
+static struct model open_model(const struct job *job) {
+  struct model model = {0};
+  check_kind(job->model);
+  int64_t began = clock_ns();
+  listen_to_runtime();
+  DO(CreateEnvironment, 0, NULL, &environment);
+  DO(CreateModelFromFile, environment, job->model, &file);
+  compile(job, false, &model);
   model.load_ns = clock_ns() - began;
   input_bytes = need_memory(NULL, model.inputs, sizeof *input_bytes);
   output_bytes = need_memory(NULL, model.outputs, sizeof *output_bytes);
   for (size_t i = 0; i < model.inputs; i++) input_bytes[i] = model.input[i].bytes;
   for (size_t i = 0; i < model.outputs; i++) output_bytes[i] = model.output[i].bytes;
-  listened();
+  heard(error_in);
   return model;
 }
 
-void set_input(size_t index, const void *data) {
+static void set_input(size_t index, const void *data) {
   void *to = NULL;
   int status = LockTensorBuffer(input_buffer[index], &to, WRITE);
   if (status != 0 || to == NULL) run_failed(status);
@@ -428,7 +403,7 @@ void set_input(size_t index, const void *data) {
   if (status != 0) run_failed(status);
 }
 
-void get_output(size_t index, void *data) {
+static void get_output(size_t index, void *data) {
   void *from = NULL;
   int status = LockTensorBuffer(output_buffer[index], &from, READ);
   if (status != 0 || from == NULL) run_failed(status);
@@ -437,10 +412,68 @@ void get_output(size_t index, void *data) {
   if (status != 0) run_failed(status);
 }
 
-int run_model(void) {
+static int run_model(void) {
   return RunCompiledModel(compiled, signature, run_inputs, run_input, run_outputs, run_output);
 }
 
-_Noreturn void run_failed(int status) {
-  fail(FAILED, "run_failed", "", "the model fails when it runs: LiteRT's status %d", status);
+// --- the time of each operator
+
+static handle profiler;
+
+static const char *gives(const char *function, int status) {
+  struct text out = {0};
+  if (status == 0) return NULL;
+  text_format(&out, "the profiler fails: LiteRt%s gives status %d", function, status);
+  return out.data;
 }
+
+static const char *profile_begin(const struct job *job) {
+  size_t inputs = run_inputs;
+  char **kept = need_memory(NULL, inputs, sizeof *kept);
+  for (size_t i = 0; i < inputs; i++) {
+    void *from = NULL;
+    kept[i] = need_memory(NULL, input_bytes[i], 1);
+    int status = LockTensorBuffer(input_buffer[i], &from, READ);
+    if (status != 0 || from == NULL) return gives("LockTensorBuffer", status ? status : -1);
+    memcpy(kept[i], from, input_bytes[i]);
+    UnlockTensorBuffer(input_buffer[i]);
+  }
+  struct model model = {0};
+  listen_to_runtime();
+  compile(job, true, &model);
+  heard(error_in);
+  for (size_t i = 0; i < inputs; i++) {
+    set_input(i, kept[i]);
+    free(kept[i]);
+  }
+  free(kept);
+  return gives("CompiledModelGetProfiler", CompiledModelGetProfiler(compiled, &profiler));
+}
+
+static const char *profile_from(void) { return gives("StartProfiler", StartProfiler(profiler)); }
+
+static const char *profile_end(int64_t runs, struct text *operators) {
+  const char *table = NULL, *why = gives("StopProfiler", StopProfiler(profiler));
+  (void)runs;
+  if (why == NULL)
+    why = gives("GetProfileSummary", GetProfileSummary(profiler, compiled, &table));
+  if (why) return why;
+  litert_operators(table, operators);
+  return operators->length ? NULL : "its profiler's table is of another form";
+}
+
+static int64_t arena_bytes(const char **why) {
+  *why = "TFLite and LiteRT tell it neither in Python nor in C";
+  return -1;
+}
+
+static const char *status_text(int status) {
+  struct text out = {0};
+  text_format(&out, "LiteRT's status %d", status);
+  return out.data;
+}
+
+const struct runtime litert = {
+    RUNNER_VERSION, "ai-edge-litert", open_library,  open_model,   set_input,  get_output,
+    run_model,      status_text,      arena_bytes,   profile_begin, profile_from, profile_end,
+};

@@ -323,6 +323,58 @@ void resident_bytes(int64_t *now, int64_t *peak) {
   free(most);
 }
 
+const char *const HELD_KEYS[HELD] = {"model_rss_bytes", "model_pss_bytes", "swap_bytes",
+                                     "arena_bytes"};
+
+// Add up Rss and Pss over the mappings of the file `path` in the text of smaps.
+static void add_mapped(char *maps, const char *path, int64_t *rss, int64_t *pss) {
+  bool inside = false;
+  char *rest = NULL;
+  for (char *line = strtok_r(maps, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+    size_t word = strcspn(line, " ");
+    if (word && line[word - 1] != ':') {  // "7f44...-7f45... r--s 00000000 fe:00 4039279   PATH"
+      char *place = strchr(line, '/');
+      inside = place && strcmp(place, path) == 0;
+    } else if (inside && strncmp(line, "Rss:", 4) == 0) {
+      *rss = (*rss < 0 ? 0 : *rss) + atoll(line + 4) * 1024;
+    } else if (inside && strncmp(line, "Pss:", 4) == 0) {
+      *pss = (*pss < 0 ? 0 : *pss) + atoll(line + 4) * 1024;
+    }
+  }
+}
+
+struct held memory_held(const struct job *job) {
+  struct held held;
+  struct text why = {0};
+  for (int i = 0; i < HELD; i++) {
+    held.bytes[i] = -1;
+    held.why[i] = "";
+  }
+  char *status = read_small(rooted("/proc/self/status"), &why);
+  char *swapped = status ? line_value(status, "VmSwap") : NULL;
+  if (swapped) held.bytes[SWAP] = atoll(swapped) * 1024;
+  else held.why[SWAP] = copy_text(why.data ? why.data : "/proc/self/status has no VmSwap");
+  free(status);
+  free(swapped);
+  text_free(&why);
+  size_t length;
+  const char *smaps = rooted("/proc/self/smaps");
+  char *path = realpath(job->model, NULL), *maps = read_whole(smaps, 64u << 20, &length);
+  if (maps == NULL) {
+    text_format(&why, "%s: %s", smaps, strerror(errno));
+    held.why[MODEL_RSS] = held.why[MODEL_PSS] = why.data;
+  } else {
+    struct text all = {0};
+    text_bytes(&all, maps, length);
+    if (path) add_mapped(all.data, path, &held.bytes[MODEL_RSS], &held.bytes[MODEL_PSS]);
+    held.why[MODEL_RSS] = held.why[MODEL_PSS] = "the runtime keeps no mapping of the model's file";
+    text_free(&all);
+  }
+  free(path);
+  free(maps);
+  return held;
+}
+
 // --- who else works
 
 // Less than this says nothing: the kernel counts in ticks, of 10 ms as a rule.

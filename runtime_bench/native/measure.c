@@ -142,7 +142,7 @@ static void set_rows(const struct model *model, const struct given *given, size_
   for (size_t i = 0; i < model->inputs; i++) {
     const struct rows *rows = &given->rows[i];
     if (rows->whole) {
-      set_input(i, rows->data + start * rows->row);
+      runtime->set_input(i, rows->data + start * rows->row);
       continue;
     }
     char *joined = need_memory(NULL, model->input[i].bytes, 1);
@@ -152,7 +152,7 @@ static void set_rows(const struct model *model, const struct given *given, size_
     for (size_t b = 0; b < batch; b++)
       memcpy(joined + b * rows->row, rows->data + (start + b) % given->samples * rows->row,
              rows->row);
-    set_input(i, joined);
+    runtime->set_input(i, joined);
     free(joined);
   }
 }
@@ -194,7 +194,7 @@ static void set_synthetic(const struct model *model) {
       else if (dtype->kind != 'b' && tensor->scales)
         memcpy(at, &bits, dtype->size);
     }
-    set_input(i, data);
+    runtime->set_input(i, data);
     free(data);
   }
 }
@@ -236,12 +236,12 @@ static void emit_first(const struct model *model) {
   struct text rest = {0};
   struct tally *tallies = need_memory(NULL, model->outputs, sizeof *tallies);
   int64_t began = clock_ns();
-  int status = run_model();
+  int status = runtime->run();
   int64_t took = clock_ns() - began;
   if (status != 0) run_failed(status);
   for (size_t i = 0; i < model->outputs; i++) {
     char *data = need_memory(NULL, model->output[i].bytes, 1);
-    get_output(i, data);
+    runtime->get_output(i, data);
     tallies[i] = (struct tally){count_not_finite(&model->output[i], data),
                                 elements(&model->output[i])};
     free(data);
@@ -285,16 +285,16 @@ static void check(const struct model *model, const struct given *given, const ch
   memset(rows, 0, outputs * sizeof *rows);
   memset(kept, 0, outputs * sizeof *kept);
   memset(tallies, 0, outputs * sizeof *tallies);
-  size_t size = model->input[0].rank ? (size_t)model->input[0].shape[0] : 1;
+  size_t size = given->batch;
   for (size_t start = 0; start < given->samples; start += given->batch) {
     size_t left = given->samples - start, fresh = left < given->batch ? left : given->batch;
     set_rows(model, given, start);
-    int status = run_model();
+    int status = runtime->run();
     if (status != 0) run_failed(status);
     for (size_t i = 0; i < outputs; i++) {
       const struct tensor *tensor = &model->output[i];
       char *data = need_memory(NULL, tensor->bytes, 1);
-      get_output(i, data);
+      runtime->get_output(i, data);
       tallies[i].bad += count_not_finite(tensor, data);
       tallies[i].of += elements(tensor);
       keep_rows(&rows[i], tensor, data, size, fresh, &kept[i]);
@@ -341,16 +341,17 @@ static struct samples sample(int64_t runs, double seconds, int64_t max_runs, int
   if (runs <= 0 && seconds <= 0) return out;
   size_t room = 0;
   int64_t enough_ns = later(clock_ns(), seconds);
+  int (*run)(void) = runtime->run;
   while (true) {
     if (out.count == room) {
       room = room ? room * 2 : 4096;
       out.ns = need_memory(out.ns, room, sizeof *out.ns);
     }
     int status = 0;
-    for (int64_t i = 1; i < every && status == 0; i++) status = run_model();
+    for (int64_t i = 1; i < every && status == 0; i++) status = run();
     if (status != 0) run_failed(status);
     int64_t before = clock_ns();
-    status = run_model();
+    status = run();
     int64_t after = clock_ns();
     if (status != 0) run_failed(status);
     out.ns[out.count++] = after - before;
@@ -419,7 +420,7 @@ static const char *measure(const struct job *job, int64_t deadline_ns, int64_t s
 static void emit_hello(void) {
   struct text rest = {0};
   text_format(&rest, "\"protocol\": %d, \"runner\": \"" RUNNER_VERSION "\", \"runtime\": ", PROTOCOL);
-  text_json(&rest, runtime_name());
+  text_json(&rest, runtime->name);
   text_add(&rest, ", \"runtime_version\": ");
   text_json(&rest, library_version ? library_version : "unknown");
   describe_machine(&rest);
@@ -435,33 +436,76 @@ static void verify_digest(const struct job *job) {
          "%s has SHA-256 %.12s, not %.12s", job->model, found, job->sha256);
 }
 
-static void emit_memory(int64_t before, int64_t after, int64_t peak) {
+static void emit_memory(int64_t before, int64_t after, int64_t peak, const struct held *held) {
   struct text rest = {0};
   const char *const keys[] = {"before_load_bytes", "after_load_bytes", "peak_bytes"};
   int64_t values[] = {before, after, peak};
   for (int i = 0; i < 3; i++)
     if (values[i] >= 0)
       text_format(&rest, "%s\"%s\": %lld", rest.length ? ", " : "", keys[i], (long long)values[i]);
+  struct text unavailable = {0};
+  for (int i = 0; i < HELD; i++) {
+    if (held->bytes[i] >= 0) {
+      text_format(&rest, "%s\"%s\": %lld", rest.length ? ", " : "", HELD_KEYS[i],
+                  (long long)held->bytes[i]);
+      continue;
+    }
+    text_format(&unavailable, "%s\"%s\": ", unavailable.length ? ", " : "", HELD_KEYS[i]);
+    text_json(&unavailable, held->why[i]);
+  }
+  text_format(&rest, "%s\"unavailable\": {%s}", rest.length ? ", " : "",
+              unavailable.length ? unavailable.data : "");
+  text_free(&unavailable);
   emit("memory", &rest);
   text_free(&rest);
 }
 
-static void emit_no_operators(void) {
-  struct text rest = {0};
-  text_add(&rest, "\"unavailable\": ");
-  text_json(&rest, "the native runner has no profiler of LiteRT's");
-  emit("operators", &rest);
-  text_free(&rest);
+#define PROFILED_RUNS 50
+#define PROFILED_NS 2000000000
+
+static const char *profiled(const struct job *job, int64_t deadline_ns, struct text *told) {
+  const char *why = runtime->profile_begin(job);
+  if (why) return why;
+  int status = runtime->run();
+  if (status == 0) why = runtime->profile_from();
+  if (why) return why;
+  int64_t began = clock_ns(), enough_ns = began + PROFILED_NS, runs = 0;
+  if (enough_ns > deadline_ns) enough_ns = deadline_ns;
+  while (status == 0 && runs < PROFILED_RUNS && (runs == 0 || clock_ns() < enough_ns)) {
+    status = runtime->run();
+    runs++;
+  }
+  if (status != 0) run_failed(status);
+  int64_t total_ns = clock_ns() - began;
+  struct text operators = {0};
+  why = runtime->profile_end(runs, &operators);
+  if (why == NULL)
+    text_format(told, "\"runs\": %lld, \"total_ns\": %lld, \"operators\": [%s]", (long long)runs,
+                (long long)total_ns, operators.length ? operators.data : "");
+  text_free(&operators);
+  return why;
 }
 
-void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void)) {
+static void emit_operators(const struct job *job, int64_t deadline_ns) {
+  struct text told = {0};
+  const char *why = profiled(job, deadline_ns, &told);
+  if (why) {
+    text_add(&told, "\"unavailable\": ");
+    text_json(&told, why);
+  }
+  emit("operators", &told);
+  text_free(&told);
+}
+
+void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void),
+                void (*before_done)(void)) {
   int64_t before_load, after_load, peak;
   open_runtime(job);
   emit_hello();
   if (job->sha256) verify_digest(job);
   emit_environment("before");
   resident_bytes(&before_load, &peak);
-  struct model model = open_model(job);
+  struct model model = runtime->load(job);
   resident_bytes(&after_load, &peak);
   emit_load(&model);
 
@@ -480,9 +524,12 @@ void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void
   const char *stopped = measure(job, deadline_ns, stream, wait);
   int64_t now;
   resident_bytes(&now, &peak);
-  if (job->operators) emit_no_operators();
-  emit_memory(before_load, after_load, peak);
+  struct held held = memory_held(job);
+  held.bytes[ARENA] = runtime->arena_bytes(&held.why[ARENA]);
+  if (job->operators) emit_operators(job, deadline_ns);
+  emit_memory(before_load, after_load, peak, &held);
   emit_environment("after");
+  if (before_done) before_done();
   struct text rest = {0};
   text_format(&rest, "\"stopped\": \"%s\"", stopped);
   emit("done", &rest);

@@ -8,6 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus  // executorch.cpp
+extern "C" {
+#define _Noreturn __attribute__((noreturn))
+#endif
+
 #define RUNNER_VERSION "0.2.0-native"
 #define PROTOCOL 2
 #define MOST_DIMENSIONS 8
@@ -28,6 +33,7 @@ void text_bytes(struct text *text, const void *bytes, size_t count);
 __attribute__((format(printf, 2, 3))) void text_format(struct text *text, const char *format, ...);
 // As a JSON string with quotes; what is no UTF-8 becomes U+FFFD.
 void text_json(struct text *text, const char *value);
+void text_json_bytes(struct text *text, const char *value, size_t length);
 void text_real(struct text *text, double value);
 void text_free(struct text *text);
 // Bytes of the UTF-8 character at `at`, of which `left` are there; 0 if it is none.
@@ -45,8 +51,16 @@ __attribute__((format(printf, 4, 5))) _Noreturn void fail(enum status status, co
                                                           const char *hint, const char *format,
                                                           ...);
 extern bool in_stream;
+extern void (*at_failure)(void);  // called before that event, if it is set; not in a stream
 
 int64_t clock_ns(void);  // monotonic
+
+// --- said.c: what a runtime says on standard error while it loads a model
+
+void listen_to_runtime(void);
+// Until now. Its errors in one line, at most 500 bytes, empty if there were none: `error_in` finds
+// the words of one in a line, or gives NULL.
+const char *heard(const char *(*error_in)(const char *line));
 
 // --- json.c: a strict reader of JSON
 
@@ -77,6 +91,10 @@ struct job {
   bool operators;
   int64_t warmup_runs, runs, max_runs, sample_every;
   double warmup_seconds, min_seconds, time_budget_seconds;
+  const struct json *names;  // {"inputs": [texts], "outputs": [texts]}, or NULL
+  const char *sampler;  // NULL where no sensors are asked for
+  const struct json *sampler_spec;
+  double idle_seconds;
 };
 
 struct job read_job(const char *reference);
@@ -85,6 +103,8 @@ struct job read_job(const char *reference);
 
 // All of a file, or of standard input for "-"; NULL with errno set. At most `most` bytes.
 char *read_whole(const char *path, size_t most, size_t *length);
+char *read_open(int file, size_t most, size_t *length);  // what is left of an open one
+int memory_file(void);  // a file in no folder; -1 with errno set
 // The trimmed text of a small file, or NULL; `why`, if given, says why not.
 char *read_small(const char *path, struct text *why);
 void sha256_file(const char *path, char hex[65]);
@@ -97,6 +117,15 @@ void describe_machine(struct text *to);
 void emit_environment(const char *when);
 // Bytes, or -1 where it cannot be read.
 void resident_bytes(int64_t *now, int64_t *peak);
+
+// What is held besides: see memory_use in ../edgekit_bench.py. -1 with the reason where not known.
+enum { MODEL_RSS, MODEL_PSS, SWAP, ARENA, HELD };
+extern const char *const HELD_KEYS[HELD];
+struct held {
+  int64_t bytes[HELD];
+  const char *why[HELD];
+};
+struct held memory_held(const struct job *job);  // but for the arena
 
 struct other_work {
   double busy, own;
@@ -128,7 +157,7 @@ struct array {
 struct array *read_npz(const char *path, size_t *count);
 void write_npz(const char *path, const struct array *arrays, size_t count);
 
-// --- litert.c: the model
+// --- litert.c, executorch.cpp: the model
 
 struct tensor {
   const char *name;  // that the signature gives, or the file's own
@@ -148,22 +177,55 @@ struct model {
   struct tensor *input, *output;
 };
 
-extern const char *library_path;     // NULL: libLiteRt.so beside this program
+#define MOST_LIBRARIES 16
+extern const char *library_paths[MOST_LIBRARIES];  // of --library, in that order
+extern size_t library_count;
 extern const char *library_version;  // as told; NULL if unknown
 
-void open_runtime(const struct job *job);
-const char *runtime_name(void);
-struct model open_model(const struct job *job);
-void set_input(size_t index, const void *data);
-void get_output(size_t index, void *data);
-int run_model(void);  // 0, or the runtime's status
+struct runtime {
+  const char *version;  // RUNNER_VERSION of what this was built with
+  const char *name;
+  void (*open)(void);
+  struct model (*load)(const struct job *job);
+  void (*set_input)(size_t index, const void *data);
+  void (*get_output)(size_t index, void *data);
+  int (*run)(void);                          // 0, or the runtime's status
+  const char *(*status_text)(int status);    // of a run that failed
+  int64_t (*arena_bytes)(const char **why);  // -1 where it does not tell, with the reason
+  // A session of its own, with the runtime's profiler, in which `run` computes with the inputs of
+  // before: `profile_from` is called when it has been run once, `profile_end` writes the operators as
+  // a list in JSON, without brackets. All give NULL, or why there is no time by operator.
+  const char *(*profile_begin)(const struct job *job);
+  const char *(*profile_from)(void);
+  const char *(*profile_end)(int64_t runs, struct text *operators);
+};
+extern const struct runtime litert;
+// The operators in the summary that LiteRT's profiler writes, as a list in JSON without brackets;
+// nothing where it is of another form.
+void litert_operators(const char *summary, struct text *to);
+extern const struct runtime *runtime;  // the one that is used
 _Noreturn void run_failed(int status);
+extern const char *module_path;  // a library with a struct runtime called edgekit_runtime, or NULL
+void open_runtime(const struct job *job);
 
 // --- measure.c, streams.c
 
-// The whole job in this process; `wait` is called before samples are taken, unless it is NULL.
-void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void));
-void many_streams(const struct job *job, int64_t deadline_ns);
+// The whole job in this process; `wait` is called before samples are taken and `before_done` before
+// the last event, unless they are NULL.
+void one_stream(const struct job *job, int64_t deadline_ns, int64_t stream, void (*wait)(void),
+                void (*before_done)(void));
+void many_streams(const struct job *job, int64_t deadline_ns, void (*before_done)(void));
 void set_alarm(const struct job *job);
+
+// --- sensors.c, sampler.c
+
+void start_sensors(const struct job *job);  // returns when it is ready and has seen some idle time
+void tell_sensors(void);
+void end_sensors(void);
+void run_sampler(void);  // this process is one
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

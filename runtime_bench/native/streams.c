@@ -69,7 +69,7 @@ static void start(const struct job *job, int64_t deadline_ns, size_t number, int
     close(ends[1]);
     in_stream = true;
     set_alarm(job);  // a fork does not inherit it
-    one_stream(job, deadline_ns, (int64_t)number, wait_for_all);
+    one_stream(job, deadline_ns, (int64_t)number, wait_for_all, NULL);
     _exit(0);
   }
   close(ends[1]);
@@ -192,16 +192,19 @@ static void emit_interference(void) {
 
 static void emit_memory_of_all(void) {
   struct text rest = {0};
-  static const char *const keys[] = {"after_load_bytes", "before_load_bytes", "peak_bytes"};
-  for (size_t i = 0; i < 3; i++) {
+  const char *keys[3 + HELD] = {"after_load_bytes", "before_load_bytes", "peak_bytes"};
+  memcpy(keys + 3, HELD_KEYS, sizeof HELD_KEYS);
+  for (size_t i = 0; i < 3 + HELD; i++) {
     double sum = sum_of("memory", keys[i]);
     if (sum >= 0) text_format(&rest, "%s\"%s\": %.0f", rest.length ? ", " : "", keys[i], sum);
   }
+  text_format(&rest, "%s\"unavailable\": ", rest.length ? ", " : "");
+  json_write(&rest, json_find(first_of(&streams[0], "memory")->read, "unavailable"));
   emit("memory", &rest);
   text_free(&rest);
 }
 
-static void emit_together(void) {
+static void emit_together(void (*before_done)(void)) {
   static const char *const once[] = {"hello", "environment", "load", "first"};
   static const char *const each[] = {"window", "warmup", "samples"};
   for (size_t i = 0; i < 4; i++) print(first_of(&streams[0], once[i]));
@@ -216,6 +219,7 @@ static void emit_together(void) {
       print(&streams[0].events[e]);
       break;
     }
+  if (before_done) before_done();
   const char *stopped = "enough";
   for (size_t i = stream_count; i-- > 0;) {
     const char *why = text_in(first_of(&streams[i], "done")->read, "stopped");
@@ -233,7 +237,7 @@ static bool all(bool ready_will_do) {
   return true;
 }
 
-void many_streams(const struct job *job, int64_t deadline_ns) {
+void many_streams(const struct job *job, int64_t deadline_ns, void (*before_done)(void)) {
   int ends[2];
   if (job->streams > 1024) fail(BAD_JOB, "bad_job", "", "streams is more than 1024");
   if (pipe(ends) != 0) fail(FAILED, "run_failed", "", "cannot make a pipe: %s", strerror(errno));
@@ -250,5 +254,5 @@ void many_streams(const struct job *job, int64_t deadline_ns) {
   close(ends[1]);  // every stream reads an end of file there, all at once
   while (!all(false)) read_some();
   raise_first_error();
-  emit_together();
+  emit_together(before_done);
 }

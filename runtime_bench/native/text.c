@@ -11,6 +11,7 @@
 #include "runner.h"
 
 bool in_stream = false;
+void (*at_failure)(void) = NULL;
 
 void *need_memory(void *old, size_t count, size_t size) {
   size_t bytes;
@@ -81,8 +82,12 @@ size_t utf8_length(const char *at, size_t left) {
 }
 
 void text_json(struct text *text, const char *value) {
+  text_json_bytes(text, value, strlen(value));
+}
+
+void text_json_bytes(struct text *text, const char *value, size_t left) {
   text_add(text, "\"");
-  for (size_t left = strlen(value); left > 0;) {
+  while (left > 0) {
     unsigned char c = (unsigned char)*value;
     size_t length = utf8_length(value, left);
     if (length == 0)
@@ -148,6 +153,7 @@ _Noreturn void fail(enum status status, const char *code, const char *hint, cons
   text_add(&rest, ", \"hint\": ");
   text_json(&rest, hint);
   if (in_stream) text_format(&rest, ", \"status\": %d", (int)status);
+  else if (at_failure) at_failure();
   emit("error", &rest);
   _exit((int)status);
 }

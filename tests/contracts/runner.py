@@ -1,6 +1,6 @@
 """What every runner keeps to: the events that answer a job, and what is refused and how.
 
-A test class inherits `RunnerContract` and gives the fixture `program`.
+A test class inherits `RunnerContract`, or `TFLiteContract` if it runs .tflite with ai-edge-litert.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import statistics
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgekit.export import flatbuffer
-from tests.tflite_graphs import cnn, loop, running_sum
+from tests.tflite_graphs import Graph, cnn, loop, running_sum
 from tests.tiny_tflite import dense_model
 
 Event = dict[str, Any]
@@ -30,12 +31,21 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Program:
-    """A runner that is started by `argv` and the path of a job."""
+    """A runner that is started by `argv` and the path of a job.
+
+    Attributes:
+        sampler: for a job's "sensors".
+        names: for all jobs, where the file keeps none.
+    """
 
     argv: tuple[str, ...]
+    sampler: str = ""
+    names: dict[str, list[str]] | None = None
 
     def run(self, job: Any, env: dict[str, str] | None = None) -> tuple[int, list[Event]]:
         """Exit status and events for a job, which may be bytes that are none."""
+        if isinstance(job, dict) and self.names is not None:
+            job = {"names": self.names, **job}
         done = subprocess.run(
             [*self.argv, "-"],
             input=job if isinstance(job, bytes) else json.dumps(job).encode(),
@@ -54,6 +64,11 @@ class Program:
         assert code == 0, events[-1]
         assert events[-1]["event"] == "done"
         return {event["event"]: event for event in events}
+
+    def sensors(self, path: Path, **more: Any) -> dict[str, Any]:
+        """A job's "sensors" that read the file `path`, with `more` in the place of its keys."""
+        spec = {"channels": [{"files": [str(path)]}], "rate": 100}
+        return {"sampler": self.sampler, "spec": spec, "idle_seconds": 0.3, **more}
 
     def error(self, job: Any) -> tuple[int, Event]:
         """Exit status and error event of a job that does not."""
@@ -88,11 +103,15 @@ KEYS = (
 
 
 class RunnerContract:
-    """Fixtures to give: `program`, with ai-edge-litert 2.3.0."""
+    """Fixtures to give: `program`; `model`, whose input x of four float32 gives an output y of
+    three; `answers`, what the runtime in Python makes of rows for it; `overflowing`, the same where
+    every answer is infinite.
+    """
 
-    @pytest.fixture
-    def model(self, tmp_path: Path) -> Path:
-        return dense_model(tmp_path / "モデル $(x).tflite")
+    RUNTIME: ClassVar = ("ai-edge-litert", "2.3.0")
+    TENSOR: ClassVar = "x:0"  # the file's own name of x
+    HEAD: ClassVar = b"    TFL3"  # of files of the format
+    NO_ARENA: ClassVar = {"arena_bytes": "TFLite and LiteRT tell it neither in Python nor in C"}
 
     def test_the_events_in_order(self, program: Program, model: Path) -> None:
         job = {"protocol": 2, "model": str(model), "runs": 7, "warmup_runs": 3}
@@ -103,7 +122,7 @@ class RunnerContract:
         ]
         hello, load = events[0], events[2]
         assert hello["protocol"] == 2
-        assert (hello["runtime"], hello["runtime_version"]) == ("ai-edge-litert", "2.3.0")
+        assert (hello["runtime"], hello["runtime_version"]) == self.RUNTIME
         assert hello["cores"] == os.cpu_count()
         assert hello["usable_cores"] == len(os.sched_getaffinity(0))
         assert hello["machine"] == os.uname().machine
@@ -112,7 +131,7 @@ class RunnerContract:
         assert load["inputs"] == [
             {
                 "name": "x",
-                "tensor": "x:0",
+                "tensor": self.TENSOR,
                 "shape": [1, 4],
                 "dtype": "float32",
                 "scales": [],
@@ -127,6 +146,12 @@ class RunnerContract:
         # too short to tell
         assert events[7] == {"event": "interference", "own_cores": None, "other_cores": None}
         assert events[8]["peak_bytes"] >= events[8]["before_load_bytes"] > 0
+        # Little is in memory of a file of one page; a mapping has at least what was read of it.
+        held, unavailable = events[8], events[8]["unavailable"]
+        assert 0 < held["model_pss_bytes"] <= held["model_rss_bytes"] <= 2**20
+        assert held["swap_bytes"] >= 0
+        assert unavailable == self.NO_ARENA
+        assert held.get("arena_bytes", 0) > 0 or self.NO_ARENA
         before, after = events[1], events[9]
         assert (before["when"], after["when"]) == ("before", "after")
         told = before.keys() | before["unavailable"].keys()
@@ -166,6 +191,55 @@ class RunnerContract:
         alone = program.good({"model": str(model), "runs": 5})["memory"]["peak_bytes"]
         memory = next(event for event in events if event["event"] == "memory")
         assert memory["peak_bytes"] > 2 * alone
+        assert memory["model_rss_bytes"] > 0
+        assert memory["unavailable"] == self.NO_ARENA
+
+    @pytest.mark.parametrize("streams", [1, 2])
+    def test_sensors_are_read_from_before_the_load_to_after_the_last_run(
+        self, program: Program, model: Path, tmp_path: Path, streams: int
+    ) -> None:
+        (tmp_path / "power1_input").write_text("2500000\n")
+        job = {"protocol": 2, "model": str(model), "runs": 5, "min_seconds": 0.3}
+        sensors = program.sensors(tmp_path / "power1_input")
+        code, events = program.run({**job, "streams": streams, "sensors": sensors})
+        assert code == 0, events[-1]
+        told = [event for event in events if event["event"] == "sensors"]
+        idle, rows = told[0], [row for event in told[1:] for row in event["rows"]]
+        assert [event["event"] for event in events[-2:]] == ["sensors", "done"]
+        assert idle["problem"] == ""
+        assert idle["idle_end_ns"] - idle["idle_start_ns"] >= 3e8
+        window = next(event for event in events if event["event"] == "window")
+        assert idle["idle_end_ns"] < window["start_ns"]
+        readings = [row for row in rows if isinstance(row, list)]
+        assert readings[0][1] < idle["idle_end_ns"]
+        assert readings[-1][1] > window["end_ns"]  # the same clock, and one after the end
+        assert {row[3][0] for row in readings} == {"2500000"}
+        assert rows[-1]["ended"] == "asked"
+
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            ({"sampler": "/no/sampler"}, "/no/sampler"),
+            ({"spec": {"channels": []}}, "channels = []"),
+        ],
+    )
+    def test_a_sampler_that_fails_leaves_the_times_alone(
+        self, program: Program, model: Path, tmp_path: Path, more: dict[str, Any], said: str
+    ) -> None:
+        job = {"model": str(model), "runs": 5, "sensors": program.sensors(tmp_path, **more)}
+        events = program.good(job)
+        assert len(events["samples"]["ns"]) == 5
+        assert "the sampler ended with" in events["sensors"]["problem"]
+        assert said in events["sensors"]["problem"]
+
+    def test_the_sampler_ends_where_the_run_fails(self, program: Program, tmp_path: Path) -> None:
+        (tmp_path / "model.tflite").write_bytes(self.HEAD + b" and no model")
+        stream = f"echo $$ > '{tmp_path}/pid'; while :; do echo 1; sleep 0.05; done"
+        spec = {"channels": [{"stream": ["sh", "-c", stream]}]}
+        job = {"model": str(tmp_path / "model.tflite")}
+        code, event = program.error({**job, "sensors": program.sensors(tmp_path, spec=spec)})
+        assert (code, event["code"]) == (4, "model_refused")
+        assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
     def test_a_stream_that_fails_ends_all(self, program: Program, model: Path) -> None:
         code, last = program.error({"model": str(model), "streams": 3, "inputs": "/no/inputs.npz"})
@@ -212,7 +286,11 @@ class RunnerContract:
         assert program.good(job)["done"]["stopped"] == "time_budget"
 
     def test_the_check_writes_all_outputs(
-        self, program: Program, model: Path, tmp_path: Path
+        self,
+        program: Program,
+        model: Path,
+        tmp_path: Path,
+        answers: Callable[[np.ndarray], np.ndarray],
     ) -> None:
         rows = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
         inputs, outputs = tmp_path / "in.npz", tmp_path / "out.npz"
@@ -222,70 +300,7 @@ class RunnerContract:
         assert events["check"]["samples"] == 7
         assert events["check"]["finite"] is True
         with np.load(outputs) as file:
-            np.testing.assert_array_equal(file["out:y"], expected(model, rows))
-
-    @pytest.mark.parametrize("make", [cnn, running_sum, loop])
-    def test_other_models_give_what_the_interpreter_gives(
-        self, program: Program, tmp_path: Path, make: Callable[[Path], Path]
-    ) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        path = make(tmp_path / "model.tflite")
-        model = Interpreter(str(path), num_threads=1)
-        model.allocate_tensors()
-        (taken,), (given_out,) = model.get_input_details(), model.get_output_details()
-        rows = np.random.default_rng(0).normal(size=(3, *taken["shape"][1:])).astype(np.float32)
-        np.savez(tmp_path / "in.npz", rows)  # the only one needs no name
-        job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
-        events = program.good({"model": str(path), **job})
-        assert events["load"]["outputs"][0]["shape"] == given_out["shape"].tolist()
-        with np.load(tmp_path / "out.npz") as file:
-            (found,) = file.values()
-        for row, answer in zip(rows, found, strict=True):
-            model.set_tensor(taken["index"], row[None])
-            model.invoke()
-            np.testing.assert_array_equal(answer, model.get_tensor(given_out["index"])[0])
-
-    @pytest.mark.parametrize("signatures", [0, 1, 2])
-    def test_names_are_those_of_the_only_signature(
-        self, program: Program, model: Path, signatures: int
-    ) -> None:
-        file = flatbuffer.read(model)
-        file.signatureDefs = [copy.deepcopy(file.signatureDefs[0]) for _ in range(signatures)]
-        for index, signature in enumerate(file.signatureDefs):
-            signature.signatureKey = f"signature {index}"
-        flatbuffer.write(file, model)
-        load = program.good({"model": str(model)})["load"]
-        names = [load[side][0]["name"] for side in ("inputs", "outputs")]
-        assert names == (["x", "y"] if signatures == 1 else ["x:0", "y:0"])
-
-    @pytest.mark.parametrize("batch", [None, 3])
-    def test_a_batch_that_the_file_leaves_open(
-        self, program: Program, model: Path, batch: int | None
-    ) -> None:
-        file = flatbuffer.read(model)
-        tensors = file.subgraphs[0].tensors
-        for tensor in (tensors[0], tensors[3]):
-            tensor.shapeSignature = [-1, *tensor.shape[1:]]
-        flatbuffer.write(file, model)
-        load = program.good({"model": str(model), "batch": batch})["load"]
-        assert load["inputs"][0]["shape"] == [batch or 1, 4]
-        assert load["outputs"][0]["shape"] == [batch or 1, 3]
-
-    @pytest.mark.parametrize("batch", [2, 3, 7, 8])
-    def test_a_batch_gives_the_same(
-        self, program: Program, model: Path, tmp_path: Path, batch: int
-    ) -> None:
-        rows = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
-        inputs, outputs = tmp_path / "in.npz", tmp_path / "out.npz"
-        np.savez(inputs, x=rows)  # the bare name will do
-        job = {"model": str(model), "inputs": str(inputs), "outputs": str(outputs), "batch": batch}
-        events = program.good(job)
-        assert events["load"]["inputs"][0]["shape"] == [batch, 4]
-        assert events["load"]["outputs"][0]["shape"] == [batch, 3]
-        with np.load(outputs) as file:
-            assert file["out:y"].shape == (7, 3)
-            np.testing.assert_allclose(file["out:y"], expected(model, rows), rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(file["out:y"], answers(rows))
 
     @pytest.mark.parametrize("key", ["x:0", "anything"])
     def test_the_only_input_needs_no_exact_name(
@@ -294,22 +309,12 @@ class RunnerContract:
         np.savez(tmp_path / "in.npz", **{key: np.zeros((1, 1, 4), np.float32)})
         program.good({"model": str(model), "inputs": str(tmp_path / "in.npz")})
 
-    def test_integers(self, program: Program, tmp_path: Path) -> None:
-        path = dense_model(tmp_path / "int8.tflite", quantized=True)
-        rows = np.random.default_rng(0).integers(-128, 128, (5, 4)).astype(np.int8)
-        np.savez(tmp_path / "in.npz", **{"in:x": rows})
-        job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
-        events = program.good({"model": str(path), **job})
-        assert events["load"]["inputs"][0]["scales"] == [1 / 32]
-        assert events["load"]["inputs"][0]["zero_points"] == [0]
-        with np.load(tmp_path / "out.npz") as file:
-            np.testing.assert_array_equal(file["out:y"], expected(path, rows))
-
-    def test_outputs_that_are_not_finite_are_said(self, program: Program, tmp_path: Path) -> None:
-        path = dense_model(tmp_path / "model.tflite", weight=3e38)
+    def test_outputs_that_are_not_finite_are_said(
+        self, program: Program, overflowing: Path, tmp_path: Path
+    ) -> None:
         np.savez(tmp_path / "in.npz", **{"in:x": np.ones((2, 4), np.float32)})
         job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
-        events = program.good({"model": str(path), **job})
+        events = program.good({"model": str(overflowing), **job})
         assert events["first"]["finite"] is False
         assert events["first"]["not_finite"] == [{"name": "y", "not_finite": 3, "of": 3}]
         assert events["check"]["not_finite"] == [{"name": "y", "not_finite": 6, "of": 6}]
@@ -322,22 +327,13 @@ class RunnerContract:
         code, event = program.error({"model": str(model), **job})
         assert (code, event["code"]) == (5, "cannot_write")
 
-    def test_a_model_that_this_runtime_does_not_know(
-        self, program: Program, tmp_path: Path
-    ) -> None:
-        path = dense_model(tmp_path / "model.tflite", version=99)
-        code, event = program.error({"model": str(path)})
-        assert (code, event["code"]) == (4, "model_refused")
-        assert "version '99'" in event["message"]
-
     def test_no_model_at_all(self, program: Program, tmp_path: Path) -> None:
         (tmp_path / "model.tflite").write_bytes(b"nothing of the kind")
         code, event = program.error({"model": str(tmp_path / "model.tflite")})
         assert (code, event["code"]) == (4, "model_refused")
 
-    def test_a_batch_that_the_model_cannot_take(self, program: Program, tmp_path: Path) -> None:
-        path = dense_model(tmp_path / "model.tflite")
-        assert program.error({"model": str(path), "batch": 2**40})[1]["code"] == "model_refused"
+    def test_a_batch_that_the_model_cannot_take(self, program: Program, model: Path) -> None:
+        assert program.error({"model": str(model), "batch": 2**40})[1]["code"] == "model_refused"
 
     @pytest.mark.parametrize("more", [0, 1, 55, 56, 63, 64, 70_000])
     def test_the_digest(self, program: Program, model: Path, more: int) -> None:
@@ -384,6 +380,8 @@ class RunnerContract:
             ({"names": {"inputs": ["x"]}}, "names"),
             ({"names": {"inputs": ["x"], "outputs": [5]}}, "names"),
             ({"outputs": "x.npz"}, "outputs"),
+            ({"sensors": {}}, "sensors"),
+            ({"sensors": {"sampler": "x", "spec": {}, "idle_seconds": 601}}, "sensors"),
             ({"inputs": "/no/such.npz"}, "/no/such.npz"),
         ],
     )
@@ -451,3 +449,113 @@ class RunnerContract:
         # The file that is not there is the last thing that a good job can be refused for.
         code, event = program.error({"model": "/no/such/file", **change})
         assert (code, event["code"]) == (2, "bad_job")
+
+
+class TFLiteContract(RunnerContract):
+    """Fixtures to give: `program`, with ai-edge-litert 2.3.0."""
+
+    @pytest.fixture
+    def model(self, tmp_path: Path) -> Path:
+        return dense_model(tmp_path / "モデル $(x).tflite")
+
+    @pytest.fixture
+    def overflowing(self, tmp_path: Path) -> Path:
+        return dense_model(tmp_path / "model.tflite", weight=3e38)
+
+    @pytest.fixture
+    def answers(self, model: Path) -> Callable[[np.ndarray], np.ndarray]:
+        return partial(expected, model)
+
+    @pytest.mark.parametrize("make", [cnn, running_sum, loop])
+    def test_other_models_give_what_the_interpreter_gives(
+        self, program: Program, tmp_path: Path, make: Callable[[Path], Path]
+    ) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        path = make(tmp_path / "model.tflite")
+        model = Interpreter(str(path), num_threads=1)
+        model.allocate_tensors()
+        (taken,), (given_out,) = model.get_input_details(), model.get_output_details()
+        rows = np.random.default_rng(0).normal(size=(3, *taken["shape"][1:])).astype(np.float32)
+        np.savez(tmp_path / "in.npz", rows)  # the only one needs no name
+        job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
+        events = program.good({"model": str(path), **job})
+        assert events["load"]["outputs"][0]["shape"] == given_out["shape"].tolist()
+        with np.load(tmp_path / "out.npz") as file:
+            (found,) = file.values()
+        for row, answer in zip(rows, found, strict=True):
+            model.set_tensor(taken["index"], row[None])
+            model.invoke()
+            np.testing.assert_array_equal(answer, model.get_tensor(given_out["index"])[0])
+
+    @pytest.mark.parametrize("signatures", [0, 1, 2])
+    def test_names_are_those_of_the_only_signature(
+        self, program: Program, model: Path, signatures: int
+    ) -> None:
+        file = flatbuffer.read(model)
+        file.signatureDefs = [copy.deepcopy(file.signatureDefs[0]) for _ in range(signatures)]
+        for index, signature in enumerate(file.signatureDefs):
+            signature.signatureKey = f"signature {index}"
+        flatbuffer.write(file, model)
+        load = program.good({"model": str(model)})["load"]
+        names = [load[side][0]["name"] for side in ("inputs", "outputs")]
+        assert names == (["x", "y"] if signatures == 1 else ["x:0", "y:0"])
+
+    @pytest.mark.parametrize("batch", [None, 3])
+    def test_a_batch_that_the_file_leaves_open(
+        self, program: Program, model: Path, batch: int | None
+    ) -> None:
+        file = flatbuffer.read(model)
+        tensors = file.subgraphs[0].tensors
+        for tensor in (tensors[0], tensors[3]):
+            tensor.shapeSignature = [-1, *tensor.shape[1:]]
+        flatbuffer.write(file, model)
+        load = program.good({"model": str(model), "batch": batch})["load"]
+        assert load["inputs"][0]["shape"] == [batch or 1, 4]
+        assert load["outputs"][0]["shape"] == [batch or 1, 3]
+
+    @pytest.mark.parametrize("batch", [2, 3, 7, 8])
+    def test_a_batch_gives_the_same(
+        self, program: Program, model: Path, tmp_path: Path, batch: int
+    ) -> None:
+        rows = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+        inputs, outputs = tmp_path / "in.npz", tmp_path / "out.npz"
+        np.savez(inputs, x=rows)  # the bare name will do
+        job = {"model": str(model), "inputs": str(inputs), "outputs": str(outputs), "batch": batch}
+        events = program.good(job)
+        assert events["load"]["inputs"][0]["shape"] == [batch, 4]
+        assert events["load"]["outputs"][0]["shape"] == [batch, 3]
+        with np.load(outputs) as file:
+            assert file["out:y"].shape == (7, 3)
+            np.testing.assert_allclose(file["out:y"], expected(model, rows), rtol=1e-5, atol=1e-6)
+
+    def test_a_first_dimension_that_is_no_batch(self, program: Program, tmp_path: Path) -> None:
+        graph = Graph()
+        x, one = graph.tensor("x", (2, 3)), graph.tensor("one", (), np.float32(1))
+        less = graph.operator("SUB", [x, one], ("less", (2, 3)), options="SubOptions")
+        path = graph.save(tmp_path / "model.tflite", {"x": x}, {"less": less})
+        rows = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
+        np.savez(tmp_path / "in.npz", x=rows)
+        job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
+        program.good({"model": str(path), **job})
+        with np.load(tmp_path / "out.npz") as file:
+            np.testing.assert_array_equal(file["out:less"], rows - 1)
+
+    def test_integers(self, program: Program, tmp_path: Path) -> None:
+        path = dense_model(tmp_path / "int8.tflite", quantized=True)
+        rows = np.random.default_rng(0).integers(-128, 128, (5, 4)).astype(np.int8)
+        np.savez(tmp_path / "in.npz", **{"in:x": rows})
+        job = {"inputs": str(tmp_path / "in.npz"), "outputs": str(tmp_path / "out.npz")}
+        events = program.good({"model": str(path), **job})
+        assert events["load"]["inputs"][0]["scales"] == [1 / 32]
+        assert events["load"]["inputs"][0]["zero_points"] == [0]
+        with np.load(tmp_path / "out.npz") as file:
+            np.testing.assert_array_equal(file["out:y"], expected(path, rows))
+
+    def test_a_model_that_this_runtime_does_not_know(
+        self, program: Program, tmp_path: Path
+    ) -> None:
+        path = dense_model(tmp_path / "model.tflite", version=99)
+        code, event = program.error({"model": str(path)})
+        assert (code, event["code"]) == (4, "model_refused")
+        assert "version '99'" in event["message"]

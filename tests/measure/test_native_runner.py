@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,16 @@ from edgekit.core.errors import (
     UsageError,
 )
 from edgekit.core.files import sha256_file
+from edgekit.core.recipe import Format
 from edgekit.devices.local import LocalDevice
 from edgekit.devices.ssh import SSHDevice
 from edgekit.measure import native_library, native_program
 from edgekit.measure.choice import choose_runner
+from edgekit.measure.native_executorch import executorch_for, native_module
 from edgekit.measure.native_library import described, library_for
 from edgekit.measure.native_program import SOURCES, Compiler, build, find_compiler
 from edgekit.measure.runner import RunnerWish
-from edgekit.measure.runners.native import System, probe, refuse_unfit
+from edgekit.measure.runners.native import System, probe, refuse_unfit, refuse_unsuited
 from edgekit.measure.session import measure
 from edgekit.measure.subject import Subject
 from tests.measure.test_session import QUICK, is_sound, script, subject
@@ -66,11 +69,12 @@ def test_a_batch_and_streams(device: LocalDevice, tmp_path: Path) -> None:
     assert [launch.samples_per_stream for launch in found.launches] == [(20, 20), (20, 20)]
 
 
-def test_operators_are_said_not_to_be_told(device: LocalDevice, tmp_path: Path) -> None:
+def test_operators_are_told(device: LocalDevice, tmp_path: Path) -> None:
     settings = QUICK.model_copy(update={"operators": True})
     found = measure(device, subject(tmp_path), settings, runner="native")
     assert found.operators is not None
-    assert "native runner" in found.operators.unavailable
+    assert found.operators.unavailable == ""
+    assert any("Fully Connected" in each.kind for each in found.operators.operators)
     assert found.cut_short == ""
 
 
@@ -122,18 +126,32 @@ def test_wishes_that_cannot_be_met(
 
 
 def test_another_format(device: LocalDevice, tmp_path: Path) -> None:
-    path = dense_model(tmp_path / "model.pte")
-    what = Subject(path, sha256_file(path), "none", "tiny", "pte", file_format="executorch")
-    with pytest.raises(RuntimeMissingError, match="reads tflite; pte is executorch"):
+    path = dense_model(tmp_path / "model.onnx")
+    what = Subject(path, sha256_file(path), "none", "tiny", "net", file_format="onnx")
+    with pytest.raises(RuntimeMissingError, match="reads tflite, executorch; net is onnx"):
         measure(device, what, QUICK, runner="native")
 
 
+def test_a_library_of_litert_is_none_for_executorch(device: LocalDevice) -> None:
+    wish = RunnerWish(native_library=str(library_for(MACHINE).path))
+    with pytest.raises(InputError, match=r"for \.tflite; the variant is executorch"):
+        refuse_unsuited(device, wish, "executorch")
+
+
+@pytest.mark.parametrize(
+    ("file_format", "what"), [("tflite", r"litert 2\.3\.0"), ("executorch", r"executorch 1\.5\.1")]
+)
 def test_a_glibc_that_is_too_old(
-    device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: LocalDevice,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file_format: Format,
+    what: str,
 ) -> None:
     on_path(tmp_path, monkeypatch, getconf="echo glibc 2.17")
-    with pytest.raises(RuntimeMissingError, match=r"local has glibc 2\.17, .* 2\.3\.0 needs 2\."):
-        measure(device, subject(tmp_path), QUICK, runner="native")
+    given = replace(subject(tmp_path), file_format=file_format)
+    with pytest.raises(RuntimeMissingError, match=rf"local has glibc 2\.17, .*{what} needs 2\."):
+        measure(device, given, QUICK, runner="native")
 
 
 def test_a_library_of_another_machine(
@@ -200,7 +218,10 @@ def test_other_c_libraries_need_files_of_ones_own(
     with pytest.raises(RuntimeMissingError, match=named) as caught:
         refuse_unfit(device, system, RunnerWish(native_library="/lib.so"))
     assert "--native-program" in caught.value.hint
-    refuse_unfit(device, system, RunnerWish(native_program="/runner", native_library="/lib.so"))
+    own = RunnerWish(native_program="/runner", native_library="/lib.so")
+    refuse_unfit(device, system, own)
+    with pytest.raises(RuntimeMissingError, match=r"no glibc, which executorch 1\.5\.1 needs"):
+        refuse_unfit(device, system, own, "executorch")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -219,11 +240,14 @@ def test_python_where_it_has_a_runtime(device: LocalDevice) -> None:
     assert (choice.name, choice.why) == ("python", f"{sys.executable} has ai-edge-litert")
 
 
-def test_native_where_no_python_has(device: LocalDevice, no_python: None) -> None:
-    choice = choose_runner(device, "tflite", "", RunnerWish())
+@pytest.mark.parametrize("file_format", ["tflite", "executorch"])
+def test_native_where_no_python_has(
+    device: LocalDevice, no_python: None, file_format: Format
+) -> None:
+    choice = choose_runner(device, file_format, "", RunnerWish())
     assert (choice.name, choice.why) == (
         "native",
-        "no Python there has a runtime that reads tflite",
+        f"no Python there has a runtime that reads {file_format}",
     )
 
 
@@ -273,6 +297,8 @@ def test_without_a_compiler_it_says_how_to_get_one(
         with pytest.raises(RuntimeMissingError, match=f"for {machine}") as caught:
             find_compiler(machine)
         assert caught.value.hint == "pip install 'edgekit[native]'"
+    with pytest.raises(RuntimeMissingError, match=rf"no C\+\+ compiler here .* {MACHINE}"):
+        native_module(executorch_for(MACHINE))
 
 
 def test_the_computers_own_compiler_builds_for_its_own_kind(
@@ -302,6 +328,8 @@ def test_other_machines_are_refused() -> None:
     with pytest.raises(RuntimeMissingError, match="no wheel for armv7l") as caught:
         library_for("armv7l")
     assert "--native-library" in caught.value.hint
+    with pytest.raises(RuntimeMissingError, match="executorch has no wheel for armv7l"):
+        executorch_for("armv7l")
 
 
 def test_a_compiler_that_fails(tmp_path: Path) -> None:
@@ -328,6 +356,17 @@ def test_a_library_for_another_machine_is_fetched(fresh_cache: Path) -> None:
     assert library.glibc is not None
 
 
+@pytest.mark.slow
+def test_executorch_for_another_machine_is_fetched_and_built_for(fresh_cache: Path) -> None:
+    other = "aarch64" if MACHINE == "x86_64" else "x86_64"
+    package = executorch_for(other)
+    assert package.folder.is_relative_to(fresh_cache)
+    assert package.glibc is not None
+    files = [*package.libraries, native_module(package)]
+    assert {described(path).machine for path in files} == {other}
+    assert executorch_for(other) == package
+
+
 def test_a_library_that_cannot_be_fetched(
     fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,6 +376,8 @@ def test_a_library_that_cannot_be_fetched(
         library_for(other)
     assert "pip download" in caught.value.hint
     assert native_library.NAME in caught.value.hint
+    with pytest.raises(RuntimeMissingError, match=f"cannot fetch executorch .* for {other}"):
+        executorch_for(other)
 
 
 @pytest.mark.slow

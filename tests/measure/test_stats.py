@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.core.measurement import Launch
+from edgekit.core.measurement import Launch, Memory
 from edgekit.measure.stats import estimate, steady, student_quantile, summarize, trend, two_speeds
+from edgekit.reports.words import memory_facts
 from tests.measure.made_up import measurement
 
 
@@ -107,6 +108,25 @@ def test_memory_that_is_not_known_stays_so() -> None:
         ]
     )
     assert summarize(made).peak_rss_bytes is None
+
+
+def test_memory_is_the_largest_of_the_launches_with_the_reason_for_what_is_not_told() -> None:
+    why = {"arena_bytes": "no idea"}
+    told = [
+        Memory(model_rss_bytes=size, model_pss_bytes=size, swap_bytes=0, unavailable=why)
+        for size in (10, 30, 20)
+    ]
+    made = measurement([one.model_copy(update={"memory": memory}) for one, memory in
+                        zip(launches([[5, 6]] * 3), told, strict=True)])  # fmt: skip
+    found = summarize(made).memory
+    assert found == told[1]
+    assert memory_facts(found) == (
+        ("model's pages", "30 B"),
+        ("of these its share (Pss)", "30 B"),
+        ("swapped out", "0 B"),
+        ("arena", "unavailable: no idea"),
+    )
+    assert summarize(measurement(launches([[5, 6]]))).memory is None
 
 
 def test_trend() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from edgekit.core.build import Build
 from edgekit.core.errors import OutputError
-from edgekit.core.measurement import OperatorTime, OperatorTimes
+from edgekit.core.measurement import Memory, OperatorTime, OperatorTimes
 from edgekit.core.result import Result, latest
 from edgekit.core.verdict import Verdict
 from edgekit.reports import (
@@ -561,6 +561,22 @@ def test_a_profiler_that_is_not_there_is_told(build: Build) -> None:
     found = with_operators(result(build, "int8"), OperatorTimes(unavailable="no profiler there"))
     assert "time by operator is unavailable: no profiler there" in printed(build, found)
     assert "time by operator is unavailable: no profiler there" in report_html(build, [found])
+
+
+def test_memory_that_was_held_and_why_some_of_it_is_not_known(build: Build) -> None:
+    found = result(build, "int8")
+    why = {"model_pss_bytes": "not readable", "arena_bytes": HOSTILE}
+    memory = Memory(model_rss_bytes=3_400_000, swap_bytes=0, unavailable=why)
+    found = found.model_copy(
+        update={"summary": found.summary.model_copy(update={"memory": memory})}
+    )
+    text = " ".join(printed(build, found).split())
+    assert "memory of int8: model's pages 3.4 MB" in text
+    assert "(Pss) unavailable: not readable; swapped out 0 B; arena unavailable: a; rm" in text
+    page = report_html(build, [found])
+    assert "3.4 MB" in page
+    assert "unavailable: not readable" in page
+    assert "<script>alert" not in page
 
 
 def test_measurements_alone(build: Build, results: list[Result]) -> None:

@@ -3,6 +3,7 @@
 //     parts json            a JSON value from standard input, written again; status 1 if it is none
 //     parts npz FROM TO     all arrays of an .npz, written again
 //     parts sha256 FILE
+//     parts operators       those in the summary of LiteRT's profiler on standard input
 
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,16 @@ int main(int count, char **words) {
     char hex[65];
     sha256_file(words[2], hex);
     text_add(&out, hex);
+  } else if (count == 2 && strcmp(words[1], "operators") == 0) {
+    char *data = read_whole("-", 1 << 24, &length);
+    struct text summary = {0};
+    if (data == NULL) return 1;
+    text_bytes(&summary, data, length);
+    text_add(&out, "[");
+    struct text operators = {0};
+    litert_operators(summary.data, &operators);
+    text_bytes(&out, operators.data, operators.length);
+    text_add(&out, "]");
   } else {
     return 2;
   }

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import platform
+import runpy
 import shutil
 import signal
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -22,8 +24,9 @@ from hypothesis.extra import numpy as arrays_of
 from edgekit.export import flatbuffer
 from edgekit.measure.native_library import VERSION, library_for
 from edgekit.measure.native_program import SOURCES, native_program
-from tests.contracts.runner import Program, RunnerContract
-from tests.tflite_graphs import Graph
+from tests.contracts.runner import Program, TFLiteContract
+from tests.runtime_bench.test_operators import SUMMARY
+from tests.tflite_graphs import Graph, cnn
 from tests.tiny_tflite import dense_model
 
 HERE = Path(__file__).parent
@@ -57,13 +60,13 @@ def binary() -> Path:
 def program(binary: Path) -> Program:
     library = library_for(MACHINE)
     words = ("--library", str(library.path), "--library-version", library.version)
-    return Program((str(binary), *words))
+    return Program((str(binary), *words), sampler=str(binary))
 
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its readers and writers, which stop at the first byte that they should not touch."""
-    sources = [str(SOURCES / f"{name}.c") for name in ("text", "json", "files", "npz")]
+    sources = [str(SOURCES / f"{name}.c") for name in ("text", "json", "files", "npz", "table")]
     return compiled(
         tmp_path_factory.mktemp("parts") / "parts",
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
@@ -85,7 +88,7 @@ def model(tmp_path: Path) -> Path:
     return dense_model(tmp_path / "model.tflite")
 
 
-class TestNative(RunnerContract):
+class TestNative(TFLiteContract):
     pass
 
 
@@ -219,6 +222,11 @@ def test_the_environment_of_a_board(program: Program, model: Path, tmp_path: Pat
         "throttled": "0x50005",
         "unavailable": {},
     }
+    unavailable = events["memory"]["unavailable"]  # of files that are not there
+    smaps = f"{tmp_path}/proc/self/smaps: No such file or directory"
+    assert unavailable["model_rss_bytes"] == unavailable["model_pss_bytes"] == smaps
+    assert "No such file" in unavailable["swap_bytes"]
+    assert "model_rss_bytes" not in events["memory"]
     hello = events["hello"]
     assert hello["board"] == "Raspberry Pi 5 Model B Rev 1.0"
     assert hello["memory_bytes"] == 8245248 * 1024
@@ -279,13 +287,6 @@ def test_outputs_whose_size_is_found_while_it_runs(program: Program, tmp_path: P
     code, event = program.error({"model": str(path)})
     assert (code, event["code"]) == (4, "model_refused")
     assert "the size of 'found' is known only when it runs" in event["message"]
-
-
-def test_it_reads_no_sensors(program: Program, model: Path) -> None:
-    program.good({"model": str(model), "sensors": None})
-    code, event = program.error({"model": str(model), "sensors": {}})
-    assert (code, event["code"]) == (2, "bad_job")
-    assert "Python runner" in event["hint"]
 
 
 DTYPES = st.sampled_from(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
@@ -407,6 +408,34 @@ def test_a_compressed_file_is_not_taken(program: Program, model: Path, tmp_path:
     code, event = program.error({"model": str(model), "inputs": str(tmp_path / "in.npz")})
     assert (code, event["code"]) == (2, "bad_inputs")
     assert "is compressed" in event["message"]
+
+
+# ---------------------------------------------------------------------------------------------
+# Time by operator
+
+
+def test_operators_are_those_of_the_python_runner(program: Program, tmp_path: Path) -> None:
+    job = {"model": str(cnn(tmp_path / "cnn.tflite")), "operators": True, "batch": 2}
+    told = program.good(job)["operators"]
+    del job["batch"]  # that one tells of no batches
+    python = Program((sys.executable, str(SOURCES.parent / "edgekit_bench.py"))).good(job)
+    kinds = [[each["kind"] for each in one["operators"]] for one in (told, python["operators"])]
+    assert kinds[0] == kinds[1]
+    assert all(each["calls"] == told["runs"] > 1 for each in told["operators"])
+    assert 0 < sum(each["ns"] for each in told["operators"]) <= told["total_ns"]
+
+
+@pytest.mark.parametrize(
+    "change", [("", ""), ("Run Order", "Order"), ("curr=", "now="), ("%", ""), ("\n\n", "\n")]
+)
+def test_the_table_is_read_as_python_reads_it(parts: Path, change: tuple[str, str]) -> None:
+    text = SUMMARY.replace(*change)
+    bench = runpy.run_path(str(SOURCES.parent / "edgekit_bench.py"))
+    try:
+        wanted = bench["litert_operators"](text)
+    except bench["NoProfiler"]:
+        wanted = []
+    assert json.loads(run_part(parts, "operators", data=text.encode()).stdout) == wanted
 
 
 # ---------------------------------------------------------------------------------------------

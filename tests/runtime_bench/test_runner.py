@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from edgekit.core.locate import shipped
-from tests.contracts.runner import Event, Program, RunnerContract
+from tests.contracts.runner import Event, Program, TFLiteContract
 from tests.tiny_tflite import dense_model
 
 RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
+SAMPLER = RUNNER.with_name("edgekit_sampler.py")
 BARE_PYTHONS = ("3.8", "3.9")
 
 
@@ -43,10 +44,10 @@ def run(
     return Program((python, str(RUNNER))).run(job, env)
 
 
-class TestPython(RunnerContract):
+class TestPython(TFLiteContract):
     @pytest.fixture
     def program(self) -> Program:
-        return Program((sys.executable, str(RUNNER)))
+        return Program((sys.executable, str(RUNNER)), sampler=str(SAMPLER))
 
     def test_it_says_which_python_it_is(self, program: Program, model: Path) -> None:
         hello = program.good({"model": str(model)})["hello"]
@@ -98,75 +99,6 @@ def bare_python(version: str) -> str:
         if done.stdout.strip() == version:
             return python
     pytest.skip(f"needs python{version}")
-
-
-def good(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    code, events = run({"protocol": 2, **job})
-    assert code == 0, events[-1]
-    return {event["event"]: event for event in events}
-
-
-def error(job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    code, events = run({"protocol": 2, **job})
-    assert events[-1]["event"] == "error"
-    return code, events[-1]
-
-
-SAMPLER = RUNNER.with_name("edgekit_sampler.py")
-
-
-def sensors(path: Path, **more: Any) -> dict[str, Any]:
-    spec = {"channels": [{"files": [str(path)]}], "rate": 100}
-    return {"sampler": str(SAMPLER), "spec": spec, "idle_seconds": 0.3, **more}
-
-
-@pytest.mark.parametrize("streams", [1, 2])
-def test_sensors_are_read_from_before_the_load_to_after_the_last_run(
-    model: Path, tmp_path: Path, streams: int
-) -> None:
-    (tmp_path / "power1_input").write_text("2500000\n")
-    job = {"model": str(model), "runs": 5, "min_seconds": 0.3, "streams": streams}
-    code, events = run({"protocol": 2, **job, "sensors": sensors(tmp_path / "power1_input")})
-    assert code == 0, events[-1]
-    told = [event for event in events if event["event"] == "sensors"]
-    idle, rows = told[0], [row for event in told[1:] for row in event["rows"]]
-    assert events[-1]["event"] == "done"
-    assert idle["problem"] == ""
-    assert idle["idle_end_ns"] - idle["idle_start_ns"] >= 3e8
-    window = next(event for event in events if event["event"] == "window")
-    assert idle["idle_end_ns"] < window["start_ns"]
-    readings = [row for row in rows if isinstance(row, list)]
-    assert readings[0][1] < idle["idle_end_ns"]
-    assert readings[-1][1] > window["end_ns"]  # the same clock, and one after the end
-    assert {row[3][0] for row in readings} == {"2500000"}
-    assert rows[-1]["ended"] == "asked"
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ({"sampler": "/no/sampler.py"}, "ended with 2"),
-        ({"spec": {"channels": []}}, "channels = []"),
-    ],
-)
-def test_a_sampler_that_fails_leaves_the_times_alone(
-    model: Path, tmp_path: Path, more: dict[str, Any], said: str
-) -> None:
-    job = {"model": str(model), "runs": 5, "sensors": sensors(tmp_path, **more)}
-    events = good(job)
-    assert len(events["samples"]["ns"]) == 5
-    assert said in events["sensors"]["problem"]
-
-
-def test_the_sampler_ends_where_the_run_fails(tmp_path: Path) -> None:
-    (tmp_path / "model.tflite").write_bytes(b"    TFL3 and no model")
-    stream = f"echo $$ > '{tmp_path}/pid'; while :; do echo 1; sleep 0.05; done"
-    spec = {"channels": [{"stream": ["sh", "-c", stream]}]}
-    code, event = error(
-        {"model": str(tmp_path / "model.tflite"), "sensors": sensors(tmp_path, spec=spec)}
-    )
-    assert (code, event["code"]) == (4, "model_refused")
-    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
 @pytest.mark.parametrize("version", BARE_PYTHONS)
@@ -394,6 +326,47 @@ def test_cpu_names(runner: Any, tmp_path: Path) -> None:
     assert name("processor\t: 0\nModel\t\t: Raspberry Pi 5\n") == "Raspberry Pi 5"
     assert name("CPU implementer\t: 0x41\nCPU part\t: 0xd0b\n") == "implementer 0x41 part 0xd0b"
     assert name("") is None
+
+
+SMAPS = """\
+7f44db442000-7f44db447000 r--s 00000000 fe:00 4039279                    {path}
+Size:                 20 kB
+Rss:                  12 kB
+Pss:                   6 kB
+7f44db500000-7f44db547000 r--p 00001000 fe:00 4039279                    {path}
+Rss:                   8 kB
+Pss:                   8 kB
+7f44dc000000-7f44dc021000 rw-p 00000000 00:00 0
+Rss:                 100 kB
+Pss:                 100 kB
+7f44de000000-7f44de021000 r-xp 00000000 fe:00 77                         {path}.so
+Rss:                 100 kB
+VmFlags: rd wr mr
+"""
+
+
+def test_pages_of_the_model_and_why_they_are_not_known(runner: Any, tmp_path: Path) -> None:
+    model, own = tmp_path / "a model.tflite", tmp_path / "self"
+    model.touch()
+    own.mkdir()
+    (own / "status").write_text("VmRSS:\t  5 kB\nVmSwap:\t      3 kB\n")
+    (own / "smaps").write_text(SMAPS.format(path=model))
+    found, why = runner.memory_use(str(model), 77, proc=str(tmp_path))
+    assert why == {}
+    assert found == {
+        "swap_bytes": 3 * 1024,
+        "model_rss_bytes": 20 * 1024,
+        "model_pss_bytes": 14 * 1024,
+        "arena_bytes": 77,
+    }
+    found, why = runner.memory_use(str(tmp_path / "other"), "not told", proc=str(tmp_path))
+    assert found == {"swap_bytes": 3 * 1024}
+    assert why["model_rss_bytes"] == "the runtime keeps no mapping of the model's file"
+    assert why["arena_bytes"] == "not told"
+    found, why = runner.memory_use(str(model), "", proc=str(tmp_path / "none"))
+    assert found == {}
+    assert why["swap_bytes"].endswith("No such file or directory")
+    assert why["model_pss_bytes"].endswith("No such file or directory")
 
 
 def test_work_of_others_is_told_from_ones_own(runner: Any, tmp_path: Path) -> None:

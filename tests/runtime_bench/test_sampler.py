@@ -1,10 +1,11 @@
-"""The sampler as a program: what it writes for files, commands and streams, and when it ends."""
+"""Both samplers as programs: what they write for files, commands and streams, and when they end."""
 
 from __future__ import annotations
 
 import ast
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,17 +16,27 @@ from typing import Any
 import pytest
 
 from edgekit.core.locate import shipped
+from edgekit.measure.native_program import native_program
 
 SAMPLER = shipped("runtime_bench") / "edgekit_sampler.py"
 
 
-def start(spec: Any, **more: Any) -> subprocess.Popen[bytes]:
+Argv = tuple[str, ...]
+
+
+@pytest.fixture(params=["python", "native"])
+def argv(request: pytest.FixtureRequest) -> Argv:
+    if request.param == "python":
+        return (sys.executable, str(SAMPLER))
+    return (str(native_program(platform.machine())), "--sampler")
+
+
+def start(argv: Argv, spec: Any) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, str(SAMPLER)],
+        argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        **more,
     )
     assert process.stdin is not None
     process.stdin.write(json.dumps(spec).encode() + b"\n")
@@ -33,9 +44,9 @@ def start(spec: Any, **more: Any) -> subprocess.Popen[bytes]:
     return process
 
 
-def taken(spec: Any, seconds: float = 0.5) -> tuple[list[list[Any]], dict[str, Any]]:
+def taken(argv: Argv, spec: Any, seconds: float = 0.5) -> tuple[list[list[Any]], dict[str, Any]]:
     """Readings, and the last line."""
-    process = start(spec)
+    process = start(argv, spec)
     time.sleep(seconds)
     out, err = process.communicate()
     assert process.returncode == 0, err.decode()
@@ -50,11 +61,11 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_files_are_read_again_and_again(tmp_path: Path) -> None:
+def test_files_are_read_again_and_again(argv: Argv, tmp_path: Path) -> None:
     volts, amperes = tmp_path / "in1_input", tmp_path / "curr1_input"
     volts.write_text("5080\n")
     amperes.write_text("560\n")
-    process = start({"channels": [{"files": [str(volts), str(amperes)]}], "rate": 100})
+    process = start(argv, {"channels": [{"files": [str(volts), str(amperes)]}], "rate": 100})
     time.sleep(0.4)
     volts.write_text("4990\n")  # as a driver would: another text in the same file
     time.sleep(0.4)
@@ -70,26 +81,27 @@ def test_files_are_read_again_and_again(tmp_path: Path) -> None:
     assert last["cpu_seconds"] >= 0  # the kernel may count in ticks of 10 ms
 
 
-def test_the_moments_are_random_and_one_a_turn(tmp_path: Path) -> None:
+def test_the_moments_are_random_and_one_a_turn(argv: Argv, tmp_path: Path) -> None:
     """Even moments would always catch a load that swings in step with them at the same point."""
     (tmp_path / "f").write_text("1")
-    rows, last = taken({"channels": [{"files": [str(tmp_path / "f")]}], "rate": 50}, 1.0)
+    rows, last = taken(argv, {"channels": [{"files": [str(tmp_path / "f")]}], "rate": 50}, 1.0)
     assert len(rows) <= last["turns"] + 1
     assert len({round((row[1] - rows[0][1]) / 1e6) % 20 for row in rows}) > 5
 
 
-def test_a_slow_channel_has_its_own_turns(tmp_path: Path) -> None:
+def test_a_slow_channel_has_its_own_turns(argv: Argv, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("1")
     files = {"files": [str(tmp_path / "f")]}
-    _, last = taken({"channels": [files, {**files, "every": 10}], "rate": 100})
+    _, last = taken(argv, {"channels": [files, {**files, "every": 10}], "rate": 100})
     fast, slow = last["reads"]
     assert 2 < slow < fast
 
 
-def test_commands_and_streams(tmp_path: Path) -> None:
+def test_commands_and_streams(argv: Argv, tmp_path: Path) -> None:
     once = script(tmp_path / "vcgencmd", 'echo "$1 volt(1)=5.0V"; echo second')
     flow = script(tmp_path / "tegrastats", "while :; do echo VDD_IN 1mW/1mW; sleep 0.05; done")
-    rows, last = taken({"channels": [{"run": [once, "adc"]}, {"stream": [flow]}], "rate": 20}, 1.0)
+    channels = [{"run": [once, "adc"]}, {"stream": [flow]}]
+    rows, last = taken(argv, {"channels": channels, "rate": 20}, 1.0)
     assert next(row[3] for row in rows if row[0] == 0) == ["adc volt(1)=5.0V\nsecond"]
     assert {row[3][0] for row in rows if row[0] == 1} == {"VDD_IN 1mW/1mW"}
     assert [row[4] for row in rows if row[3] is None] == []
@@ -97,27 +109,29 @@ def test_commands_and_streams(tmp_path: Path) -> None:
     assert last["commands_cpu_seconds"] >= 0
 
 
-def test_what_cannot_be_read_says_why_and_how_often(tmp_path: Path) -> None:
+def test_what_cannot_be_read_says_why_and_how_often(argv: Argv, tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
     broken = script(tmp_path / "broken", "echo no such thing; exit 3")
     ends = script(tmp_path / "ends", "echo 1; exit 4")
     channels = [{"files": [gone]}, {"run": [broken]}, {"stream": [ends]}, {"stream": ["/no/file"]}]
-    rows, last = taken({"channels": channels, "rate": 100}, 1.0)
+    channels.append({"run": ["no-such-program"]})
+    rows, last = taken(argv, {"channels": channels, "rate": 100}, 1.0)
     why = {row[0]: row[4] for row in rows if row[3] is None}
     assert why == {
         0: f"{gone}: No such file or directory",
         1: f"{broken} ended with 3: no such thing",
         2: f"{ends} ended with 4 while it was needed",
         3: "/no/file: No such file or directory",
+        4: "no-such-program: No such file or directory",
     }
     assert last["errors"][0] > 20 >= len([row for row in rows if row[0] == 0])
 
 
-def test_it_ends_by_itself(tmp_path: Path) -> None:
+def test_it_ends_by_itself(argv: Argv, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x" * 4000)
     channel = {"files": [str(tmp_path / "f")]}
     for more, ended in (({"seconds": 0.2}, "seconds"), ({"max_bytes": 9000}, "bytes")):
-        process = start({"channels": [channel], "rate": 100, **more})
+        process = start(argv, {"channels": [channel], "rate": 100, **more})
         assert process.stdout is not None
         lines = process.stdout.read().splitlines()  # without closing its standard input
         assert json.loads(lines[-1])["ended"] == ended
@@ -131,12 +145,13 @@ def test_it_ends_by_itself(tmp_path: Path) -> None:
         ({"channels": [{"files": ["x"], "run": ["x"]}]}, "channel 0"),
         ({"channels": [{"files": ["x"], "every": 0}]}, "every = 0"),
         ({"channels": [{"files": ["x"]}], "rate": 0}, "rate = 0"),
+        ({"channels": [{"files": ["x"]}], "seconds": "1"}, "seconds ="),
         ({"channels": [{"files": ["x"]}], "speed": 1}, "unknown key 'speed'"),
         ([], "not a JSON object"),
     ],
 )
-def test_a_wrong_spec(spec: Any, said: str) -> None:
-    process = start(spec)
+def test_a_wrong_spec(argv: Argv, spec: Any, said: str) -> None:
+    process = start(argv, spec)
     _, err = process.communicate()
     assert process.returncode == 1
     assert said in err.decode()
@@ -149,14 +164,14 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_it_never_outlives_who_started_it(tmp_path: Path) -> None:
+def test_it_never_outlives_who_started_it(argv: Argv, tmp_path: Path) -> None:
     """Killed with no chance to say anything, while a copy of the pipe is held by somebody else."""
     flow = script(tmp_path / "flow", f"echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done")
     spec = json.dumps({"channels": [{"stream": [flow]}]})
     parent = subprocess.Popen(
         [sys.executable, "-c",
          "import subprocess, sys, os\n"
-         f"p = subprocess.Popen([sys.executable, {str(SAMPLER)!r}], stdin=subprocess.PIPE)\n"
+         f"p = subprocess.Popen({argv!r}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)\n"
          f"p.stdin.write({spec!r}.encode() + b'\\n'); p.stdin.flush()\n"
          "os.fork() or (os.setsid(), __import__('time').sleep(20), os._exit(0))\n"
          "print(p.pid, flush=True)\n"

@@ -59,7 +59,12 @@ def meter(board: Board, watts: float) -> None:
 
 
 def measured(
-    device: LocalDevice | SSHDevice, folder: Path, *, power: str = "auto", **how: int
+    device: LocalDevice | SSHDevice,
+    folder: Path,
+    *,
+    power: str = "auto",
+    runner: str = "python",
+    **how: int,
 ) -> Measurement:
     path = dense_model(folder / "model.tflite", inputs=512, outputs=512)
     watch = Watch.open(device, power=power, rate_hz=RATE_HZ)
@@ -67,7 +72,8 @@ def measured(
         device,
         Subject(path, sha256_file(path), "none", "tiny", "float32"),
         SETTINGS.model_copy(update=how),
-        wish=RunnerWish(python=sys.executable),
+        runner=runner,
+        wish=RunnerWish(python=sys.executable if runner == "python" else None),
         sensing=watch,
     )
     assert Measurement.from_json(found.to_json()) == found
@@ -109,14 +115,14 @@ def test_what_a_kind_of_board_prefers(
     assert [sensor.name for sensor, _ in watch.chosen if sensor.gives == "power"] == [taken]
 
 
-@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize(("runner", "streams"), [("python", 1), ("python", 2), ("native", 2)])
 def test_a_meter_of_known_power(
-    board: Board, device: LocalDevice, tmp_path: Path, streams: int
+    board: Board, device: LocalDevice, tmp_path: Path, runner: str, streams: int
 ) -> None:
     meter(board, 2.5)
     board.file("class/thermal/thermal_zone0/type", "cpu")
     board.file("class/thermal/thermal_zone0/temp", "48300")
-    found = measured(device, tmp_path, streams=streams, launches=2)
+    found = measured(device, tmp_path, runner=runner, streams=streams, launches=2)
     is_energy_of(found, 2.5)
     assert known(found).kind == "measured"
     sensed = found.launches[0].sensed
@@ -151,9 +157,12 @@ def test_over_ssh_a_jetson_of_rails(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         server.stop()
 
 
-def test_commands_and_streams(board: Board, device: LocalDevice, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runner", ["python", "native"])
+def test_commands_and_streams(
+    board: Board, device: LocalDevice, tmp_path: Path, runner: str
+) -> None:
     board.program("vcgencmd", f"cat <<'E'\n{PI5}E")
-    found = measured(device, tmp_path)
+    found = measured(device, tmp_path, runner=runner)
     is_energy_of(found, 0.73)
     assert "less than at the plug" in known(found).covers
     board.program(
@@ -161,7 +170,7 @@ def test_commands_and_streams(board: Board, device: LocalDevice, tmp_path: Path)
         'echo "$@" > ${0%/*}/asked; while :; do echo VDD_IN 1500mW/1mW VDD_SOC 1mW/1mW; '
         "sleep 0.02; done",
     )
-    is_energy_of(measured(device, tmp_path), 1.5)
+    is_energy_of(measured(device, tmp_path, runner=runner), 1.5)
     assert (board.bin / "asked").read_text() == "--interval 20\n"
 
 
