@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from edgekit.bundles.bom import BILL
 from edgekit.bundles.manifest import MANIFEST, SIDECAR, BundledArtifact, Manifest, Provenance
 from edgekit.core.errors import DataError
 from edgekit.core.files import readable_bytes
@@ -48,6 +49,7 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
         f"The model {code(manifest.provenance.model_name)} for {escape(board)}, converted and "
         f"verified by edgekit {escape(manifest.provenance.edgekit_version)} on "
         f"{escape(manifest.created)}.",
+        *([f"{escape(manifest.description)}"] if manifest.description else []),
         *(f"> **Warning:** {escape(notice)}." for notice in manifest.notices),
         "## What is in it",
         table(
@@ -64,13 +66,14 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
             ),
         ),
         *([f"`labels.txt` names the {labels} classes, one a line, in order."] if labels else []),
-        f"`{MANIFEST}` says all of this for programs.",
+        f"`{MANIFEST}` says all of this for programs, and `{BILL}` what it was made from and with "
+        "(a bill of materials, CycloneDX 1.6).",
         *_run_it(manifest, artifacts),
         *_notes(artifacts),
         *_interfaces(artifacts),
         *_measurements(artifacts, manifest.provenance.arch),
         *_where_from(manifest),
-        *_check(),
+        *_check(manifest),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -372,6 +375,8 @@ def _where_from(manifest: Manifest) -> Iterable[str]:
     yield "## Where it comes from"
     rows = [
         ("Source model", f"{code(source.model_name)} ({escape(source.model_kind)})"),
+        ("Licence", escape(manifest.licence) or "not stated by whoever bundled it"),
+        ("Maintainer", escape(manifest.maintainer) or "not stated"),
         ("SHA-256 of it", code(source.model_digest or "made by a function")),
         ("Board profile", code(source.profile)),
         ("Calibration", _data(source.calibration_samples, source.calibration_digest)),
@@ -405,11 +410,23 @@ def _tools(artifact: BundledArtifact) -> list[str]:
     return [f"{name} {version}" for name, version in artifact.tools.items()]
 
 
-def _check() -> Iterable[str]:
+def _check(manifest: Manifest) -> Iterable[str]:
     yield "## Check that it is whole"
+    if manifest.signature is not None:
+        yield (
+            "```sh\nedgekit verify . --public-key PUB.pem            # signed with a key\n"
+            "edgekit verify . --certificate-chain CA.pem    # signed with a certificate\n```"
+        )
+        yield (
+            "This finds every changed, missing or added file, and a bundle that is not by whom it "
+            "should be. The key or certificate must come another way than this folder: whoever "
+            f"can change the one can change the other. `{manifest.signature}` is a signature as "
+            "OpenSSF's model_signing makes, over every other file here."
+        )
+        return
     yield f"```sh\nedgekit verify .    # or, for the manifest alone: sha256sum -c {SIDECAR}\n```"
     yield (
-        "This finds every changed, missing or added file. It is not a signature: somebody who "
+        "This finds every changed, missing or added file. The bundle is not signed: somebody who "
         f"means to deceive can change a file and write `{MANIFEST}` and `{SIDECAR}` anew. To rule "
         "that out, give the digest that `edgekit bundle` printed when this was made, received some "
         "other way than this folder: `edgekit verify . --digest SHA256`."

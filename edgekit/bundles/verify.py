@@ -3,13 +3,14 @@
 What this protects: ``manifest.json`` has the digest of every file and ``manifest.sha256`` has the
 manifest's, so whatever happens by accident (a bad disk, a cut-off copy, a file edited, added or
 left out) is found, in any file, these two included. Somebody who means to deceive can change a
-file and write both anew: that is found only by giving the digest that `edgekit bundle` printed,
-kept or sent some other way. A signature will make this unnecessary. File times, owners and
-permission bits are not covered.
+file and write both anew: that is found by the signature in ``model.sig``, checked against a key or
+an authority that came another way than the bundle, or by the digest that `edgekit bundle` printed.
+File times, owners and permission bits are not covered.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
 import re
@@ -24,18 +25,20 @@ from edgekit.bundles.manifest import (
     MAX_FILES,
     MAX_MANIFEST_BYTES,
     SIDECAR,
+    SIGNATURE,
     BundledFile,
     Manifest,
     decode,
     parents,
     sidecar,
 )
+from edgekit.bundles.signing import MAX_SIGNATURE_BYTES, Signed, Trust, check
 from edgekit.core.errors import InputError, IntegrityError, UsageError
 
 MAX_DEPTH = 16
 SHOWN = 20
 
-Kind = Literal["changed", "missing", "extra", "unsafe", "manifest"]
+Kind = Literal["changed", "missing", "extra", "unsafe", "manifest", "signature"]
 
 
 @dataclass(frozen=True)
@@ -59,30 +62,42 @@ class Inspection:
         manifest: None if it could not be read.
         digest: SHA-256 of ``manifest.json`` as it lies there; empty if it could not be read.
         findings: the differences, sorted by path; none means that all is as it should be.
+        signed: what the signature says; None if there is none, or none that can be read.
     """
 
     manifest: Manifest | None
     digest: str
     findings: tuple[Finding, ...]
+    signed: Signed | None = None
 
 
-def verify_bundle(folder: Path, *, digest: str = "") -> Inspection:
+def verify_bundle(
+    folder: Path,
+    *,
+    digest: str = "",
+    trust: Trust | None = None,
+    now: datetime.datetime | None = None,
+) -> Inspection:
     """Check the bundle in `folder`; only a whole one comes back.
 
     Args:
-        digest: the manifest's SHA-256 as `edgekit bundle` printed it; without it a bundle that
-            was rewritten as a whole cannot be told from the real one.
+        digest: the manifest's SHA-256 as `edgekit bundle` printed it.
+        trust: whose signature it has to have. Without this and `digest` a bundle that was
+            rewritten as a whole cannot be told from the real one.
+        now: for the dates of certificates.
 
     Raises:
         IntegrityError: there are differences; lists the first 20 and says how many there are.
-        InputError: no such folder, or it cannot be read.
-        UsageError: `digest` is not a SHA-256.
+        InputError: no such folder, or it or a key cannot be read.
+        UsageError: `digest` is not a SHA-256, or `trust` names no key or certificate.
     """
-    inspection = inspect_bundle(folder, digest=digest)
+    inspection = inspect_bundle(folder, digest=digest, trust=trust, now=now)
     found = inspection.findings
     if found:
         count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
-        lines = [f"{str(folder)!r} is not what its manifest says: {count}"]
+        by_signature = any(finding.kind == "signature" for finding in found)
+        what = "what was signed" if by_signature else "what its manifest says"
+        lines = [f"{str(folder)!r} is not {what}: {count}"]
         lines += [f"  {finding}" for finding in found[:SHOWN]]
         if len(found) > SHOWN:
             lines.append(f"  … and {len(found) - SHOWN} more")
@@ -92,7 +107,13 @@ def verify_bundle(folder: Path, *, digest: str = "") -> Inspection:
     return inspection
 
 
-def inspect_bundle(folder: Path, *, digest: str = "") -> Inspection:
+def inspect_bundle(
+    folder: Path,
+    *,
+    digest: str = "",
+    trust: Trust | None = None,
+    now: datetime.datetime | None = None,
+) -> Inspection:
     """Like `verify_bundle`, but differences are returned and not raised.
 
     Files are read in pieces, so memory does not grow with them.
@@ -110,15 +131,16 @@ def inspect_bundle(folder: Path, *, digest: str = "") -> Inspection:
             hint="edgekit bundle BUILD -o DIR makes one",
         )
     try:
-        return _inspect(folder.resolve(), wanted)
+        return _inspect(folder.resolve(), wanted, trust or Trust(), now)
     except OSError as exc:
         place = exc.filename if isinstance(exc.filename, str) else str(folder)
         raise InputError(f"cannot read {place!r}: {exc.strerror or exc}") from exc
 
 
-def _inspect(folder: Path, wanted: str) -> Inspection:
+def _inspect(folder: Path, wanted: str, trust: Trust, now: datetime.datetime | None) -> Inspection:
     findings: list[Finding] = []
     manifest: Manifest | None = None
+    beside: bytes | None = None
     data = _read_small(folder / MANIFEST, MAX_MANIFEST_BYTES, findings)
     found = ""
     if data is not None:
@@ -135,9 +157,54 @@ def _inspect(folder: Path, wanted: str) -> Inspection:
             manifest = decode(data)
         except IntegrityError as exc:
             findings.append(Finding("manifest", MANIFEST, f"cannot be used: {exc.message}"))
-    expected = {file.path: file for file in manifest.files} if manifest else None
-    findings += _compare(folder, expected)
-    return Inspection(manifest, found, tuple(sorted(findings, key=lambda f: (f.path, f.kind))))
+    signed: Signed | None = None
+    if manifest is not None and manifest.signature is not None:
+        covered = {file.path: file.sha256 for file in manifest.files} | {MANIFEST: found}
+        if beside is not None:
+            covered[SIDECAR] = hashlib.sha256(beside).hexdigest()
+        signed = _check_signature(folder, covered, trust, now, findings)
+    elif manifest is not None and trust:
+        findings.append(Finding("signature", SIGNATURE, "is not there: the bundle is not signed"))
+    findings += _compare(folder, manifest)
+    ordered = tuple(sorted(findings, key=lambda f: (f.path, f.kind)))
+    return Inspection(manifest, found, ordered, signed)
+
+
+def _check_signature(
+    folder: Path,
+    covered: dict[str, str],
+    trust: Trust,
+    now: datetime.datetime | None,
+    findings: list[Finding],
+) -> Signed | None:
+    """What the signature says; findings for what it says otherwise than `covered`.
+
+    Raises:
+        UsageError: the key or certificates of `trust` cannot be used.
+    """
+    data = _read_small(folder / SIGNATURE, MAX_SIGNATURE_BYTES, findings)
+    if data is None:
+        return None
+    try:
+        signed = check(data, trust, now=now)
+    except IntegrityError as exc:
+        detail = f"does not hold: {exc.message.removeprefix(SIGNATURE + ' ')}"
+        findings.append(Finding("signature", SIGNATURE, detail))
+        return None
+    for path in sorted(covered.keys() | signed.files.keys()):
+        if path not in signed.files:
+            findings.append(Finding("signature", path, "is in the manifest and was not signed"))
+        elif path not in covered:
+            findings.append(Finding("signature", path, "was signed and is not in the manifest"))
+        elif covered[path] != signed.files[path]:
+            detail = (
+                f"has SHA-256 {covered[path][:12]}… by the manifest, "
+                f"and {signed.files[path][:12]}… was signed"
+            )
+            if path in (MANIFEST, SIDECAR):
+                detail = f"has SHA-256 {covered[path][:12]}…, {signed.files[path][:12]}… was signed"
+            findings.append(Finding("signature", path, detail))
+    return signed
 
 
 def _read_small(path: Path, limit: int, findings: list[Finding]) -> bytes | None:
@@ -172,11 +239,13 @@ def _open(name: str, folder: Path | int) -> int:
     return os.open(folder / name, flags)
 
 
-def _compare(folder: Path, expected: dict[str, BundledFile] | None) -> Iterator[Finding]:
+def _compare(folder: Path, manifest: Manifest | None) -> Iterator[Finding]:
     """Walk the folder through open descriptors, so that a folder swapped for a link is no way out.
 
-    Without a manifest (`expected` is None) only what no bundle may hold is reported.
+    Without a manifest only what no bundle may hold is reported.
     """
+    expected = {file.path: file for file in manifest.files} if manifest else None
+    own = manifest.own if manifest else ()
     missing = set(expected or ())
     folders = parents(expected or ())
     seen = 0
@@ -198,7 +267,7 @@ def _compare(folder: Path, expected: dict[str, BundledFile] | None) -> Iterator[
         for name in files:
             path = (below / name).as_posix()
             missing.discard(path)
-            yield from _compare_file(name, path, descriptor, expected)
+            yield from _compare_file(name, path, descriptor, expected, own)
         seen += len(names) + len(files)
         if seen > 2 * MAX_FILES:
             yield Finding("extra", "", f"has more than {2 * MAX_FILES} files and folders")
@@ -212,7 +281,11 @@ def _raise(error: OSError) -> None:
 
 
 def _compare_file(
-    name: str, path: str, folder: int, expected: dict[str, BundledFile] | None
+    name: str,
+    path: str,
+    folder: int,
+    expected: dict[str, BundledFile] | None,
+    own: tuple[str, ...],
 ) -> Iterator[Finding]:
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISREG(found.st_mode):
@@ -223,7 +296,7 @@ def _compare_file(
         # Its content could be changed through the other name, after this very check.
         detail = f"is a hard link (the file has {found.st_nlink} names); copy the bundle first"
         yield Finding("unsafe", path, detail)
-    if expected is None or path in (MANIFEST, SIDECAR):
+    if expected is None or path in own:
         return
     if path not in expected:
         yield Finding("extra", path, "is not in the manifest")

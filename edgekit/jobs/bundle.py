@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.bundles import Bundle, bundle_linux
+from edgekit.bundles import About, Bundle, Signer, bundle_linux
 from edgekit.core.build import Build
 from edgekit.core.result import latest
 from edgekit.jobs.results import results_of
@@ -17,7 +17,8 @@ def bundle(
     *,
     variants: Sequence[str] = (),
     every: bool = False,
-    version: str = "0.1.0",
+    about: About | None = None,
+    signer: Signer | None = None,
 ) -> Bundle:
     """Write the bundle folder `output`; see `edgekit.bundles.bundle_linux` for what it raises."""
     return bundle_linux(
@@ -26,5 +27,6 @@ def bundle(
         variants=variants,
         every=every,
         results=latest(results_of(build)),
-        version=version,
+        about=about,
+        signer=signer,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.bundles import bundle_linux, verify_bundle
+from edgekit.bundles import About, bundle_linux, verify_bundle
 from edgekit.bundles.readme import code, escape
 from edgekit.core.build import Build, load_build, save_build
 from edgekit.core.errors import (
@@ -52,6 +52,7 @@ def test_the_best_accepted_one_unless_told_otherwise(build: Build, out: Path) ->
     made = bundle_linux(build, out)
     assert sorted(tree(out)) == [
         "README.md",
+        "bom.cdx.json",
         "example.py",
         "labels.txt",
         "manifest.json",
@@ -113,7 +114,7 @@ def test_refusals_leave_nothing(build: Build, out: Path) -> None:
         bundle_linux(build, out, variants=["dynamic-old"])
     for version in ("1", "a b", "1.2.3\n", "1.2.3-" + "x" * 100):
         with pytest.raises(UsageError, match=r"^--version '.*' is not of the form 1\.2\.3$"):
-            bundle_linux(build, out, version=version)
+            bundle_linux(build, out, about=About(version=version))
     rejected = build.model_copy(
         update={"variants": tuple(v for v in build.variants if v.verdict.status != "accepted")}
     )
