@@ -205,6 +205,12 @@ def _verify(data: bytes, signed: Digests, trust: Trust, by: str) -> None:
     from cryptography.exceptions import InvalidSignature
     from OpenSSL.crypto import Error, X509StoreContextError
 
+    unreadable: tuple[type[Exception], ...] = (
+        *_unreadable(),
+        LookupError,
+        AttributeError,
+        Error,
+    )
     config = _library("verifying").Config().set_hashing_config(_known(signed, ""))
     refused = (
         f"the signature in {SIGNATURE}, which says that it is by {by}, is not by what is trusted"
@@ -224,7 +230,7 @@ def _verify(data: bytes, signed: Digests, trust: Trust, by: str) -> None:
             raise IntegrityError(f"{refused}: {exc}", hint=hint) from exc
         except InvalidSignature as exc:
             raise IntegrityError(f"{refused}: wrong key, or changed", hint=hint) from exc
-        except (*_unreadable(), LookupError, AttributeError, Error) as exc:
+        except unreadable as exc:
             raise IntegrityError(f"{refused}: {exc}", hint=hint) from exc
 
 

@@ -23,6 +23,8 @@ class BuildOrCommand(click.Group):
         return list(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in SUBCOMMANDS:
+            return make
         from edgekit.core.registry import resolve
 
         command: click.Command = resolve(SUBCOMMANDS[name][0])
