@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.bundles.bom import BILL, bill_of_materials
+from edgekit.bundles.classes import accessor, example, module_name
 from edgekit.bundles.contents import (
     About,
     Contents,
@@ -84,8 +85,10 @@ def bundle_linux(
                 contents, build, artifacts, about=about, kind="linux", results=results, **more
             )
 
-        contents.add(EXAMPLE, (Path(__file__).parent / "example.py").read_bytes())
         draft = manifest(signed=signer is not None)
+        module = module_name(draft.name)
+        contents.add(f"{module}.py", accessor(draft))
+        contents.add(EXAMPLE, example(module))
         text = readme(draft, board=build.profile.title, labels=len(build.labels))
         contents.add(README, text.encode())
         contents.add(BILL, bill_of_materials(draft))

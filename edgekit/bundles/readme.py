@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from edgekit.bundles.bom import BILL
+from edgekit.bundles.classes import class_names, module_name
 from edgekit.bundles.manifest import MANIFEST, SIDECAR, BundledArtifact, Manifest, Provenance
 from edgekit.core.errors import DataError
 from edgekit.core.files import readable_bytes
@@ -86,17 +87,22 @@ def _run_it(manifest: Manifest, artifacts: Sequence[BundledArtifact]) -> list[st
             f"({MANIFEST} and the notes below say which and how); `example.py` runs none of them. "
             "An app that prepares its input in another way than stated below runs another model.",
         ]
+    module = module_name(manifest.name)
+    name = class_names([a.variant for a in artifacts])[manifest.default]
     return [
         "## Run it",
         f"```sh\n{_install(artifacts)}\n{_command(manifest.artifact(manifest.default))}\n```",
-        "From a program, with `example.py` beside it or on `PYTHONPATH`:",
+        f"From a program, with `{module}.py` on `PYTHONPATH` (a class a model, `Model` for any):",
         "```python\n"
-        "from example import Model\n\n"
-        'model = Model("path/of/this/folder", threads=2)\n'
-        "answers = model.predict(sample)    # one array an output, by name, as real numbers\n"
+        f"from {module} import {name}\n\n"
+        f'with {name}("path/of/this/folder", threads=2) as model:\n'
+        "    answers = model.predict(sample)    # one array an output, by name, as real numbers\n"
+        "    print(model.applied, model.INPUTS, model.OUTPUTS)\n"
         "```",
-        "`example.py` needs numpy and a runtime that reads the variant; it applies the "
-        "preprocessing below exactly, bit for bit as edgekit did when it verified the model. "
+        f"`{module}.py` needs numpy and a runtime that reads the variant; it applies the "
+        "preprocessing below exactly, bit for bit as edgekit did when it verified the model. It "
+        "compares the model's file with the manifest's digest first (`check=False` does not), and "
+        '`delegate="cpu"`, or the path of a delegate\'s library, chooses what computes it. '
         "An app that prepares its input in another way runs another model.",
     ]
 
@@ -196,7 +202,7 @@ def _command(artifact: BundledArtifact) -> str:
 
 def _takes(spec: TensorSpec, preprocessing: Preprocessing) -> str:
     # The bundle's own program says the same where an input does not fit.
-    from edgekit.bundles.example import taken
+    from edgekit.bundles.accessor import taken
 
     if takes_pictures(spec, preprocessing):
         return "a picture (needs pillow) or a .npy file"

@@ -53,6 +53,7 @@ def test_the_best_accepted_one_unless_told_otherwise(build: Build, out: Path) ->
     assert sorted(tree(out)) == [
         "README.md",
         "bom.cdx.json",
+        "digits.py",
         "example.py",
         "labels.txt",
         "manifest.json",
