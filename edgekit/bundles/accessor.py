@@ -32,7 +32,6 @@ RUNTIMES = (
 RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
 FRACTION_BITS = 11
 PICTURE_OPERATIONS = ("resize", "resize-short-side", "center-crop", "color")
-PACKAGE = ""  # the folder below share/ where the bundle is, when this file is installed apart
 
 
 class InputProblem(ValueError):
@@ -290,12 +289,10 @@ def find_runtime() -> Any:
 
 
 def find_bundle() -> Path:
-    """The bundle: the folder of this file, or share/ of the system that it is installed in."""
-    places = [HERE, HERE / "../../../share" / PACKAGE] if PACKAGE else [HERE]
-    for place in places:
-        if (place / "manifest.json").is_file():
-            return place.resolve()
-    raise ModelProblem(f"there is no bundle in {' or '.join(map(str, places))}: give its folder")
+    """The folder of this file; of the file itself, where it was found through a link."""
+    if not (HERE / "manifest.json").is_file():
+        raise ModelProblem(f"there is no bundle in {HERE}: give its folder")
+    return HERE
 
 
 def check_digest(path: Path, listed_as: str, manifest: dict[str, Any]) -> None:

@@ -47,19 +47,12 @@ def class_names(variants: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def accessor(manifest: Manifest, package: str = "") -> bytes:
-    """The module's source.
-
-    Args:
-        package: the folder below ``share/`` where the bundle will be, if the module is installed
-            apart from it.
-    """
+def accessor(manifest: Manifest) -> bytes:
+    """The module's source."""
     text = (HERE / "accessor.py").read_text(encoding="utf-8")
     names = class_names([artifact.variant for artifact in manifest.artifacts])
     parts = [text.rstrip()]
     parts += [_class(names[a.variant], manifest, a) for a in manifest.artifacts]
-    if package:
-        parts.append(f"PACKAGE = {package!r}")
     return ("\n\n\n".join(parts) + "\n").encode()
 
 

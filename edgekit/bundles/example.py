@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accessor import InputProblem, Model, ModelProblem
+
+# Files of Python's own in the bundle would be found by edgekit verify, as any others.
+sys.dont_write_bytecode = True
+
+from accessor import InputProblem, Model, ModelProblem  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 

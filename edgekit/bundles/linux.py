@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,14 @@ from edgekit.bundles.contents import (
     manifest_of,
 )
 from edgekit.bundles.manifest import Manifest
+from edgekit.bundles.packages import (
+    Package,
+    check_abis,
+    check_about,
+    package_name,
+    write_deb,
+    write_tarball,
+)
 from edgekit.bundles.readme import readme
 from edgekit.bundles.signing import Signer
 from edgekit.core.build import Build
@@ -33,11 +41,13 @@ class Bundle:
 
     Attributes:
         digest: SHA-256 of its manifest, to be printed and kept apart from it.
+        packages: the same as files to install or unpack, if any were asked for.
     """
 
     folder: Path
     manifest: Manifest
     digest: str
+    packages: tuple[Path, ...] = ()
 
 
 def bundle_linux(
@@ -95,3 +105,47 @@ def bundle_linux(
         final = manifest(bill=BILL, signed=signer is not None)
         digest = contents.finish(final, signer)
     return Bundle(target, final, digest)
+
+
+def package_linux(
+    build: Build,
+    target: Path,
+    *,
+    variants: Sequence[str] = (),
+    every: bool = False,
+    results: Sequence[Result] = (),
+    about: About,
+    signer: Signer | None = None,
+    abis: Sequence[str] = (),
+) -> Bundle:
+    """Write into the folder `target` a bundle, a tarball of it and a .deb for each ABI.
+
+    What has their names there is replaced; anything else is left as it is.
+
+    Args:
+        abis: as Debian names them (arm64); the board's own if not given.
+
+    Raises:
+        UsageError: no maintainer or licence is given, or Debian does not know the architecture;
+            and what `bundle_linux` raises.
+    """
+    check_about(about.maintainer, about.licence)
+    chosen = check_abis(abis, build.profile.arch)
+    target = Path.cwd() / target
+    name = package_name(about.name or build.name)
+    made = bundle_linux(
+        build,
+        target / name,
+        variants=variants,
+        every=every,
+        results=results,
+        about=about,
+        signer=signer,
+    )
+    package = Package(made.folder, made.manifest, name)
+    written = [target / f"{name}-{made.manifest.version}.tar.gz"]
+    write_tarball(package, written[0])
+    for abi in chosen:
+        written.append(target / f"{name}_{package.version}_{abi}.deb")
+        write_deb(package, abi, written[-1])
+    return replace(made, packages=tuple(written))

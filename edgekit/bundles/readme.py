@@ -92,7 +92,8 @@ def _run_it(manifest: Manifest, artifacts: Sequence[BundledArtifact]) -> list[st
     return [
         "## Run it",
         f"```sh\n{_install(artifacts)}\n{_command(manifest.artifact(manifest.default))}\n```",
-        f"From a program, with `{module}.py` on `PYTHONPATH` (a class a model, `Model` for any):",
+        f"From a program, with a copy of `{module}.py` beside it (imported from here, Python would "
+        "add files of its own to this folder); it has a class for each model, and `Model` for any:",
         "```python\n"
         f"from {module} import {name}\n\n"
         f'with {name}("path/of/this/folder", threads=2) as model:\n'

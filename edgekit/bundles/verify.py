@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgekit.bundles.archive import unpacked
 from edgekit.bundles.manifest import (
     MANIFEST,
     MAX_FILES,
@@ -78,7 +79,7 @@ def verify_bundle(
     trust: Trust | None = None,
     now: datetime.datetime | None = None,
 ) -> Inspection:
-    """Check the bundle in `folder`; only a whole one comes back.
+    """Check the bundle in `folder`, or in a tarball of one; only a whole one comes back.
 
     Args:
         digest: the manifest's SHA-256 as `edgekit bundle` printed it.
@@ -114,7 +115,7 @@ def inspect_bundle(
     trust: Trust | None = None,
     now: datetime.datetime | None = None,
 ) -> Inspection:
-    """Like `verify_bundle`, but differences are returned and not raised.
+    """Like `verify_bundle`, but differences are returned and not raised; not so a bad tarball.
 
     Files are read in pieces, so memory does not grow with them.
 
@@ -125,12 +126,20 @@ def inspect_bundle(
     wanted = digest.strip().lower()
     if wanted and not re.fullmatch(r"[0-9a-f]{64}", wanted):
         raise UsageError(f"digest {digest!r} is not a SHA-256: 64 hexadecimal digits")
-    if not folder.is_dir():
+    if folder.is_file() and folder.name.endswith(".deb"):
+        raise InputError(
+            f"{str(folder)!r} is a package, and what is installed of it is the bundle",
+            hint=f"dpkg-deb -x {folder} ROOT; edgekit verify ROOT/usr/share/NAME",
+        )
+    if not folder.is_dir() and not folder.name.endswith(".tar.gz"):
         raise InputError(
             f"{str(folder)!r} is not a folder, so it is no bundle",
             hint="edgekit bundle BUILD -o DIR makes one",
         )
     try:
+        if not folder.is_dir():
+            with unpacked(folder) as inside:
+                return _inspect(inside, wanted, trust or Trust(), now)
         return _inspect(folder.resolve(), wanted, trust or Trust(), now)
     except OSError as exc:
         place = exc.filename if isinstance(exc.filename, str) else str(folder)
@@ -259,6 +268,9 @@ def _compare(folder: Path, manifest: Manifest | None) -> Iterator[Finding]:
                 yield Finding("unsafe", path, f"is {_what(mode)}; a bundle has plain files only")
             elif expected is not None and path in expected:
                 yield Finding("changed", path, "is a folder and should be a file")
+            elif name == "__pycache__":
+                detail = "is left by Python where a module was imported from; remove it"
+                yield Finding("extra", path + "/", detail)
             elif expected is not None and path not in folders:
                 yield Finding("extra", path + "/", "is a folder that the manifest does not know")
             if len(below.parts) + 1 >= MAX_DEPTH:

@@ -62,6 +62,21 @@ class BuildOrCommand(click.Group):
     help="Which; the fastest measured one, or INT8, otherwise.",
 )
 @click.option("--all", "every", is_flag=True, help="All accepted ones.")
+@click.option(
+    "--for",
+    "system",
+    type=click.Choice(["folder", "linux"]),
+    default="folder",
+    show_default=True,
+    help="linux: DIR gets the folder, a .deb for each ABI, and a tarball.",
+)
+@click.option(
+    "--abi",
+    "abis",
+    multiple=True,
+    metavar="ABI",
+    help="Of a .deb: arm64, amd64, armhf, riscv64; the board's otherwise.",
+)
 @click.option("--name", default="", metavar="NAME", help="Of the bundle; the build's otherwise.")
 @click.option("--version", default="0.1.0", show_default=True, help="Of the bundle.")
 @click.option("--description", default="", metavar="TEXT", help="What the model is for, a line.")
@@ -84,6 +99,8 @@ def make(
     output: Path,
     variants: tuple[str, ...],
     every: bool,
+    system: str,
+    abis: tuple[str, ...],
     name: str,
     version: str,
     description: str,
@@ -106,6 +123,8 @@ def make(
 
     if sign_cert is not None and sign_key is None:
         raise UsageError("--sign-cert signs nothing without its key", hint="add --sign-key PEM")
+    if abis and system != "linux":
+        raise UsageError("--abi is of a package", hint="add --for linux")
     opened = load_build(build)
     if not variants and not every:
         say_preferred(opened)
@@ -116,14 +135,19 @@ def make(
         every=every,
         about=About(name, version, description, licence, maintainer),
         signer=Signer(sign_key, sign_cert) if sign_key is not None else None,
+        packages=system == "linux",
+        abis=abis,
     )
+    folder = output / made.folder.name if system == "linux" else output
     width = max(len(artifact.variant) for artifact in made.manifest.artifacts)
     for artifact in made.manifest.artifacts:
-        click.echo(f"{artifact.variant:<{width}}  {output / artifact.files[0]}")
-    click.echo(f"bundle: {output}")
+        click.echo(f"{artifact.variant:<{width}}  {folder / artifact.files[0]}")
+    click.echo(f"bundle: {folder}")
+    for package in made.packages:
+        click.echo(f"package: {output / package.name}")
     option = "--certificate-chain CA.pem" if sign_cert else "--public-key PUB.pem"
     how = option if sign_key else f"--digest {made.digest}"
-    click.echo(f"check it with: edgekit verify {output} {how}")
+    click.echo(f"check it with: edgekit verify {folder} {how}")
 
 
 @click.group(name="bundle", cls=BuildOrCommand, invoke_without_command=True)

@@ -147,8 +147,11 @@ def write_tflite(path: Path, *, integer: bool) -> Signature:
 
 @pytest.fixture
 def runnable(tmp_path: Path) -> Build:
+    return write_runnable(tmp_path / "build")
+
+
+def write_runnable(folder: Path) -> Build:
     """A build whose float32 and int8-io artifacts really run."""
-    folder = tmp_path / "build"
     build = write_build(folder, variants=("float32", "int8-io"), failures=False)
     variants: list[Variant] = []
     for variant in build.variants:

@@ -33,6 +33,16 @@ def test_signed_with_a_new_key_and_verified(edgekit: Run, desk: Path) -> None:
     assert "'labels.txt' has 1 bytes" in bad.err
 
 
+def test_packages(edgekit: Run, desk: Path) -> None:
+    said = ("--licence", "MIT", "--maintainer", "Ada <ada@example.org>")
+    made = edgekit("bundle", "build", "-o", "out", "--for", "linux", *said)
+    assert made.code == 0, made.err
+    names = ["digits", "digits-0.1.0.tar.gz", "digits_0.1.0_arm64.deb"]
+    assert sorted(path.name for path in (desk / "out").iterdir()) == names
+    assert all(f"package: out/{name}\n" in made.out for name in names[1:])
+    assert edgekit("verify", "out/digits-0.1.0.tar.gz").code == 0
+
+
 def test_unsigned_is_said(edgekit: Run) -> None:
     assert edgekit("bundle", "build", "-o", "out").code == 0
     assert "it is not signed" in edgekit("verify", "out").out
@@ -49,6 +59,8 @@ def test_unsigned_is_said(edgekit: Run) -> None:
         ),
         (["verify", "out", "--public-key", "a", "--certificate-chain", "b"], "exclude each other"),
         (["bundle", "build"], "--output"),
+        (["bundle", "build", "-o", "out", "--for", "linux"], "add --licence SPDX"),
+        (["bundle", "build", "-o", "out", "--abi", "arm64"], "add --for linux"),
     ],
 )
 def test_what_is_wrong_is_said(edgekit: Run, desk: Path, arguments: list[str], says: str) -> None:
