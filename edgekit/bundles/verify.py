@@ -10,6 +10,7 @@ File times, owners and permission bits are not covered.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import os
@@ -106,6 +107,23 @@ def verify_bundle(
             "\n".join(lines), hint="do not use it; fetch it again or make it with edgekit bundle"
         )
     return inspection
+
+
+@contextlib.contextmanager
+def whole_bundle(path: Path) -> Iterator[tuple[Path, Manifest]]:
+    """The folder of a bundle, unpacked for as long as the block lasts if it is a tarball.
+
+    Raises:
+        IntegrityError: it is not what its manifest says.
+        InputError: it is no bundle, or cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = path
+        if path.is_file() and path.name.endswith(".tar.gz"):
+            folder = stack.enter_context(unpacked(path))
+        manifest = verify_bundle(folder).manifest
+        assert manifest is not None
+        yield folder, manifest
 
 
 def inspect_bundle(

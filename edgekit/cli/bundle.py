@@ -9,6 +9,10 @@ import click
 
 # name: (where, the line shown in `edgekit bundle --help`)
 SUBCOMMANDS = {
+    "diff": (
+        "edgekit.cli.bundle_diff:command",
+        "Say whether an app that runs OLD can take NEW in its place.",
+    ),
     "keygen": (
         "edgekit.cli.bundle_keygen:command",
         "Make a key to sign bundles with.",

@@ -43,6 +43,19 @@ def test_packages(edgekit: Run, desk: Path) -> None:
     assert edgekit("verify", "out/digits-0.1.0.tar.gz").code == 0
 
 
+def test_whether_an_old_app_can_take_it(edgekit: Run) -> None:
+    for name, more in (("few", ()), ("many", ("--all", "--version", "0.2.0"))):
+        assert edgekit("bundle", "build", "-o", name, *more).code == 0
+    good = edgekit("bundle", "diff", "few", "many")
+    assert good.code == 0, good.err
+    assert "an old app can take it (minor)" in good.out
+    bad = edgekit("bundle", "diff", "many", "few")
+    assert bad.code == 6
+    assert "BREAKS  float32: is not in the new bundle" in bad.out
+    assert "an old app cannot take it as it is" in bad.out
+    assert '"fits": false' in edgekit("bundle", "diff", "many", "few", "--json").out
+
+
 def test_unsigned_is_said(edgekit: Run) -> None:
     assert edgekit("bundle", "build", "-o", "out").code == 0
     assert "it is not signed" in edgekit("verify", "out").out
