@@ -24,7 +24,6 @@ from typing import IO
 
 from edgekit.bundles.archive import LEVEL
 from edgekit.bundles.classes import module_name
-from edgekit.bundles.contents import CHUNK
 from edgekit.bundles.manifest import Manifest, parents
 from edgekit.core.errors import InputError, UnknownNameError, UsageError
 from edgekit.core.files import unwritable
@@ -141,7 +140,7 @@ def write_deb(package: Package, abi: str, target: Path) -> None:
             content.seek(0)
             head = f"{name:<16}{package.time:<12}{0:<6}{0:<6}{0o100644:<8o}{length:<10}`\n"
             out.write(head.encode())
-            shutil.copyfileobj(content, out, CHUNK)
+            shutil.copyfileobj(content, out)
             if length % 2:
                 out.write(b"\n")
 

@@ -78,6 +78,26 @@ def test_all_that_were_accepted(build: Build, out: Path) -> None:
     assert made.manifest.notices == ()
 
 
+def test_the_manifest_says_what_it_was_made_from(build: Build, out: Path) -> None:
+    parent = build.variant("float32").artifact
+    variant = build.variant("int8")
+    assert parent is not None
+    assert variant.artifact is not None
+    made_from = variant.artifact.model_copy(update={"parent": parent.files[0].sha256})
+    child = variant.model_copy(update={"artifact": made_from})
+    others = tuple(v for v in build.variants if v.recipe.name != "int8")
+    about = About(name="reader", version="2.0.0", licence="MIT", maintainer="Ada <a@example.org>")
+    build = build.model_copy(update={"variants": (child, *others)})
+    manifest = bundle_linux(build, out, about=about).manifest
+    assert (manifest.name, manifest.version, manifest.licence) == ("reader", "2.0.0", "MIT")
+    assert manifest.artifact("int8").parent_variant == "float32"
+    assert manifest.artifact("int8").recipe_digest == child.recipe.fingerprint()
+    assert (out / "reader.py").exists()
+    text = (out / "README.md").read_text()
+    assert "| Licence | MIT |" in text
+    assert "from reader import Int8" in text
+
+
 def test_the_readme_tells_the_metric_that_it_was_judged_by(build: Build, out: Path) -> None:
     def bundled(**changed: Any) -> str:
         variant = build.variant("int8")
