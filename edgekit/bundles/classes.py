@@ -73,9 +73,9 @@ def _class(name: str, manifest: Manifest, artifact: BundledArtifact) -> str:
     return "\n".join(
         [
             f"class {name}(Model):",
-            f"    {f'{said}: {artifact.verdict.status} by verification.'!a}",
+            f"    {f'{said}: {artifact.verdict.status} by verification.'!r}",
             "",
-            f"    VARIANT = {artifact.variant!a}",
+            f"    VARIANT = {artifact.variant!r}",
             *_tensors("INPUTS", inputs),
             *_tensors("OUTPUTS", outputs),
         ]
@@ -83,7 +83,7 @@ def _class(name: str, manifest: Manifest, artifact: BundledArtifact) -> str:
 
 
 def _tensors(name: str, rows: Sequence[tuple[object, ...]]) -> list[str]:
-    lines = [f"        Tensor({', '.join(ascii(value) for value in row)})," for row in rows]
+    lines = [f"        Tensor({', '.join(map(repr, row))})," for row in rows]
     return [f"    {name} = (", *lines, "    )"]
 
 

@@ -26,7 +26,7 @@ from edgekit.bundles.packages import (
     write_tarball,
 )
 from edgekit.bundles.readme import readme
-from edgekit.bundles.signing import Signer
+from edgekit.bundles.signing import Signer, check_signer
 from edgekit.core.build import Build
 from edgekit.core.files import replaced_folder
 from edgekit.core.result import Result
@@ -86,6 +86,8 @@ def bundle_linux(
     chosen = build.choose(variants, every=every, results=results)
     target = Path.cwd() / target
     check_target(target)
+    if signer is not None:
+        check_signer(signer)
     with replaced_folder(target) as scratch:
         contents = Contents(scratch)
         artifacts = add_artifacts(contents, build, chosen, results)

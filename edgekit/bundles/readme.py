@@ -382,9 +382,9 @@ def _where_from(manifest: Manifest) -> Iterable[str]:
     yield "## Where it comes from"
     rows = [
         ("Source model", f"{code(source.model_name)} ({escape(source.model_kind)})"),
+        ("SHA-256 of it", code(source.model_digest or "made by a function")),
         ("Licence", escape(manifest.licence) or "not stated by whoever bundled it"),
         ("Maintainer", escape(manifest.maintainer) or "not stated"),
-        ("SHA-256 of it", code(source.model_digest or "made by a function")),
         ("Board profile", code(source.profile)),
         ("Calibration", _data(source.calibration_samples, source.calibration_digest)),
         ("Evaluation", _evaluation(source)),

@@ -126,18 +126,7 @@ def sign(files: Digests, name: str, signer: Signer) -> bytes:
         UsageError: the key or the certificate cannot be used.
         ModuleNotFoundError: of model_signing, where the extra `sign` is not installed.
     """
-    key, password = _private_key(signer.key)
-    material: dict[str, Any] = {"publicKey": {"hint": _hint(key.public_key())}}
-    if signer.certificate is not None:
-        certificates = _certificates(signer.certificate)
-        _check_dates(certificates, UsageError)
-        if _pem(certificates[0].public_key()) != _pem(key.public_key()):
-            raise UsageError(
-                f"{str(signer.certificate)!r} is not the certificate of {str(signer.key)!r}",
-                hint="the first certificate in the file must be the key's",
-            )
-        _check_usage(certificates[0], UsageError)
-        material = {"x509CertificateChain": {"certificates": [_raw(c) for c in certificates]}}
+    password, material = _prepared(signer)
     signing = _library("signing")
 
     class Offline(signing.Config):  # type: ignore[misc, name-defined]
@@ -156,6 +145,29 @@ def sign(files: Digests, name: str, signer: Signer) -> bytes:
     data = _encode(envelope["payload"], envelope["signatures"][0]["sig"], material)
     _parse(data)  # what a reader would refuse must not be written in the first place
     return data
+
+
+def check_signer(signer: Signer) -> None:
+    """Raise what `sign` would, before any work is done for it."""
+    _prepared(signer)
+    _library("signing")
+
+
+def _prepared(signer: Signer) -> tuple[bytes | None, dict[str, Any]]:
+    """The key's password, and whom the signature will say that it is by."""
+    key, password = _private_key(signer.key)
+    material: dict[str, Any] = {"publicKey": {"hint": _hint(key.public_key())}}
+    if signer.certificate is not None:
+        certificates = _certificates(signer.certificate)
+        _check_dates(certificates, UsageError)
+        if _pem(certificates[0].public_key()) != _pem(key.public_key()):
+            raise UsageError(
+                f"{str(signer.certificate)!r} is not the certificate of {str(signer.key)!r}",
+                hint="the first certificate in the file must be the key's",
+            )
+        _check_usage(certificates[0], UsageError)
+        material = {"x509CertificateChain": {"certificates": [_raw(c) for c in certificates]}}
+    return password, material
 
 
 def check(data: bytes, trust: Trust, *, now: datetime.datetime | None = None) -> Signed:

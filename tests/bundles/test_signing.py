@@ -9,6 +9,7 @@ import itertools
 import json
 import random
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -87,6 +88,34 @@ def test_a_signed_bundle_is_by_its_key(signed: Bundle, trust: Trust, place: Path
     assert set(found.files) == everything - {"model.sig"}
     with pytest.raises(IntegrityError, match=r"'.*other\.pub\.pem' is another key"):
         verify_bundle(signed.folder, trust=Trust(public_key=place / "other.pub.pem"))
+
+
+def test_nothing_asks_the_network(
+    build: Build, place: Path, trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """model_signing's own default fetches Sigstore's roots as soon as it is configured."""
+    asked = []
+
+    def refuse(*arguments: object, **_: object) -> None:
+        asked.append(arguments)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    bundle_linux(build, tmp_path / "out", signer=Signer(place / "key.pem"))
+    verify_bundle(tmp_path / "out", trust=trust)
+    assert asked == []
+
+
+def test_a_key_that_cannot_sign_is_said_before_any_work(
+    build: Build, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("something was copied")
+
+    monkeypatch.setattr("edgekit.bundles.contents.Contents.copy", never)
+    with pytest.raises(UsageError, match="is not a private key"):
+        bundle_linux(build, tmp_path / "out", signer=Signer(place / "key.pub.pem"))
 
 
 def test_without_a_key_it_is_only_read(signed: Bundle) -> None:
