@@ -272,6 +272,12 @@ def bundle(
     variants: Sequence[str] = (),
     every: bool = False,
     version: str = "0.1.0",
+    name: str = "",
+    description: str = "",
+    licence: str = "",
+    maintainer: str = "",
+    sign_key: str | Path | None = None,
+    sign_certificate: str | Path | None = None,
 ) -> Bundle:
     """Make the folder that goes into the product; see ``edgekit bundle --help``.
 
@@ -281,9 +287,22 @@ def bundle(
         RejectedError: no variant was accepted, and none was named.
         OutputError: `output` cannot be written, or something else is there.
     """
+    from edgekit.bundles import About, Signer
     from edgekit.jobs.bundle import bundle as job
 
-    return job(_opened(build), Path(output), variants=variants, every=every, version=version)
+    if sign_certificate is not None and sign_key is None:
+        raise UsageError("a certificate signs nothing without its key: give sign_key, too")
+    signer = None
+    if sign_key is not None:
+        signer = Signer(Path(sign_key), Path(sign_certificate) if sign_certificate else None)
+    return job(
+        _opened(build),
+        Path(output),
+        variants=variants,
+        every=every,
+        about=About(name, version, description, licence, maintainer),
+        signer=signer,
+    )
 
 
 def inspect(
@@ -382,15 +401,31 @@ def technique_sensitivity(
     )
 
 
-def verify_bundle(bundle: str | Path, *, digest: str = "") -> Manifest:
+def verify_bundle(
+    bundle: str | Path,
+    *,
+    digest: str = "",
+    public_key: str | Path | None = None,
+    certificate_chain: Sequence[str | Path] = (),
+) -> Manifest:
     """The manifest of the bundle in that folder, if the bundle is what it says.
 
+    Args:
+        digest: the manifest's SHA-256, as `edgekit bundle` printed it.
+        public_key: PEM; the bundle has to be signed with its private key.
+        certificate_chain: PEM files of the authorities whose certificates may have signed it.
+
     Raises:
-        IntegrityError: a file was changed, is missing, or is there in excess.
+        IntegrityError: a file was changed, is missing, or is there in excess; or the signature
+            that was asked for is not there, or not by that key or authority.
     """
+    from edgekit.bundles import Trust
     from edgekit.bundles import verify_bundle as check
 
-    manifest = check(Path(bundle), digest=digest).manifest
+    trust = Trust(
+        Path(public_key) if public_key else None, tuple(Path(each) for each in certificate_chain)
+    )
+    manifest = check(Path(bundle), digest=digest, trust=trust).manifest
     assert manifest is not None  # it raises otherwise
     return manifest
 

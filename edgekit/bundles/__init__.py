@@ -5,16 +5,23 @@ One file a kind of bundle (`linux`); what all kinds have is in `contents` and `m
 
 from __future__ import annotations
 
-from edgekit.bundles.linux import Bundle, bundle_linux
+from edgekit.bundles.contents import About
+from edgekit.bundles.linux import Bundle, bundle_linux, package_linux
 from edgekit.bundles.manifest import Manifest
+from edgekit.bundles.signing import Signer, Trust, make_key
 from edgekit.bundles.verify import Finding, Inspection, inspect_bundle, verify_bundle
 
 __all__ = [
+    "About",
     "Bundle",
     "Finding",
     "Inspection",
     "Manifest",
+    "Signer",
+    "Trust",
     "bundle_linux",
     "inspect_bundle",
+    "make_key",
+    "package_linux",
     "verify_bundle",
 ]

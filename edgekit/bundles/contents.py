@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from edgekit import __version__
 from edgekit.bundles.manifest import (
     MANIFEST,
+    MAX_VERSION,
+    SCHEMA,
     SIDECAR,
+    SIGNATURE,
+    VERSION,
     BundledArtifact,
     BundledFile,
     Manifest,
@@ -23,16 +29,17 @@ from edgekit.bundles.manifest import (
     path_problem,
     sidecar,
 )
+from edgekit.bundles.signing import Signer, sign
 from edgekit.bundles.verify import inspect_bundle
 from edgekit.core.artifact import Artifact
 from edgekit.core.build import Build, Variant
-from edgekit.core.errors import InputError, OutputError
+from edgekit.core.errors import InputError, OutputError, UsageError
 from edgekit.core.files import unwritable
 from edgekit.core.result import Result
 
 LABELS = "labels.txt"
 MODELS = "models"
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # larger writes make Linux look for larger pages, at times for a second
 
 
 def check_target(target: Path) -> None:
@@ -57,6 +64,35 @@ def check_target(target: Path) -> None:
             f"the bundle {str(target)!r} has something of yours in it: {extra[0]!r}",
             hint="move that elsewhere, or choose another place with -o",
         )
+
+
+@dataclass(frozen=True)
+class About:
+    """What whoever makes a bundle says of it; each a line.
+
+    Attributes:
+        name: the build's if empty.
+        version: semantic, like 1.2.3 or 1.2.3-rc.1.
+        licence: SPDX expression of the model's licence.
+        maintainer: name and address of who answers for it.
+    """
+
+    name: str = ""
+    version: str = "0.1.0"
+    description: str = ""
+    licence: str = ""
+    maintainer: str = ""
+
+    def check(self) -> None:
+        """Raise UsageError for what no manifest can hold; says which option it was."""
+        if len(self.version) > MAX_VERSION or not re.fullmatch(VERSION, self.version):
+            raise UsageError(f"--version {self.version!r} is not of the form 1.2.3")
+        for option in ("name", "description", "licence", "maintainer"):
+            text = getattr(self, option)
+            if len(text) > 500 or not all(c.isprintable() for c in text):
+                raise UsageError(
+                    f"--{option} {text[:40]!r} is not one printable line of at most 500"
+                )
 
 
 class Contents:
@@ -85,26 +121,38 @@ class Contents:
         place = self._place(path)
         total, size = hashlib.sha256(), 0
         try:
-            reader = open(source, "rb")  # noqa: SIM115 - reading and writing fail differently
+            reader = open(source, "rb", buffering=0)  # noqa: SIM115 - reading and writing fail differently
         except OSError as exc:
             raise InputError(f"cannot read {str(source)!r}: {exc.strerror}") from exc
         with reader:
             try:
-                with open(place, "xb") as writer:
-                    while piece := reader.read(CHUNK):
-                        writer.write(piece)
-                        total.update(piece)
-                        size += len(piece)
+                # One buffer that stays in the processor's cache between writing and summing.
+                buffer = memoryview(bytearray(CHUNK))
+                with open(place, "xb", buffering=0) as writer:
+                    while count := reader.readinto(buffer):
+                        piece = buffer[:count]
+                        while piece:  # an unbuffered write may take a part only
+                            piece = piece[writer.write(piece) :]
+                        total.update(buffer[:count])
+                        size += count
             except OSError as exc:
                 raise unwritable(place, exc) from exc
         self._note(path, size, total.hexdigest())
         return total.hexdigest()
 
-    def finish(self, manifest: Manifest) -> str:
-        """Write ``manifest.json`` and ``manifest.sha256``; the manifest's SHA-256."""
+    def finish(self, manifest: Manifest, signer: Signer | None = None) -> str:
+        """Write ``manifest.json``, ``manifest.sha256`` and ``model.sig``; the manifest's SHA-256.
+
+        Nothing is read again: the signature is over the digests that were taken while copying.
+        """
         data = encode(manifest)
         decode(data)  # what a reader would refuse must not be written in the first place
-        for name, content in ((MANIFEST, data), (SIDECAR, sidecar(data))):
+        own = {MANIFEST: data, SIDECAR: sidecar(data)}
+        if signer is not None:
+            files = {file.path: file.sha256 for file in self.files}
+            files |= {name: hashlib.sha256(content).hexdigest() for name, content in own.items()}
+            own[SIGNATURE] = sign(files, manifest.name, signer)
+        for name, content in own.items():
             place = self.folder / name
             try:
                 place.write_bytes(content)
@@ -182,13 +230,25 @@ def _bundled(
         preprocessing=artifact.preprocessing,
         labels=labels,
         recipe=variant.recipe,
+        recipe_digest=artifact.recipe_digest,
         verdict=variant.verdict,
         way=artifact.way,
         parent=artifact.parent,
+        parent_variant=_parent(build, artifact),
         tools=dict(sorted(artifact.tools.items())),
         notes=artifact.notes,
         measured=tuple(_measured(r) for r in results if r.measurement.artifact_sha256 == main),
     )
+
+
+def _parent(build: Build, artifact: Artifact) -> str:
+    """The variant whose artifact `artifact` was made from; empty if it is none of the build's."""
+    known = {
+        other.artifact.files[0].sha256: other.recipe.name
+        for other in build.variants
+        if other.artifact is not None and other.artifact is not artifact
+    }
+    return known.get(artifact.parent, "")
 
 
 def _measured(result: Result) -> Measured:
@@ -227,24 +287,32 @@ def manifest_of(
     build: Build,
     artifacts: tuple[BundledArtifact, ...],
     *,
-    name: str,
-    version: str,
+    about: About,
     kind: Literal["linux"],
     results: Sequence[Result] = (),
+    bill: str | None = None,
+    signed: bool = False,
 ) -> Manifest:
     """The manifest over everything that was added to `contents` so far.
 
+    Args:
+        bill: where the bill of materials is, once it is there.
+        signed: whether a signature will lie beside the manifest.
+
     Raises:
-        UsageError: name or version are not of the form a manifest has.
+        UsageError: what was said of the bundle is not of the form that a manifest has.
     """
     chosen = [build.variant(artifact.variant) for artifact in artifacts]
     part = build.model_copy(update={"variants": tuple(chosen)})
     default = part.preferred(results).variant if part.accepted else chosen[0]
     return Manifest.from_json(
         {
-            "schema": 1,
-            "name": name,
-            "version": version,
+            "schema": SCHEMA,
+            "name": about.name or build.name,
+            "version": about.version,
+            "description": about.description,
+            "licence": about.licence,
+            "maintainer": about.maintainer,
             "kind": kind,
             "created": build.created,
             "default": default.recipe.name,
@@ -266,6 +334,8 @@ def manifest_of(
                 judged_on=build.data.judged_on,
                 overlap=build.data.overlap,
             ),
+            "bill": bill,
+            "signature": SIGNATURE if signed else None,
         },
         where=MANIFEST,
     )

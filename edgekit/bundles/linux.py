@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from edgekit.bundles.bom import BILL, bill_of_materials
+from edgekit.bundles.classes import accessor, example, module_name
 from edgekit.bundles.contents import (
+    About,
     Contents,
     add_artifacts,
     check_target,
     manifest_of,
 )
-from edgekit.bundles.manifest import MAX_VERSION, VERSION, Manifest
+from edgekit.bundles.manifest import Manifest
+from edgekit.bundles.packages import (
+    Package,
+    check_abis,
+    check_about,
+    package_name,
+    write_deb,
+    write_tarball,
+)
 from edgekit.bundles.readme import readme
+from edgekit.bundles.signing import Signer, check_signer
 from edgekit.core.build import Build
-from edgekit.core.errors import UsageError
 from edgekit.core.files import replaced_folder
 from edgekit.core.result import Result
 
@@ -30,11 +41,13 @@ class Bundle:
 
     Attributes:
         digest: SHA-256 of its manifest, to be printed and kept apart from it.
+        packages: the same as files to install or unpack, if any were asked for.
     """
 
     folder: Path
     manifest: Manifest
     digest: str
+    packages: tuple[Path, ...] = ()
 
 
 def bundle_linux(
@@ -44,11 +57,13 @@ def bundle_linux(
     variants: Sequence[str] = (),
     every: bool = False,
     results: Sequence[Result] = (),
-    version: str = "0.1.0",
+    about: About | None = None,
+    signer: Signer | None = None,
 ) -> Bundle:
     """Write the folder `target`; an older bundle there is replaced as a whole.
 
-    The same build, results and edgekit give the same bytes.
+    The same build, results and edgekit give the same bytes, but for ``model.sig``: a signature has
+    a random number in it.
 
     Args:
         build: with `folder` set, as `load_build` does.
@@ -56,44 +71,83 @@ def bundle_linux(
             not given.
         every: all that were accepted instead.
         results: those whose artifact is in the bundle go into the manifest, in this order.
-        version: of the bundle, like 1.2.3.
+        about: what is said of the bundle: name, version, licence.
+        signer: what signs it; it is not signed otherwise.
 
     Raises:
         UnknownNameError: no variant has that name.
         RejectedError: the variant was never made, or none was accepted.
-        UsageError: `version` is not of that form.
+        UsageError: something in `about` is not of the form it must have, or the key cannot be used.
         InputError: a file of the build was changed since.
         OutputError: something else is at `target`, or it cannot be written.
     """
-    if len(version) > MAX_VERSION or not re.fullmatch(VERSION, version):
-        raise UsageError(f"--version {version!r} is not of the form 1.2.3")
+    about = about or About()
+    about.check()
     chosen = build.choose(variants, every=every, results=results)
     target = Path.cwd() / target
     check_target(target)
+    if signer is not None:
+        check_signer(signer)
     with replaced_folder(target) as scratch:
         contents = Contents(scratch)
         artifacts = add_artifacts(contents, build, chosen, results)
-        example = (Path(__file__).parent / "example.py").read_bytes()
-        contents.add(EXAMPLE, example)
-        draft = manifest_of(
-            contents,
-            build,
-            artifacts,
-            name=build.name,
-            version=version,
-            kind="linux",
-            results=results,
-        )
+
+        def manifest(**more: Any) -> Manifest:
+            return manifest_of(
+                contents, build, artifacts, about=about, kind="linux", results=results, **more
+            )
+
+        draft = manifest(signed=signer is not None)
+        module = module_name(draft.name)
+        contents.add(f"{module}.py", accessor(draft))
+        contents.add(EXAMPLE, example(module))
         text = readme(draft, board=build.profile.title, labels=len(build.labels))
         contents.add(README, text.encode())
-        manifest = manifest_of(
-            contents,
-            build,
-            artifacts,
-            name=build.name,
-            version=version,
-            kind="linux",
-            results=results,
-        )
-        digest = contents.finish(manifest)
-    return Bundle(target, manifest, digest)
+        contents.add(BILL, bill_of_materials(draft))
+        final = manifest(bill=BILL, signed=signer is not None)
+        digest = contents.finish(final, signer)
+    return Bundle(target, final, digest)
+
+
+def package_linux(
+    build: Build,
+    target: Path,
+    *,
+    variants: Sequence[str] = (),
+    every: bool = False,
+    results: Sequence[Result] = (),
+    about: About,
+    signer: Signer | None = None,
+    abis: Sequence[str] = (),
+) -> Bundle:
+    """Write into the folder `target` a bundle, a tarball of it and a .deb for each ABI.
+
+    What has their names there is replaced; anything else is left as it is.
+
+    Args:
+        abis: as Debian names them (arm64); the board's own if not given.
+
+    Raises:
+        UsageError: no maintainer or licence is given, or Debian does not know the architecture;
+            and what `bundle_linux` raises.
+    """
+    check_about(about.maintainer, about.licence)
+    chosen = check_abis(abis, build.profile.arch)
+    target = Path.cwd() / target
+    name = package_name(about.name or build.name)
+    made = bundle_linux(
+        build,
+        target / name,
+        variants=variants,
+        every=every,
+        results=results,
+        about=about,
+        signer=signer,
+    )
+    package = Package(made.folder, made.manifest, name)
+    written = [target / f"{name}-{made.manifest.version}.tar.gz"]
+    write_tarball(package, written[0])
+    for abi in chosen:
+        written.append(target / f"{name}_{package.version}_{abi}.deb")
+        write_deb(package, abi, written[-1])
+    return replace(made, packages=tuple(written))

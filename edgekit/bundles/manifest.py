@@ -27,6 +27,8 @@ from edgekit.core.verdict import Verdict
 
 MANIFEST = "manifest.json"
 SIDECAR = "manifest.sha256"
+SIGNATURE = "model.sig"
+SCHEMA = 2  # of what is written; 1 had no licence, description, maintainer, bill and signature
 # A manifest of a hundred artifacts is 0.5 MB; whatever is far larger is not for us to parse.
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILES = 10_000
@@ -37,6 +39,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 MAX_VERSION = 100
 VERSION = r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?"
 Version = Annotated[str, Field(pattern=f"^{VERSION}$", max_length=MAX_VERSION)]
+# One line that a control file, a table and a terminal can show as it is.
+Line = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
 
 
 class BundledFile(Noun):
@@ -76,7 +80,9 @@ class BundledArtifact(Noun):
         labels: path of the file that names the classes, one a line, in the order of the scores.
         verdict: what verification found. Anything but "accepted" is in here only because somebody
             named the variant on purpose.
+        recipe_digest: SHA-256 of the recipe that made it, as it was then; empty in schema 1.
         parent: SHA-256 of the artifact it was made from; the source model's digest otherwise.
+        parent_variant: the build's variant that `parent` is; empty if it is none of the build's.
         tools: package name to version.
         notes: what a person should know of it, a command to run on the device for one.
         measured: newest first; empty if it was not measured.
@@ -89,9 +95,11 @@ class BundledArtifact(Noun):
     preprocessing: Preprocessing
     labels: str | None = None
     recipe: Recipe
+    recipe_digest: str = ""
     verdict: Verdict
     way: str
     parent: str
+    parent_variant: str = ""
     tools: dict[str, str]
     notes: tuple[str, ...] = ()
     measured: tuple[Measured, ...] = ()
@@ -127,11 +135,18 @@ class Manifest(Noun):
         kind: what it is for ("linux").
         default: the variant to use unless another is asked for.
         notices: what whoever ships this must know, a sentence each.
+        licence: of the model, as an SPDX expression; empty where whoever bundled it did not say.
+        maintainer: who answers for the bundle ("Ada <ada@example.org>"); empty if not said.
+        bill: path of the bill of materials; None in schema 1.
+        signature: path of the signature over everything else; None if the bundle is not signed.
     """
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[1, 2] = Field(alias="schema")
     name: str
     version: Version
+    description: Line = ""
+    licence: Line = ""
+    maintainer: Line = ""
     kind: Literal["linux"]
     created: str
     default: str
@@ -139,6 +154,13 @@ class Manifest(Noun):
     artifacts: tuple[BundledArtifact, ...] = Field(min_length=1)
     files: tuple[BundledFile, ...] = Field(min_length=1, max_length=MAX_FILES)
     provenance: Provenance
+    bill: str | None = None
+    signature: Literal["model.sig"] | None = None
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The files that the manifest does not list: itself, and what covers it."""
+        return (MANIFEST, SIDECAR, *([self.signature] if self.signature else []))
 
     def artifact(self, variant: str) -> BundledArtifact:
         return next(a for a in self.artifacts if a.variant == variant)
@@ -235,7 +257,7 @@ def path_problem(path: str) -> str:
 
 
 def _path_problems(manifest: Manifest) -> Iterable[str]:
-    seen: dict[str, str] = {folded(own): own for own in (MANIFEST, SIDECAR)}
+    seen: dict[str, str] = {folded(own): own for own in (MANIFEST, SIDECAR, SIGNATURE)}
     for file in manifest.files:
         if problem := path_problem(file.path):
             yield problem
@@ -259,6 +281,8 @@ def _reference_problems(manifest: Manifest) -> Iterable[str]:
         yield f"variant {name!r} is there twice"
     if manifest.default not in names:
         yield f"the default {manifest.default!r} is none of its variants"
+    if manifest.bill is not None and manifest.bill not in listed:
+        yield f"the bill of materials {manifest.bill!r} is not listed"
     for artifact in manifest.artifacts:
         wanted = [*artifact.files, *([artifact.labels] if artifact.labels is not None else [])]
         for path in wanted:

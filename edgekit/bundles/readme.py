@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from edgekit.bundles.bom import BILL
+from edgekit.bundles.classes import class_names, module_name
 from edgekit.bundles.manifest import MANIFEST, SIDECAR, BundledArtifact, Manifest, Provenance
 from edgekit.core.errors import DataError
 from edgekit.core.files import readable_bytes
@@ -48,6 +50,7 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
         f"The model {code(manifest.provenance.model_name)} for {escape(board)}, converted and "
         f"verified by edgekit {escape(manifest.provenance.edgekit_version)} on "
         f"{escape(manifest.created)}.",
+        *([f"{escape(manifest.description)}"] if manifest.description else []),
         *(f"> **Warning:** {escape(notice)}." for notice in manifest.notices),
         "## What is in it",
         table(
@@ -64,13 +67,14 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
             ),
         ),
         *([f"`labels.txt` names the {labels} classes, one a line, in order."] if labels else []),
-        f"`{MANIFEST}` says all of this for programs.",
+        f"`{MANIFEST}` says all of this for programs, and `{BILL}` what it was made from and with "
+        "(a bill of materials, CycloneDX 1.6).",
         *_run_it(manifest, artifacts),
         *_notes(artifacts),
         *_interfaces(artifacts),
         *_measurements(artifacts, manifest.provenance.arch),
         *_where_from(manifest),
-        *_check(),
+        *_check(manifest),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -83,17 +87,23 @@ def _run_it(manifest: Manifest, artifacts: Sequence[BundledArtifact]) -> list[st
             f"({MANIFEST} and the notes below say which and how); `example.py` runs none of them. "
             "An app that prepares its input in another way than stated below runs another model.",
         ]
+    module = module_name(manifest.name)
+    name = class_names([a.variant for a in artifacts])[manifest.default]
     return [
         "## Run it",
         f"```sh\n{_install(artifacts)}\n{_command(manifest.artifact(manifest.default))}\n```",
-        "From a program, with `example.py` beside it or on `PYTHONPATH`:",
+        f"From a program, with a copy of `{module}.py` beside it (imported from here, Python would "
+        "add files of its own to this folder); it has a class for each model, and `Model` for any:",
         "```python\n"
-        "from example import Model\n\n"
-        'model = Model("path/of/this/folder", threads=2)\n'
-        "answers = model.predict(sample)    # one array an output, by name, as real numbers\n"
+        f"from {module} import {name}\n\n"
+        f'with {name}("path/of/this/folder", threads=2) as model:\n'
+        "    answers = model.predict(sample)    # one array an output, by name, as real numbers\n"
+        "    print(model.applied, model.INPUTS, model.OUTPUTS)\n"
         "```",
-        "`example.py` needs numpy and a runtime that reads the variant; it applies the "
-        "preprocessing below exactly, bit for bit as edgekit did when it verified the model. "
+        f"`{module}.py` needs numpy and a runtime that reads the variant; it applies the "
+        "preprocessing below exactly, bit for bit as edgekit did when it verified the model. It "
+        "compares the model's file with the manifest's digest first (`check=False` does not), and "
+        '`delegate="cpu"`, or the path of a delegate\'s library, chooses what computes it. '
         "An app that prepares its input in another way runs another model.",
     ]
 
@@ -193,7 +203,7 @@ def _command(artifact: BundledArtifact) -> str:
 
 def _takes(spec: TensorSpec, preprocessing: Preprocessing) -> str:
     # The bundle's own program says the same where an input does not fit.
-    from edgekit.bundles.example import taken
+    from edgekit.bundles.accessor import taken
 
     if takes_pictures(spec, preprocessing):
         return "a picture (needs pillow) or a .npy file"
@@ -373,6 +383,8 @@ def _where_from(manifest: Manifest) -> Iterable[str]:
     rows = [
         ("Source model", f"{code(source.model_name)} ({escape(source.model_kind)})"),
         ("SHA-256 of it", code(source.model_digest or "made by a function")),
+        ("Licence", escape(manifest.licence) or "not stated by whoever bundled it"),
+        ("Maintainer", escape(manifest.maintainer) or "not stated"),
         ("Board profile", code(source.profile)),
         ("Calibration", _data(source.calibration_samples, source.calibration_digest)),
         ("Evaluation", _evaluation(source)),
@@ -405,11 +417,23 @@ def _tools(artifact: BundledArtifact) -> list[str]:
     return [f"{name} {version}" for name, version in artifact.tools.items()]
 
 
-def _check() -> Iterable[str]:
+def _check(manifest: Manifest) -> Iterable[str]:
     yield "## Check that it is whole"
+    if manifest.signature is not None:
+        yield (
+            "```sh\nedgekit verify . --public-key PUB.pem            # signed with a key\n"
+            "edgekit verify . --certificate-chain CA.pem    # signed with a certificate\n```"
+        )
+        yield (
+            "This finds every changed, missing or added file, and a bundle that is not by whom it "
+            "should be. The key or certificate must come another way than this folder: whoever "
+            f"can change the one can change the other. `{manifest.signature}` is a signature as "
+            "OpenSSF's model_signing makes, over every other file here."
+        )
+        return
     yield f"```sh\nedgekit verify .    # or, for the manifest alone: sha256sum -c {SIDECAR}\n```"
     yield (
-        "This finds every changed, missing or added file. It is not a signature: somebody who "
+        "This finds every changed, missing or added file. The bundle is not signed: somebody who "
         f"means to deceive can change a file and write `{MANIFEST}` and `{SIDECAR}` anew. To rule "
         "that out, give the digest that `edgekit bundle` printed when this was made, received some "
         "other way than this folder: `edgekit verify . --digest SHA256`."

@@ -3,13 +3,15 @@
 What this protects: ``manifest.json`` has the digest of every file and ``manifest.sha256`` has the
 manifest's, so whatever happens by accident (a bad disk, a cut-off copy, a file edited, added or
 left out) is found, in any file, these two included. Somebody who means to deceive can change a
-file and write both anew: that is found only by giving the digest that `edgekit bundle` printed,
-kept or sent some other way. A signature will make this unnecessary. File times, owners and
-permission bits are not covered.
+file and write both anew: that is found by the signature in ``model.sig``, checked against a key or
+an authority that came another way than the bundle, or by the digest that `edgekit bundle` printed.
+File times, owners and permission bits are not covered.
 """
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import hashlib
 import os
 import re
@@ -19,23 +21,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgekit.bundles.archive import unpacked
 from edgekit.bundles.manifest import (
     MANIFEST,
     MAX_FILES,
     MAX_MANIFEST_BYTES,
     SIDECAR,
+    SIGNATURE,
     BundledFile,
     Manifest,
     decode,
     parents,
     sidecar,
 )
+from edgekit.bundles.signing import MAX_SIGNATURE_BYTES, Signed, Trust, check
 from edgekit.core.errors import InputError, IntegrityError, UsageError
 
 MAX_DEPTH = 16
 SHOWN = 20
 
-Kind = Literal["changed", "missing", "extra", "unsafe", "manifest"]
+Kind = Literal["changed", "missing", "extra", "unsafe", "manifest", "signature"]
 
 
 @dataclass(frozen=True)
@@ -59,30 +64,42 @@ class Inspection:
         manifest: None if it could not be read.
         digest: SHA-256 of ``manifest.json`` as it lies there; empty if it could not be read.
         findings: the differences, sorted by path; none means that all is as it should be.
+        signed: what the signature says; None if there is none, or none that can be read.
     """
 
     manifest: Manifest | None
     digest: str
     findings: tuple[Finding, ...]
+    signed: Signed | None = None
 
 
-def verify_bundle(folder: Path, *, digest: str = "") -> Inspection:
-    """Check the bundle in `folder`; only a whole one comes back.
+def verify_bundle(
+    folder: Path,
+    *,
+    digest: str = "",
+    trust: Trust | None = None,
+    now: datetime.datetime | None = None,
+) -> Inspection:
+    """Check the bundle in `folder`, or in a tarball of one; only a whole one comes back.
 
     Args:
-        digest: the manifest's SHA-256 as `edgekit bundle` printed it; without it a bundle that
-            was rewritten as a whole cannot be told from the real one.
+        digest: the manifest's SHA-256 as `edgekit bundle` printed it.
+        trust: whose signature it has to have. Without this and `digest` a bundle that was
+            rewritten as a whole cannot be told from the real one.
+        now: for the dates of certificates.
 
     Raises:
         IntegrityError: there are differences; lists the first 20 and says how many there are.
-        InputError: no such folder, or it cannot be read.
-        UsageError: `digest` is not a SHA-256.
+        InputError: no such folder, or it or a key cannot be read.
+        UsageError: `digest` is not a SHA-256, or `trust` names no key or certificate.
     """
-    inspection = inspect_bundle(folder, digest=digest)
+    inspection = inspect_bundle(folder, digest=digest, trust=trust, now=now)
     found = inspection.findings
     if found:
         count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
-        lines = [f"{str(folder)!r} is not what its manifest says: {count}"]
+        by_signature = any(finding.kind == "signature" for finding in found)
+        what = "what was signed" if by_signature else "what its manifest says"
+        lines = [f"{str(folder)!r} is not {what}: {count}"]
         lines += [f"  {finding}" for finding in found[:SHOWN]]
         if len(found) > SHOWN:
             lines.append(f"  … and {len(found) - SHOWN} more")
@@ -92,8 +109,31 @@ def verify_bundle(folder: Path, *, digest: str = "") -> Inspection:
     return inspection
 
 
-def inspect_bundle(folder: Path, *, digest: str = "") -> Inspection:
-    """Like `verify_bundle`, but differences are returned and not raised.
+@contextlib.contextmanager
+def whole_bundle(path: Path) -> Iterator[tuple[Path, Manifest]]:
+    """The folder of a bundle, unpacked for as long as the block lasts if it is a tarball.
+
+    Raises:
+        IntegrityError: it is not what its manifest says.
+        InputError: it is no bundle, or cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = path
+        if path.is_file() and path.name.endswith(".tar.gz"):
+            folder = stack.enter_context(unpacked(path))
+        manifest = verify_bundle(folder).manifest
+        assert manifest is not None
+        yield folder, manifest
+
+
+def inspect_bundle(
+    folder: Path,
+    *,
+    digest: str = "",
+    trust: Trust | None = None,
+    now: datetime.datetime | None = None,
+) -> Inspection:
+    """Like `verify_bundle`, but differences are returned and not raised; not so a bad tarball.
 
     Files are read in pieces, so memory does not grow with them.
 
@@ -104,21 +144,30 @@ def inspect_bundle(folder: Path, *, digest: str = "") -> Inspection:
     wanted = digest.strip().lower()
     if wanted and not re.fullmatch(r"[0-9a-f]{64}", wanted):
         raise UsageError(f"digest {digest!r} is not a SHA-256: 64 hexadecimal digits")
-    if not folder.is_dir():
+    if folder.is_file() and folder.name.endswith(".deb"):
+        raise InputError(
+            f"{str(folder)!r} is a package, and what is installed of it is the bundle",
+            hint=f"dpkg-deb -x {folder} ROOT; edgekit verify ROOT/usr/share/NAME",
+        )
+    if not folder.is_dir() and not folder.name.endswith(".tar.gz"):
         raise InputError(
             f"{str(folder)!r} is not a folder, so it is no bundle",
             hint="edgekit bundle BUILD -o DIR makes one",
         )
     try:
-        return _inspect(folder.resolve(), wanted)
+        if not folder.is_dir():
+            with unpacked(folder) as inside:
+                return _inspect(inside, wanted, trust or Trust(), now)
+        return _inspect(folder.resolve(), wanted, trust or Trust(), now)
     except OSError as exc:
         place = exc.filename if isinstance(exc.filename, str) else str(folder)
         raise InputError(f"cannot read {place!r}: {exc.strerror or exc}") from exc
 
 
-def _inspect(folder: Path, wanted: str) -> Inspection:
+def _inspect(folder: Path, wanted: str, trust: Trust, now: datetime.datetime | None) -> Inspection:
     findings: list[Finding] = []
     manifest: Manifest | None = None
+    beside: bytes | None = None
     data = _read_small(folder / MANIFEST, MAX_MANIFEST_BYTES, findings)
     found = ""
     if data is not None:
@@ -135,9 +184,54 @@ def _inspect(folder: Path, wanted: str) -> Inspection:
             manifest = decode(data)
         except IntegrityError as exc:
             findings.append(Finding("manifest", MANIFEST, f"cannot be used: {exc.message}"))
-    expected = {file.path: file for file in manifest.files} if manifest else None
-    findings += _compare(folder, expected)
-    return Inspection(manifest, found, tuple(sorted(findings, key=lambda f: (f.path, f.kind))))
+    signed: Signed | None = None
+    if manifest is not None and manifest.signature is not None:
+        covered = {file.path: file.sha256 for file in manifest.files} | {MANIFEST: found}
+        if beside is not None:
+            covered[SIDECAR] = hashlib.sha256(beside).hexdigest()
+        signed = _check_signature(folder, covered, trust, now, findings)
+    elif manifest is not None and trust:
+        findings.append(Finding("signature", SIGNATURE, "is not there: the bundle is not signed"))
+    findings += _compare(folder, manifest)
+    ordered = tuple(sorted(findings, key=lambda f: (f.path, f.kind)))
+    return Inspection(manifest, found, ordered, signed)
+
+
+def _check_signature(
+    folder: Path,
+    covered: dict[str, str],
+    trust: Trust,
+    now: datetime.datetime | None,
+    findings: list[Finding],
+) -> Signed | None:
+    """What the signature says; findings for what it says otherwise than `covered`.
+
+    Raises:
+        UsageError: the key or certificates of `trust` cannot be used.
+    """
+    data = _read_small(folder / SIGNATURE, MAX_SIGNATURE_BYTES, findings)
+    if data is None:
+        return None
+    try:
+        signed = check(data, trust, now=now)
+    except IntegrityError as exc:
+        detail = f"does not hold: {exc.message.removeprefix(SIGNATURE + ' ')}"
+        findings.append(Finding("signature", SIGNATURE, detail))
+        return None
+    for path in sorted(covered.keys() | signed.files.keys()):
+        if path not in signed.files:
+            findings.append(Finding("signature", path, "is in the manifest and was not signed"))
+        elif path not in covered:
+            findings.append(Finding("signature", path, "was signed and is not in the manifest"))
+        elif covered[path] != signed.files[path]:
+            detail = (
+                f"has SHA-256 {covered[path][:12]}… by the manifest, "
+                f"and {signed.files[path][:12]}… was signed"
+            )
+            if path in (MANIFEST, SIDECAR):
+                detail = f"has SHA-256 {covered[path][:12]}…, {signed.files[path][:12]}… was signed"
+            findings.append(Finding("signature", path, detail))
+    return signed
 
 
 def _read_small(path: Path, limit: int, findings: list[Finding]) -> bytes | None:
@@ -172,11 +266,13 @@ def _open(name: str, folder: Path | int) -> int:
     return os.open(folder / name, flags)
 
 
-def _compare(folder: Path, expected: dict[str, BundledFile] | None) -> Iterator[Finding]:
+def _compare(folder: Path, manifest: Manifest | None) -> Iterator[Finding]:
     """Walk the folder through open descriptors, so that a folder swapped for a link is no way out.
 
-    Without a manifest (`expected` is None) only what no bundle may hold is reported.
+    Without a manifest only what no bundle may hold is reported.
     """
+    expected = {file.path: file for file in manifest.files} if manifest else None
+    own = manifest.own if manifest else ()
     missing = set(expected or ())
     folders = parents(expected or ())
     seen = 0
@@ -190,6 +286,9 @@ def _compare(folder: Path, expected: dict[str, BundledFile] | None) -> Iterator[
                 yield Finding("unsafe", path, f"is {_what(mode)}; a bundle has plain files only")
             elif expected is not None and path in expected:
                 yield Finding("changed", path, "is a folder and should be a file")
+            elif name == "__pycache__":
+                detail = "is left by Python where a module was imported from; remove it"
+                yield Finding("extra", path + "/", detail)
             elif expected is not None and path not in folders:
                 yield Finding("extra", path + "/", "is a folder that the manifest does not know")
             if len(below.parts) + 1 >= MAX_DEPTH:
@@ -198,7 +297,7 @@ def _compare(folder: Path, expected: dict[str, BundledFile] | None) -> Iterator[
         for name in files:
             path = (below / name).as_posix()
             missing.discard(path)
-            yield from _compare_file(name, path, descriptor, expected)
+            yield from _compare_file(name, path, descriptor, expected, own)
         seen += len(names) + len(files)
         if seen > 2 * MAX_FILES:
             yield Finding("extra", "", f"has more than {2 * MAX_FILES} files and folders")
@@ -212,7 +311,11 @@ def _raise(error: OSError) -> None:
 
 
 def _compare_file(
-    name: str, path: str, folder: int, expected: dict[str, BundledFile] | None
+    name: str,
+    path: str,
+    folder: int,
+    expected: dict[str, BundledFile] | None,
+    own: tuple[str, ...],
 ) -> Iterator[Finding]:
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISREG(found.st_mode):
@@ -223,7 +326,7 @@ def _compare_file(
         # Its content could be changed through the other name, after this very check.
         detail = f"is a hard link (the file has {found.st_nlink} names); copy the bundle first"
         yield Finding("unsafe", path, detail)
-    if expected is None or path in (MANIFEST, SIDECAR):
+    if expected is None or path in own:
         return
     if path not in expected:
         yield Finding("extra", path, "is not in the manifest")

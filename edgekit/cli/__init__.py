@@ -86,6 +86,9 @@ EXTRA_OF = {
     "onnx2tf": "onnx",
     "ethosu": "ethos-u",
     "sklearn": "demo",
+    "model_signing": "sign",
+    "OpenSSL": "sign",
+    "cryptography": "sign",
 }
 
 

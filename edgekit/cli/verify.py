@@ -1,4 +1,4 @@
-"""`edgekit verify`: is a bundle what its manifest says?"""
+"""`edgekit verify`: is a bundle what its manifest says, and by whom it should be?"""
 
 from __future__ import annotations
 
@@ -10,21 +10,48 @@ import click
 @click.command(name="verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
+    "--public-key",
+    metavar="PEM",
+    type=click.Path(path_type=Path),
+    help="The key that the bundle has to be signed with.",
+)
+@click.option(
+    "--certificate-chain",
+    "authorities",
+    multiple=True,
+    metavar="PEM",
+    type=click.Path(path_type=Path),
+    help="The authority whose certificate the bundle has to be signed with.",
+)
+@click.option(
     "--digest", default="", metavar="SHA256", help="The manifest's, as edgekit bundle printed it."
 )
-def command(bundle: Path, digest: str) -> None:
+def command(
+    bundle: Path, public_key: Path | None, authorities: tuple[Path, ...], digest: str
+) -> None:
     """Check that a bundle is what its manifest says.
 
-    A changed, missing or extra file is refused with exit code 8. Without --digest, a bundle that
-    somebody rewrote as a whole, manifest included, cannot be told from the real one.
+    A changed, missing or extra file is refused with exit code 8, and so is a signature that is not
+    by the key or authority given. Without one of them, and without --digest, a bundle that somebody
+    rewrote as a whole cannot be told from the real one.
     """
-    from edgekit.bundles import verify_bundle
+    from edgekit.bundles import Trust, verify_bundle
+    from edgekit.core.errors import UsageError
 
-    found = verify_bundle(bundle, digest=digest)
+    if public_key is not None and authorities:
+        raise UsageError("--public-key and --certificate-chain exclude each other")
+    found = verify_bundle(bundle, digest=digest, trust=Trust(public_key, authorities))
     manifest = found.manifest
     assert manifest is not None
     click.echo(
         f"{bundle}: {manifest.name} {manifest.version}, {len(manifest.files)} files, all as listed"
     )
-    if not digest:
+    if found.signed is None:
+        click.echo("it is not signed")
+    elif found.signed.checked:
+        click.echo(f"signed by {found.signed.by}, which is trusted")
+    else:
+        click.echo(f"it says that it is signed by {found.signed.by}; that was not checked:")
+        click.echo("  give --public-key, or --certificate-chain, from elsewhere than the bundle")
+    if not digest and not (found.signed and found.signed.checked):
         click.echo(f"manifest {found.digest}: compare it with what edgekit bundle printed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.bundles import Bundle, bundle_linux
+from edgekit.bundles import About, Bundle, Signer, bundle_linux, package_linux
 from edgekit.core.build import Build
 from edgekit.core.result import latest
 from edgekit.jobs.results import results_of
@@ -17,14 +17,35 @@ def bundle(
     *,
     variants: Sequence[str] = (),
     every: bool = False,
-    version: str = "0.1.0",
+    about: About | None = None,
+    signer: Signer | None = None,
+    packages: bool = False,
+    abis: Sequence[str] = (),
 ) -> Bundle:
-    """Write the bundle folder `output`; see `edgekit.bundles.bundle_linux` for what it raises."""
+    """Write the bundle folder `output`; see `edgekit.bundles.bundle_linux` for what it raises.
+
+    Args:
+        packages: `output` is a folder for the bundle, a tarball and a package for each of `abis`;
+            see `edgekit.bundles.package_linux`.
+    """
+    results = latest(results_of(build))
+    if packages:
+        return package_linux(
+            build,
+            output,
+            variants=variants,
+            every=every,
+            results=results,
+            about=about or About(),
+            signer=signer,
+            abis=abis,
+        )
     return bundle_linux(
         build,
         output,
         variants=variants,
         every=every,
-        results=latest(results_of(build)),
-        version=version,
+        results=results,
+        about=about,
+        signer=signer,
     )

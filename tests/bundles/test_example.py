@@ -1,4 +1,4 @@
-"""example.py of a bundle: the same tensors as edgekit to the bit, and a real runtime behind it."""
+"""The Python of a bundle: the same tensors as edgekit to the bit, and a real runtime behind it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edgekit.bundles import bundle_linux
+from edgekit.bundles.classes import class_names, module_name
 from edgekit.core.artifact import File
 from edgekit.core.build import Build, Variant, load_build, save_build
 from edgekit.core.errors import DataError
@@ -28,8 +29,8 @@ from tests.samples import write_build
 def example() -> ModuleType:
     from edgekit import bundles
 
-    path = Path(bundles.__file__).parent / "example.py"
-    spec = importlib.util.spec_from_file_location("bundle_example", path)
+    path = Path(bundles.__file__).parent / "accessor.py"
+    spec = importlib.util.spec_from_file_location("bundle_accessor", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -146,8 +147,11 @@ def write_tflite(path: Path, *, integer: bool) -> Signature:
 
 @pytest.fixture
 def runnable(tmp_path: Path) -> Build:
+    return write_runnable(tmp_path / "build")
+
+
+def write_runnable(folder: Path) -> Build:
     """A build whose float32 and int8-io artifacts really run."""
-    folder = tmp_path / "build"
     build = write_build(folder, variants=("float32", "int8-io"), failures=False)
     variants: list[Variant] = []
     for variant in build.variants:
@@ -227,7 +231,7 @@ def test_wrong_input_is_said(runnable: Build, tmp_path: Path, example: ModuleTyp
         model.predict(np.zeros(4), np.zeros(4))
     with pytest.raises(ValueError, match=r"given float32 2×2: .*\nthe model takes 'x' float32 4$"):
         example.Model(out, "int8-io").predict(np.zeros((2, 2), np.float32))
-    with pytest.raises(SystemExit, match="no variant 'int4' here; known: float32, int8-io"):
+    with pytest.raises(example.ModelProblem, match="no variant 'int4' here; known: f"):
         example.Model(out, "int4")
 
 
@@ -252,10 +256,109 @@ def test_wrong_input_on_the_command_line_is_two_lines(runnable: Build, tmp_path:
         done = run(out, *map(str, files))
         assert done.returncode == 2
         assert done.stdout == ""
-        first, second = done.stderr.splitlines()
+        first, second = done.stderr.splitlines()[-2:]  # the runtime may speak before
         assert first.startswith("error: ")
         assert says in first
         assert second == "the model takes 'image' float32 4"
+
+
+def imported(folder: Path, module: str = "digits") -> ModuleType:
+    """The bundle's own module, as an app that has the folder on its path imports it."""
+    spec = importlib.util.spec_from_file_location(f"bundled_{module}", folder / f"{module}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_a_class_for_each_model(runnable: Build, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bundle_linux(runnable, out, variants=["float32", "int8-io"])
+    module = imported(out)
+    sample = np.array([0.5, -1.0, 2.0, 0.25], np.float32)
+    with module.Float32(threads=2) as model:
+        np.testing.assert_allclose(model.predict(sample)["scores"][0], WEIGHTS @ sample, rtol=1e-6)
+        assert model.applied == "xnnpack"
+        assert model.labels == list(runnable.labels)
+    with pytest.raises(module.ModelProblem, match="float32 was closed"):
+        model.predict(sample)
+    assert module.Float32.INPUTS == (("image", (1, 4), "float32", "float32 4", "real numbers"),)
+    (output,) = module.Int8Io.OUTPUTS
+    assert (output.name, output.dtype, output.takes) == ("y", "int8", "float32 1×10")
+    assert "int8-io (tflite) of digits 0.1.0: rejected" in module.Int8Io.__doc__
+
+
+def test_what_computes_it_is_chosen_and_told(runnable: Build, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bundle_linux(runnable, out, variants=["float32"])
+    module = imported(out)
+    assert module.Float32(delegate="cpu").applied == "cpu"
+    with pytest.raises(module.ModelProblem, match=r"'libnone\.so' cannot be loaded"):
+        module.Float32(delegate="libnone.so")
+
+
+def test_the_file_is_checked_when_it_is_loaded_unless_told_otherwise(
+    runnable: Build, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    bundle_linux(runnable, out, variants=["float32"])
+    path = out / "models" / "digits-float32.tflite"
+    path.write_bytes(path.read_bytes() + b"\0")
+    module = imported(out)
+    with pytest.raises(module.ModelProblem, match="is not the file that the manifest lists"):
+        module.Float32()
+    assert module.Float32(check=False).applied == "xnnpack"
+    path.unlink()
+    with pytest.raises(module.ModelProblem, match="cannot be read"):
+        module.Float32()
+    (out / "manifest.json").unlink()
+    with pytest.raises(module.ModelProblem, match="there is no bundle in"):
+        module.Float32()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("digits", "digits"),
+        ("MobileNet v2.1", "mobilenet_v2_1"),
+        ("json", "json_model"),
+        ("numpy", "numpy_model"),
+        ("class", "class_model"),
+        ("3d", "model_3d"),
+        ("'; import os; '", "import_os"),
+        ("猫", "model"),
+    ],
+)
+def test_any_name_is_a_module(name: str, module: str) -> None:
+    assert module_name(name) == module
+
+
+def test_any_variant_is_a_class() -> None:
+    names = class_names(["int8", "pte-int8", "int8!", "8bit", "model", "", "None"])
+    assert list(names.values()) == [
+        *("Int8", "PteInt8", "Int82", "Variant8bit", "VariantModel", "Variant", "VariantNone"),
+    ]
+    assert all(name.isidentifier() for name in names.values())
+
+
+def test_names_in_a_model_are_never_code(runnable: Build, tmp_path: Path) -> None:
+    evil = "x\"\"\"'); open('ran', 'w'); ('\n\nopen('ran', 'w')\n"
+    (variant, _) = runnable.variants
+    assert variant.artifact is not None
+    spec = variant.artifact.signature.inputs[0].model_copy(update={"name": evil})
+    signature = variant.artifact.signature.model_copy(update={"inputs": (spec,)})
+    artifact = variant.artifact.model_copy(update={"signature": signature})
+    build = runnable.model_copy(
+        update={"name": evil, "variants": (variant.model_copy(update={"artifact": artifact}),)}
+    )
+    out = tmp_path / "out"
+    bundle_linux(build, out)
+    (path,) = (p for p in out.glob("*.py") if p.name != "example.py")
+    module = imported(out, path.stem)
+    assert module.Float32.INPUTS[0].name == evil
+    assert not (tmp_path / "ran").exists()
+    assert not Path("ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -290,6 +393,7 @@ def test_it_is_python_3_8() -> None:
 
     from edgekit import bundles
 
-    text = (Path(bundles.__file__).parent / "example.py").read_text()
-    ast.parse(text, feature_version=(3, 8))
-    assert "from __future__ import annotations" in text
+    for name in ("example.py", "accessor.py"):
+        text = (Path(bundles.__file__).parent / name).read_text()
+        ast.parse(text, feature_version=(3, 8))
+        assert "from __future__ import annotations" in text

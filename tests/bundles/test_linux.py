@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.bundles import bundle_linux, verify_bundle
+from edgekit.bundles import About, bundle_linux, verify_bundle
 from edgekit.bundles.readme import code, escape
 from edgekit.core.build import Build, load_build, save_build
 from edgekit.core.errors import (
@@ -52,6 +52,8 @@ def test_the_best_accepted_one_unless_told_otherwise(build: Build, out: Path) ->
     made = bundle_linux(build, out)
     assert sorted(tree(out)) == [
         "README.md",
+        "bom.cdx.json",
+        "digits.py",
         "example.py",
         "labels.txt",
         "manifest.json",
@@ -74,6 +76,26 @@ def test_all_that_were_accepted(build: Build, out: Path) -> None:
     assert variants == ["float32", "float16", "dynamic", "int8"]
     assert made.manifest.default == "int8"
     assert made.manifest.notices == ()
+
+
+def test_the_manifest_says_what_it_was_made_from(build: Build, out: Path) -> None:
+    parent = build.variant("float32").artifact
+    variant = build.variant("int8")
+    assert parent is not None
+    assert variant.artifact is not None
+    made_from = variant.artifact.model_copy(update={"parent": parent.files[0].sha256})
+    child = variant.model_copy(update={"artifact": made_from})
+    others = tuple(v for v in build.variants if v.recipe.name != "int8")
+    about = About(name="reader", version="2.0.0", licence="MIT", maintainer="Ada <a@example.org>")
+    build = build.model_copy(update={"variants": (child, *others)})
+    manifest = bundle_linux(build, out, about=about).manifest
+    assert (manifest.name, manifest.version, manifest.licence) == ("reader", "2.0.0", "MIT")
+    assert manifest.artifact("int8").parent_variant == "float32"
+    assert manifest.artifact("int8").recipe_digest == child.recipe.fingerprint()
+    assert (out / "reader.py").exists()
+    text = (out / "README.md").read_text()
+    assert "| Licence | MIT |" in text
+    assert "from reader import Int8" in text
 
 
 def test_the_readme_tells_the_metric_that_it_was_judged_by(build: Build, out: Path) -> None:
@@ -113,7 +135,7 @@ def test_refusals_leave_nothing(build: Build, out: Path) -> None:
         bundle_linux(build, out, variants=["dynamic-old"])
     for version in ("1", "a b", "1.2.3\n", "1.2.3-" + "x" * 100):
         with pytest.raises(UsageError, match=r"^--version '.*' is not of the form 1\.2\.3$"):
-            bundle_linux(build, out, version=version)
+            bundle_linux(build, out, about=About(version=version))
     rejected = build.model_copy(
         update={"variants": tuple(v for v in build.variants if v.verdict.status != "accepted")}
     )

@@ -103,6 +103,12 @@ def test_hostile_names_are_shown_and_do_nothing(bundle: Bundle, name: str) -> No
     assert len(text.splitlines()) == 3
 
 
+def test_what_python_leaves_is_named_as_such(bundle: Bundle) -> None:
+    (bundle.folder / "__pycache__").mkdir()
+    with pytest.raises(IntegrityError, match="left by Python where a module was imported"):
+        verify_bundle(bundle.folder)
+
+
 class TestThingsThatAreNotFiles:
     def test_a_link_in_place_of_a_file_even_to_the_same_bytes(
         self, bundle: Bundle, tmp_path: Path
@@ -182,7 +188,7 @@ class TestTheManifest:
             (b"[" * 100_000, "not valid JSON"),
             (b'{"schema": 1, "schema": 1}', "'schema' is there twice"),
             (b'{"schema": NaN}', "NaN is not a number"),
-            (b'{"schema": 2}', "schema"),
+            (b'{"schema": 3}', "schema"),
             (b"9" * 10_000, "not valid JSON"),
             (b" " * (5 * 2**20), "larger than"),
         ],
@@ -192,6 +198,22 @@ class TestTheManifest:
         (bundle.folder / "manifest.json").write_bytes(data)
         with pytest.raises(IntegrityError, match=words):
             verify_bundle(bundle.folder)
+
+    def test_one_of_the_first_schema_is_read_still(self, bundle: Bundle) -> None:
+        """As bundles of before had it: without licence, maintainer, bill and signature."""
+
+        def older(content: dict[str, Any]) -> None:
+            content["schema"] = 1
+            for key in ("description", "licence", "maintainer", "bill", "signature"):
+                del content[key]
+            for artifact in content["artifacts"]:
+                del artifact["recipe_digest"], artifact["parent_variant"]
+
+        rewrite(bundle.folder, older)
+        manifest = verify_bundle(bundle.folder).manifest
+        assert manifest is not None
+        assert manifest.schema_version == 1
+        assert manifest.licence == ""
 
     def test_unknown_keys_are_refused(self, bundle: Bundle) -> None:
         rewrite(bundle.folder, lambda m: m.update(extra=1))
@@ -251,7 +273,7 @@ class TestTheManifest:
     def test_one_that_was_rewritten_as_a_whole_is_found_by_its_digest_alone(
         self, bundle: Bundle
     ) -> None:
-        """The limit of what there is before signatures, on the record."""
+        """The limit of what an unsigned bundle can be held to, on the record."""
         rewrite(bundle.folder, lambda m: m.update(name="another"))
         verify_bundle(bundle.folder)
         with pytest.raises(IntegrityError, match="as was asked for"):
