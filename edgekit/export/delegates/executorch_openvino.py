@@ -28,9 +28,12 @@ from edgekit.core.errors import ConversionError, PlanError
 from edgekit.core.recipe import QuantizationKind, Recipe
 from edgekit.core.requirement import Requirement
 from edgekit.export.delegates.executorch_base import ExecuTorchDelegate
+from edgekit.export.executorch_coverage import layer
 
 TOOLCHAIN = "executorch-openvino"
 DEVICES = ("CPU", "GPU", "NPU")
+_MARKS = "quantization_annotation"
+_SEQUENCES = ("aten.lstm", "aten.gru", "aten.rnn")
 
 
 class OpenVinoDelegate(ExecuTorchDelegate):
@@ -82,7 +85,15 @@ class OpenVinoDelegate(ExecuTorchDelegate):
     def quantizer(self, recipe: Recipe) -> Any:
         from executorch.backends.openvino.quantizer import OpenVINOQuantizer
 
-        return OpenVINOQuantizer()
+        quantizer = OpenVINOQuantizer()
+        annotate = quantizer.annotate
+
+        def annotated(model: Any) -> Any:
+            _refuse_sequences(model)
+            return _mended(annotate(model))
+
+        quantizer.annotate = annotated
+        return quantizer
 
     def notes(self, recipe: Recipe, covered: Coverage) -> list[str]:
         if recipe.quantization == "none" and recipe.options.get("device", "CPU") == "CPU":
@@ -92,3 +103,37 @@ class OpenVinoDelegate(ExecuTorchDelegate):
                 "AVX512_CORE_VNNI"
             ]
         return []
+
+
+def _refuse_sequences(model: Any) -> None:
+    """NNCF asks every edge of a graph for the shape of its tensor, and knows none where an operator
+    has several outputs that it was not told of.
+
+    Raises:
+        ConversionError: names the operator.
+    """
+    for node in model.graph.nodes:
+        if str(node.target).startswith(_SEQUENCES):
+            of = f" of layer {layer(node)}" if layer(node) else ""
+            raise ConversionError(
+                f"NNCF 3.2.0, which quantizes for OpenVINO, reads no graph with {node.target}{of}",
+                hint="take pte-openvino-float32, or pte-int8 for the CPU",
+            )
+
+
+def _mended(model: Any) -> Any:
+    """`model` with marks that torchao understands.
+
+    NNCF marks the bias of a LayerNorm as a weight with a scale for each output channel, which
+    torchao looks for on a second axis: the mark goes, OpenVINO adds biases in float. And it marks
+    what `unbind` gives, a list, where only the tensors taken from it can have one.
+    """
+    for node in model.graph.nodes:
+        marks = node.meta.get(_MARKS)
+        for read in list(marks.input_qspec_map) if marks is not None else ():
+            value = read.meta.get("val")
+            if isinstance(value, (list, tuple)):
+                marks.output_qspec = marks.input_qspec_map.pop(read)
+            elif read.op == "get_attr" and value is not None and value.dim() < 2:
+                del marks.input_qspec_map[read]
+    return model
