@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from edgekit.jobs.bundle import Target
 
 
 @click.command(name="bundle")
@@ -19,8 +23,31 @@ import click
 )
 @click.option("--all", "every", is_flag=True, help="All accepted ones.")
 @click.option("--version", default="0.1.0", show_default=True, help="Of the bundle.")
+@click.option(
+    "--for",
+    "target",
+    type=click.Choice(["linux", "android"]),
+    default="linux",
+    show_default=True,
+    help="What runs it; android: a Gradle module with a typed class.",
+)
+@click.option("--package", default="", metavar="NAME", help="Android: of the classes.")
+@click.option(
+    "--classpath",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Android: make an .aar too, compiled against these: android.jar, the runtime's .aar.",
+)
 def command(
-    build: Path, output: Path, variants: tuple[str, ...], every: bool, version: str
+    build: Path,
+    output: Path,
+    variants: tuple[str, ...],
+    every: bool,
+    version: str,
+    target: Target,
+    package: str,
+    classpath: tuple[Path, ...],
 ) -> None:
     """Make the folder that goes into the product.
 
@@ -34,7 +61,16 @@ def command(
     opened = load_build(build)
     if not variants and not every:
         say_preferred(opened)
-    made = bundle(opened, output, variants=variants, every=every, version=version)
+    made = bundle(
+        opened,
+        output,
+        variants=variants,
+        every=every,
+        version=version,
+        target=target,
+        package=package,
+        classpath=classpath,
+    )
     width = max(len(artifact.variant) for artifact in made.manifest.artifacts)
     for artifact in made.manifest.artifacts:
         click.echo(f"{artifact.variant:<{width}}  {output / artifact.files[0]}")
