@@ -156,6 +156,9 @@ numbers = st.sampled_from([np.uint8, np.int8, np.int16, np.float32]).flatmap(
 @example(
     [Normalize(mean=(-3.4e38,), std=(0.1,)), Cast(dtype="float32")], np.array([3.4e38], np.float32)
 )
+@example(
+    [Quantize(scale=2.0, zero_point=3, dtype="int8")], np.array([1, 3, 5, -1, -3, 7e9], np.float32)
+)
 @example([Quantize(scale=1.2e-38, zero_point=1, dtype="int16")], np.array([3e38], np.float32))
 def test_any_steps_on_anything(java: Jvm, chain: list[Operation], array: Any) -> None:
     """Both make the same bits, or both refuse."""
