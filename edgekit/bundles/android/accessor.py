@@ -26,7 +26,7 @@ from edgekit.core.preprocessing import (
     Resize,
     ResizeShortSide,
 )
-from edgekit.core.tensor import TensorSpec
+from edgekit.core.tensor import Signature, TensorSpec
 
 Accelerator = Literal["CPU", "GPU", "NPU"]
 # By format and delegate: the accelerators in the order in which they are tried.
@@ -219,9 +219,7 @@ def accessor(
         for index, spec in enumerate(inputs)
     ]
     usual = USUAL[artifact.format, artifact.recipe.delegate]
-    scores = artifact.signature.score_output()
-    if scores is not None and (scores.shape[0] != 1 or (scores.shape[1] or 0) < 2 or scores.open):
-        scores = None
+    scores = class_scores(artifact.signature)
     lines = [
         f"package {package};",
         "",
@@ -305,6 +303,14 @@ def accessor(
         "}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def class_scores(signature: Signature) -> TensorSpec | None:
+    """The output with one sample's scores of several classes, for which there is a best one."""
+    found = signature.score_output()
+    if found is None or found.open or found.shape[0] != 1 or (found.shape[1] or 0) < 2:
+        return None
+    return found
 
 
 def class_names(model: str, variants: Sequence[str]) -> list[str]:

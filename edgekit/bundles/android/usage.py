@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.bundles.android.accessor import USUAL, class_names, given
+from edgekit.bundles.android.accessor import USUAL, class_names, class_scores, given
 from edgekit.bundles.android.names import GETTERS, member_names
 from edgekit.bundles.android.sources import libraries, suffixes
 from edgekit.bundles.manifest import BundledArtifact
@@ -76,16 +76,18 @@ def _kotlin(artifact: BundledArtifact, package: str, name: str) -> str:
     for index, (spec, parameter) in enumerate(zip(inputs, parameters, strict=True)):
         take = given(spec, artifact.preprocessing if index == 0 else Preprocessing())
         kind = "Bitmap or Picture" if take.picture else take.java
-        told.append(f"        // {parameter}: {kind}, {take.words}")
-    scores = artifact.signature.score_output()
-    best = scores is not None and scores.shape[0] == 1 and (scores.shape[1] or 0) > 1
+        told.append(f"    // {parameter}: {kind}, {take.words}")
     lines = [
         f"import {package}.{name}",
         "",
         f"{name}.open(context).use {{ model ->    // not on the main thread",
         *told,
         f"    val answer = model.run({', '.join(parameters)})",
-        *(["    println(answer.best)    // name, score, index"] if best else []),
+        *(
+            ["    println(answer.best)    // name, score, index"]
+            if class_scores(artifact.signature)
+            else []
+        ),
         f"    println(answer.{getters[0]}[0])",
         "    println(model.report)",
         "}",
