@@ -24,133 +24,13 @@ from edgekit.bundles.android.names import (
     member_names,
     package_name,
 )
-from edgekit.core.artifact import File
-from edgekit.core.build import Build, load_build
+from edgekit.core.build import Build
 from edgekit.core.errors import ConversionError, InputError, UsageError
-from edgekit.core.files import sha256_file
 from edgekit.core.preprocess_reference import apply
 from edgekit.core.preprocess_text import parse_preprocessing
-from edgekit.core.tensor import OpenAxis, Quantization, Signature, TensorSpec
+from edgekit.core.tensor import TensorSpec
+from tests.android_nets import CASES, IMAGE, ODD, SCORES, build_of, make_build, spec
 from tests.java import HERE, JAVA, Jvm, api_jar, jvm, read_sources, write_jar
-from tests.samples import write_build
-
-
-def spec(name: str, dtype: str, *shape: int, **more: Any) -> TensorSpec:
-    return TensorSpec(name=name, shape=(1, *shape), dtype=dtype, **more)
-
-
-def by(scale: float, zero_point: int) -> Quantization:
-    return Quantization(scale=(scale,), zero_point=(zero_point,))
-
-
-def make_build(
-    folder: Path,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-    *,
-    name: str = "net",
-    steps: str = "none",
-    runs_on: tuple[str, str] = ("tflite", "xnnpack"),
-    content: bytes = b"a model",
-    labels: tuple[str, ...] = (),
-) -> Build:
-    """A build with one variant, ``int8``, of this signature."""
-    write_build(folder, variants=("int8",), failures=False)
-    build = load_build(folder)
-    variant = build.variant("int8")
-    assert variant.artifact is not None
-    path = f"artifacts/net.{'pte' if runs_on[0] == 'executorch' else 'tflite'}"
-    (folder / path).write_bytes(content)
-    file = File(path=path, size_bytes=len(content), sha256=sha256_file(folder / path))
-    artifact = variant.artifact.model_copy(
-        update={
-            "format": runs_on[0],
-            "files": (file,),
-            "signature": Signature(inputs=inputs, outputs=outputs),
-            "preprocessing": parse_preprocessing(steps),
-        }
-    )
-    recipe = variant.recipe.model_copy(update={"format": runs_on[0], "delegate": runs_on[1]})
-    variant = variant.model_copy(update={"artifact": artifact, "recipe": recipe})
-    return build.model_copy(update={"name": name, "variants": (variant,), "labels": labels})
-
-
-IMAGE, SCORES = spec("image", "float32", 8, 8, 3), spec("scores", "float32", 3)
-ODD = (
-    "class",
-    "serving_default_x:0",
-    "",
-    "a b",
-    "a_b",
-    "1st",
-    "*/ \n\\u000a",
-    "ünï",
-    "x",
-    "x:shape",
-)
-# What accessors are made for; the keyword arguments of `make_build`.
-CASES: dict[str, dict[str, Any]] = {
-    "picture": {
-        "inputs": (IMAGE,),
-        "outputs": (SCORES,),
-        "steps": "resize-short-side=9:bilinear,center-crop=8x8,normalize=1:2:3/0.5:7:9",
-        "labels": ("cat", 'a "dog"', "ü"),
-    },
-    "several": {
-        "inputs": (
-            spec("ids", "int32", 4),
-            spec("mask", "bool", 4),
-            spec("positions", "int64", 4),
-            spec("gain", "float32"),
-        ),
-        "outputs": (
-            spec("chosen", "int32"),
-            spec("flags", "bool", 4),
-            spec(
-                "map",
-                "int8",
-                2,
-                2,
-                quantization=Quantization(scale=(0.5, 0.25), zero_point=(1, -1), axis=2),
-            ),
-            spec("count", "int64", 2),
-            spec("raw", "uint8", 2),
-        ),
-    },
-    "integer": {
-        "inputs": (spec("image", "int8", 8, 8, 3, quantization=by(1 / 255, -128)),),
-        "outputs": (spec("scores", "uint8", 3, quantization=by(1 / 256, 0)),),
-        "steps": "resize=8x8:nearest,color=bgr,normalize=0.0/255.0",
-    },
-    "pixels": {"inputs": (spec("image", "uint8", 8, 8, 3),), "outputs": (SCORES,)},
-    "planes": {
-        "inputs": (spec("image", "float32", 3, 8, 8),),
-        "outputs": (SCORES,),
-        "steps": "resize=8x8,cast=float32,layout=CHW,normalize=1:2:3/4:5:6",
-        "runs_on": ("executorch", "vulkan"),
-    },
-    "open": {
-        "inputs": (
-            spec("tokens", "int64", 128, open=(OpenAxis(axis=1, name="n", least=16, largest=128),)),
-        ),
-        "outputs": (
-            spec("out", "float32", 128, open=(OpenAxis(axis=1, name="n", least=16, largest=128),)),
-        ),
-        "runs_on": ("executorch", "xnnpack"),
-    },
-    "odd names": {
-        "inputs": tuple(spec(name, "float32", 2) for name in ODD),
-        "outputs": tuple(
-            spec(name, "float32", 2, 2) for name in (*ODD, "best", "top", "labels", "labels_")
-        ),
-    },
-    "Tensor": {"inputs": (spec("fed", "float32", 2),), "outputs": (spec("made", "float32", 2),)},
-    "3d; rm -rf ~": {"inputs": (IMAGE,), "outputs": (SCORES,), "runs_on": ("tflite", "gpu")},
-}
-
-
-def build_of(case: str, folder: Path) -> Build:
-    return make_build(folder, name=case, **CASES[case])
 
 
 @pytest.fixture(scope="module")
@@ -252,75 +132,111 @@ def test_an_accessor_says_what_does_not_fit(java: Jvm) -> None:
     assert made.tolist() == [list(range(16))]
 
 
-class TestInAnApp:
-    """Over a double of the runtime: an app that prints what it sees."""
+class App:
+    """An app on a desktop's JVM: a bundle's classes over a double of the runtimes."""
 
+    def __init__(self, build: Build, main: str, folder: Path, api: Path) -> None:
+        module = bundle_android(build, folder / "out").folder / "module" / "src" / "main"
+        sources = read_sources(module / "java")
+        sources[f"app/{main}.java"] = (HERE / f"{main}.java").read_text()
+        double = write_jar(folder / "double.jar", read_sources(HERE / "runtime_double"))
+        # The double first: the stubs have what else is declared (bitmaps).
+        jar = write_jar(folder / "app.jar", sources, [double, api])
+        self.main, self.jars = main, os.pathsep.join(map(str, (jar, double, api)))
+        self.assets, self.files = module / "assets", folder / "files"
+
+    def run(self, *more: str) -> list[str]:
+        """The lines that it prints."""
+        command = ["java", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-cp", self.jars]
+        command += [f"app.{self.main}", str(self.assets), str(self.files), *more]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().splitlines()
+
+
+class TestAnAppWithATflite:
     TEXT = b"accepts=CPU\nsignature=serving_default\nin.image=float32 12\nout.scores=float32 3\n"
+    STEPS = "resize=2x2:nearest,normalize=0.0/255.0"
 
     @pytest.fixture
-    def app(self, tmp_path: Path, api: Path) -> Any:
+    def app(self, tmp_path: Path, api: Path) -> App:
         build = make_build(
             tmp_path / "build",
             (spec("image", "float32", 2, 2, 3),),
             (SCORES,),
-            steps="resize=2x2:nearest,normalize=0.0/255.0",
+            steps=self.STEPS,
             runs_on=("tflite", "gpu"),
             content=self.TEXT,
             labels=("cat", "dog", "ü"),
         )
-        folder = bundle_android(build, tmp_path / "out").folder
-        sources = read_sources(folder / "module" / "src" / "main" / "java")
-        sources["app/AppMain.java"] = (HERE / "AppMain.java").read_text()
-        double = write_jar(tmp_path / "double.jar", read_sources(HERE / "runtime_double"), [])
-        # The double first: the stubs have what else is declared (bitmaps).
-        jar = write_jar(tmp_path / "app.jar", sources, [double, api])
-        assets = folder / "module" / "src" / "main" / "assets"
+        return App(build, "AppMain", tmp_path, api)
 
-        def run(*more: str) -> list[str]:
-            classpath = os.pathsep.join(map(str, (jar, double, api)))
-            command = ["java", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8"]
-            command += ["-cp", classpath, "app.AppMain", str(assets), str(tmp_path), *more]
-            done = subprocess.run(command, capture_output=True, check=False)
-            assert done.returncode == 0, done.stderr.decode()
-            return done.stdout.decode().splitlines()
-
-        return run, assets / "edgekit" / "net" / "net.tflite"
-
-    def test_what_it_sees(self, app: Any) -> None:
-        run, _ = app
+    def test_what_it_sees(self, app: App) -> None:
         picture = (7 * np.arange(36)).astype(np.uint8).reshape(4, 3, 3)
-        steps = parse_preprocessing("resize=2x2:nearest,normalize=0.0/255.0")
-        fed = apply(steps, picture).reshape(-1)
-        refusal = "GPU: Some ops are not accelerated."
-        said = run()
+        scores = apply(parse_preprocessing(self.STEPS), picture).reshape(-1)[:3]
+        refused = "Some ops are not accelerated."
+        said = app.run()
         assert said[:2] == [
-            f"CPU, threads as the runtime likes; refused by {refusal}",
+            f"CPU, threads as the runtime likes; refused by GPU: {refused}",
             "runs 1 threads null",
         ]
         # The double answers with its first input's numbers.
-        assert [float(each) for each in said[2].strip("[]").split(", ")] == pytest.approx(
-            fed[:3].tolist(), rel=1e-6
-        )
+        answer = [float(each) for each in said[2].strip("[]").split(", ")]
+        assert answer == pytest.approx(scores.tolist(), rel=1e-6)
         assert said[3] == "[1, 3]"
-        best = ("cat", "dog", "ü")[int(np.argmax(fed[:3]))]
-        assert said[4].startswith(f"{best} ")
-        assert said[4].count(best) == 2
+        best, second = (("cat", "dog", "ü")[at] for at in np.argsort(-scores)[:2])
+        assert [word for word in said[4].split() if word[0] != "0"] == [best, f"[{best}", second]
         assert said[5:] == [
             "open handles 0",
             "the model is closed",
             "CPU, threads: 3",
             "runs 0 threads 3",
-            "LiteRT does not open edgekit/net/net.tflite; [NPU: Some ops are not accelerated.]",
+            f"LiteRT does not open edgekit/net/net.tflite; [NPU: {refused}]",
         ]
 
-    def test_a_changed_file_is_refused_unless_that_is_turned_off(self, app: Any) -> None:
-        run, model = app
+    def test_a_changed_file_is_refused_unless_that_is_turned_off(self, app: App) -> None:
+        model = app.assets / "edgekit" / "net" / "net.tflite"
         model.write_bytes(self.TEXT.replace(b"CPU", b"GPU"))
-        refused, opened = run("changed")
-        assert refused.startswith(
-            "refused edgekit/net/net.tflite is not the file that was verified"
-        )
+        refused, opened = app.run("changed")
+        assert refused.startswith("refused edgekit/net/net.tflite is not the file that was")
         assert opened.startswith("GPU; the file's hash was not checked. LiteRT took the model for")
+
+
+class TestAnAppWithAPte:
+    @pytest.fixture
+    def app(self, tmp_path: Path, api: Path) -> App:
+        inputs = CASES["open"]["inputs"]
+        outputs = (inputs[0].model_copy(update={"name": "out"}),)
+        build = make_build(
+            tmp_path / "build",
+            inputs,
+            outputs,
+            name="tokens",
+            runs_on=("executorch", "xnnpack"),
+            content=b"XnnpackBackend",
+        )
+        return App(build, "PteMain", tmp_path, api)
+
+    def test_what_it_sees(self, app: App) -> None:
+        assert app.run() == [
+            "CPU [XnnpackBackend], threads: 2",
+            "runs 1 threads 2",
+            "[1, 17] 5",
+            "input 'tokens': that makes 3, not 1x16..128 without the batch of 1 in front",
+            "the delegate of a .pte was chosen when it was made; leave prefer() away, or bundle the"
+            " variant for the other accelerator",
+        ]
+        (copy,) = (app.files / "edgekit").iterdir()
+        assert copy.read_bytes() == b"XnnpackBackend"
+
+    def test_a_copy_that_was_changed_is_refused(self, app: App) -> None:
+        app.run()
+        (copy,) = (app.files / "edgekit").iterdir()
+        copy.write_bytes(b"VulkanBackend!")
+        with pytest.raises(AssertionError, match="is not the file that was verified"):
+            app.run()
+        copy.write_bytes(b"cut")
+        assert app.run()[0] == "CPU [XnnpackBackend], threads: 2"
 
 
 class TestAar:

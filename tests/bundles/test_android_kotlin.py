@@ -19,7 +19,7 @@ from edgekit.bundles.android.accessor import given
 from edgekit.bundles.android.names import member_names
 from edgekit.core.preprocess_text import parse_preprocessing
 from edgekit.core.preprocessing import Preprocessing
-from tests.bundles.test_android import CASES, build_of
+from tests.android_nets import CASES, build_of
 from tests.java import api_jar, read_sources, write_jar
 
 WHEEL = "kotlin-jupyter-kernel==0.19.0.944"
