@@ -272,10 +272,14 @@ def bundle(
     variants: Sequence[str] = (),
     every: bool = False,
     version: str = "0.1.0",
+    target: Literal["linux", "android"] = "linux",
+    package: str = "",
+    classpath: Sequence[str | Path] = (),
 ) -> Bundle:
     """Make the folder that goes into the product; see ``edgekit bundle --help``.
 
-    Of variants that are not named it takes what `profile` does.
+    Of variants that are not named it takes what `profile` does. `package` and `classpath` are for
+    Android.
 
     Raises:
         RejectedError: no variant was accepted, and none was named.
@@ -283,7 +287,16 @@ def bundle(
     """
     from edgekit.jobs.bundle import bundle as job
 
-    return job(_opened(build), Path(output), variants=variants, every=every, version=version)
+    return job(
+        _opened(build),
+        Path(output),
+        variants=variants,
+        every=every,
+        version=version,
+        target=target,
+        package=package,
+        classpath=[Path(each) for each in classpath],
+    )
 
 
 def inspect(

@@ -132,17 +132,22 @@ def test_an_accessor_says_what_does_not_fit(java: Jvm) -> None:
     assert made.tolist() == [list(range(16))]
 
 
+@pytest.fixture(scope="module")
+def libraries(api: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The double first: the stubs have what else is declared (bitmaps)."""
+    place = tmp_path_factory.mktemp("double") / "double.jar"
+    return write_jar(place, read_sources(HERE / "runtime_double")), api
+
+
 class App:
     """An app on a desktop's JVM: a bundle's classes over a double of the runtimes."""
 
-    def __init__(self, build: Build, main: str, folder: Path, api: Path) -> None:
+    def __init__(self, build: Build, main: str, folder: Path, libraries: tuple[Path, Path]) -> None:
         module = bundle_android(build, folder / "out").folder / "module" / "src" / "main"
         sources = read_sources(module / "java")
         sources[f"app/{main}.java"] = (HERE / f"{main}.java").read_text()
-        double = write_jar(folder / "double.jar", read_sources(HERE / "runtime_double"))
-        # The double first: the stubs have what else is declared (bitmaps).
-        jar = write_jar(folder / "app.jar", sources, [double, api])
-        self.main, self.jars = main, os.pathsep.join(map(str, (jar, double, api)))
+        jar = write_jar(folder / "app.jar", sources, libraries)
+        self.main, self.jars = main, os.pathsep.join(map(str, (jar, *libraries)))
         self.assets, self.files = module / "assets", folder / "files"
 
     def run(self, *more: str) -> list[str]:
@@ -159,7 +164,7 @@ class TestAnAppWithATflite:
     STEPS = "resize=2x2:nearest,normalize=0.0/255.0"
 
     @pytest.fixture
-    def app(self, tmp_path: Path, api: Path) -> App:
+    def app(self, tmp_path: Path, libraries: tuple[Path, Path]) -> App:
         build = make_build(
             tmp_path / "build",
             (spec("image", "float32", 2, 2, 3),),
@@ -169,7 +174,7 @@ class TestAnAppWithATflite:
             content=self.TEXT,
             labels=("cat", "dog", "ü"),
         )
-        return App(build, "AppMain", tmp_path, api)
+        return App(build, "AppMain", tmp_path, libraries)
 
     def test_what_it_sees(self, app: App) -> None:
         picture = (7 * np.arange(36)).astype(np.uint8).reshape(4, 3, 3)
@@ -204,7 +209,7 @@ class TestAnAppWithATflite:
 
 class TestAnAppWithAPte:
     @pytest.fixture
-    def app(self, tmp_path: Path, api: Path) -> App:
+    def app(self, tmp_path: Path, libraries: tuple[Path, Path]) -> App:
         inputs = CASES["open"]["inputs"]
         outputs = (inputs[0].model_copy(update={"name": "out"}),)
         build = make_build(
@@ -215,7 +220,7 @@ class TestAnAppWithAPte:
             runs_on=("executorch", "xnnpack"),
             content=b"XnnpackBackend",
         )
-        return App(build, "PteMain", tmp_path, api)
+        return App(build, "PteMain", tmp_path, libraries)
 
     def test_what_it_sees(self, app: App) -> None:
         assert app.run() == [

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.bundles import bundle_android
-from edgekit.bundles.android.accessor import given
+from edgekit.bundles.android.accessor import KOTLIN, given
 from edgekit.bundles.android.names import member_names
 from edgekit.core.preprocess_text import parse_preprocessing
 from edgekit.core.preprocessing import Preprocessing
@@ -24,15 +24,6 @@ from tests.java import api_jar, read_sources, write_jar
 
 WHEEL = "kotlin-jupyter-kernel==0.19.0.944"
 PARTS = ("all", "kotlin-stdlib", "kotlin-script-runtime", "kotlin-reflect", "annotations")
-KOTLIN = {
-    "Tensor": "Tensor",
-    "byte[]": "ByteArray",
-    "int[]": "IntArray",
-    "long[]": "LongArray",
-    "float[]": "FloatArray",
-    "boolean[]": "BooleanArray",
-}
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("kotlin")]
 
 
@@ -69,7 +60,8 @@ def app(case: str, folder: Path, number: int) -> str:
     names = member_names(spec.name for spec in inputs)
     for index, (spec, name) in enumerate(zip(inputs, names, strict=True)):
         take = given(spec, steps if index == 0 else Preprocessing())
-        declared.append(f"{name}: {KOTLIN.get(take.java, 'android.graphics.Bitmap')}")
+        kind = "android.graphics.Bitmap" if take.picture else KOTLIN.get(take.java, take.java)
+        declared.append(f"{name}: {kind}")
     return (
         f"package app{number}\n\nimport {package}.*\n{first}\n\n"
         f"fun use{number}({', '.join(declared)}) {{\n{body}\n}}\n"

@@ -7,7 +7,7 @@ properties, `AutoCloseable` is `use { }`. What does not depend on the model lies
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +26,7 @@ from edgekit.core.preprocessing import (
     Resize,
     ResizeShortSide,
 )
-from edgekit.core.tensor import Signature, TensorSpec
+from edgekit.core.tensor import TensorSpec
 
 Accelerator = Literal["CPU", "GPU", "NPU"]
 # By format and delegate: the accelerators in the order in which they are tried.
@@ -52,6 +52,13 @@ ARRAYS = {
     "int64": "long[]",
     "float32": "float[]",
     "bool": "boolean[]",
+}
+KOTLIN = {
+    "byte[]": "ByteArray",
+    "int[]": "IntArray",
+    "long[]": "LongArray",
+    "float[]": "FloatArray",
+    "boolean[]": "BooleanArray",
 }
 READ = {
     "uint8": "bytes",
@@ -119,6 +126,12 @@ def check_artifact(artifact: BundledArtifact) -> None:
         )
     if len(artifact.files) != 1:
         raise InputError(f"{name} has {len(artifact.files)} files; an app opens one")
+    file_name = artifact.files[0].rpartition("/")[2]
+    if file_name.startswith(".") or file_name.endswith("~"):
+        raise InputError(
+            f"{name}: Android's tools leave a file of the name {file_name!r} out of an app",
+            hint="rename the model's file and convert it again",
+        )
     runtime = RUNTIME[artifact.format]
     for spec in (*artifact.signature.inputs, *artifact.signature.outputs):
         if spec.dtype not in TYPES[artifact.format]:
@@ -219,7 +232,7 @@ def accessor(
         for index, spec in enumerate(inputs)
     ]
     usual = USUAL[artifact.format, artifact.recipe.delegate]
-    scores = class_scores(artifact.signature)
+    scores = class_scores(artifact)
     lines = [
         f"package {package};",
         "",
@@ -251,9 +264,9 @@ def accessor(
         "",
         "    /** As the model itself has them, after preprocessing. */",
         "    public static final List<TensorSpec> INPUTS =",
-        *_specs(inputs, lambda spec: _input_unit(spec)),
+        *_specs(inputs, _input_unit),
         "    public static final List<TensorSpec> OUTPUTS =",
-        *_specs(outputs, lambda spec: _output_unit(spec, spec is scores, labels is not None)),
+        *_specs(outputs, lambda spec: _output_unit(spec, spec is scores)),
         "    private final Engine engine;",
         "    private final List<String> labels;",
         "    private boolean closed;",
@@ -305,12 +318,12 @@ def accessor(
     return "\n".join(lines) + "\n"
 
 
-def class_scores(signature: Signature) -> TensorSpec | None:
-    """The output with one sample's scores of several classes, for which there is a best one."""
-    found = signature.score_output()
-    if found is None or found.open or found.shape[0] != 1 or (found.shape[1] or 0) < 2:
+def class_scores(artifact: BundledArtifact) -> TensorSpec | None:
+    """The output that the labels speak of, for which there is a best class; None without labels."""
+    found = artifact.signature.score_output()
+    if artifact.labels is None or found is None or found.open:
         return None
-    return found
+    return found if found.shape[0] == 1 and (found.shape[1] or 0) > 1 else None
 
 
 def class_names(model: str, variants: Sequence[str]) -> list[str]:
@@ -328,8 +341,7 @@ def class_names(model: str, variants: Sequence[str]) -> list[str]:
     return names
 
 
-def _specs(specs: Iterable[TensorSpec], unit: object) -> list[str]:
-    assert callable(unit)
+def _specs(specs: Iterable[TensorSpec], unit: Callable[[TensorSpec], str]) -> list[str]:
     made = []
     for spec in specs:
         opened = {each.axis: each.least for each in spec.open}
@@ -364,9 +376,9 @@ def _input_unit(spec: TensorSpec) -> str:
     return _plain_unit(spec)
 
 
-def _output_unit(spec: TensorSpec, scores: bool, labelled: bool) -> str:
+def _output_unit(spec: TensorSpec, scores: bool) -> str:
     if scores:
-        unit = "a score a class" + (", in the order of the labels" if labelled else "")
+        unit = "a score a class, in the order of the labels"
         return f"{unit}; scale x (stored - zero point)" if spec.quantization else unit
     return _input_unit(spec)
 

@@ -85,11 +85,18 @@ def bundle_android(
                 results=results,
             )
 
+        draft = manifest()
         text = readme(
-            manifest(),
+            draft,
             board=build.profile.title,
             labels=len(build.labels),
-            usage=usage(artifacts, package=package, model=build.name, aar=bool(classpath)),
+            usage=usage(
+                artifacts,
+                default=draft.default,
+                package=package,
+                model=build.name,
+                aar=bool(classpath),
+            ),
         )
         contents.add(README, text.encode())
         made = manifest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.bundles.android.accessor import USUAL, class_names, class_scores, given
+from edgekit.bundles.android.accessor import KOTLIN, USUAL, class_names, class_scores, given
 from edgekit.bundles.android.names import GETTERS, member_names
 from edgekit.bundles.android.sources import libraries, suffixes
 from edgekit.bundles.manifest import BundledArtifact
@@ -11,18 +11,24 @@ from edgekit.core.preprocessing import Preprocessing
 
 
 def usage(
-    artifacts: tuple[BundledArtifact, ...], *, package: str, model: str, aar: bool
+    artifacts: tuple[BundledArtifact, ...], *, default: str, package: str, model: str, aar: bool
 ) -> list[str]:
-    """Paragraphs of Markdown. `aar`: there is one in the bundle."""
+    """Paragraphs of Markdown.
+
+    Args:
+        default: the variant that is shown.
+        aar: there is one in the bundle.
+    """
     module = package.rpartition(".")[2]
     names = class_names(model, [artifact.variant for artifact in artifacts])
+    shown = next(at for at, artifact in enumerate(artifacts) if artifact.variant == default)
     parts = [
         "## Use it in an app",
         "`module/` is an Android library: the model among its assets and the class "
         f"{' or '.join(code(name) for name in names)}. Copy the folder into the app's project as "
         f"`{module}/`, then:",
         f"```kotlin\n{_gradle(artifacts, module)}\n```",
-        f"```kotlin\n{_kotlin(artifacts[0], package, names[0])}\n```",
+        f"```kotlin\n{_kotlin(artifacts[shown], package, names[shown])}\n```",
         "`open` compares the file's SHA-256 with that of the file that was verified, and computes "
         "zeros once so that the first answer does not take longer. Options: "
         "`ModelOptions().threads(4).warmUp(0).checkHash(false)`. `model.report` says what was "
@@ -54,7 +60,8 @@ def _gradle(artifacts: tuple[BundledArtifact, ...], module: str) -> str:
         f'include(":{module}")',
         "// app/build.gradle.kts",
         "android {",
-        f"    {_no_compress(artifacts)}    // the runtime maps the file; the app must say it too",
+        "    // stored as it is: a .tflite is mapped, a .pte copied once",
+        f"    {_no_compress(artifacts)}",
         "}",
         "dependencies {",
         f'    implementation(project(":{module}"))',
@@ -75,7 +82,7 @@ def _kotlin(artifact: BundledArtifact, package: str, name: str) -> str:
     told = []
     for index, (spec, parameter) in enumerate(zip(inputs, parameters, strict=True)):
         take = given(spec, artifact.preprocessing if index == 0 else Preprocessing())
-        kind = "Bitmap or Picture" if take.picture else take.java
+        kind = "Bitmap or Picture" if take.picture else KOTLIN.get(take.java, take.java)
         told.append(f"    // {parameter}: {kind}, {take.words}")
     lines = [
         f"import {package}.{name}",
@@ -83,11 +90,7 @@ def _kotlin(artifact: BundledArtifact, package: str, name: str) -> str:
         f"{name}.open(context).use {{ model ->    // not on the main thread",
         *told,
         f"    val answer = model.run({', '.join(parameters)})",
-        *(
-            ["    println(answer.best)    // name, score, index"]
-            if class_scores(artifact.signature)
-            else []
-        ),
+        *(["    println(answer.best)    // name, score, index"] if class_scores(artifact) else []),
         f"    println(answer.{getters[0]}[0])",
         "    println(model.report)",
         "}",
@@ -103,8 +106,9 @@ def _accelerators(artifacts: tuple[BundledArtifact, ...]) -> list[str]:
         if artifact.format == "executorch":
             text += "; the delegate was chosen when the file was made"
         else:
-            text += "; another order with `ModelOptions().prefer(Accelerator.GPU, Accelerator.CPU)`"
-            text += " (the GPU needs `litert-gpu` beside `litert` among the dependencies)"
+            text += "; another order with `ModelOptions().prefer(…)`"
+            if "GPU" not in usual:
+                text += ", where the GPU needs `litert-gpu` beside `litert` as a dependency"
         if "NPU" in usual:
             text += ". The app has to bring the chip vendor's libraries"
         lines.append(text + ".")
