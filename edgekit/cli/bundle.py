@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Android: make an .aar too, compiled against these: android.jar, the runtime's .aar.",
+    help="Android: make an .aar too, compiled against these: android.jar, the runtime's .aar, "
+    "or folders with them.",
 )
 def command(
     build: Path,

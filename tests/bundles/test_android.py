@@ -313,6 +313,19 @@ class TestAar:
         )
         assert (tmp_path / "out" / "pixels.aar").exists()
 
+    def test_a_folder_stands_for_the_libraries_below_it(self, tmp_path: Path, api: Path) -> None:
+        place = tmp_path / "cache" / "litert" / "2.3.0" / "ab12" / "litert.jar"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(api.read_bytes())
+        # Sources are not what is wanted of a library.
+        with zipfile.ZipFile(place.parent / "sources.jar", "w") as archive:
+            archive.writestr("android/content/Context.java", "no Java")
+        build = build_of("pixels", tmp_path / "build")
+        bundle_android(build, tmp_path / "out", classpath=[tmp_path / "cache"])
+        text = (tmp_path / "out" / "README.md").read_text()
+        assert 'implementation(files("libs/pixels.aar"))' in text
+        assert text.count('noCompress += listOf("tflite")') == 2
+
     def test_libraries_that_are_none(self, tmp_path: Path, api: Path) -> None:
         build = build_of("pixels", tmp_path / "build")
         with pytest.raises(InputError, match=r"cannot be read as a \.jar or \.aar: No such file"):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgekit.bundles.android.accessor import float32, step
+from edgekit.bundles.example import to_real
 from edgekit.core.errors import DataError
 from edgekit.core.preprocess_reference import apply
 from edgekit.core.preprocess_text import parse_preprocessing
@@ -29,6 +30,7 @@ from edgekit.core.preprocessing import (
     ResizeShortSide,
     ToLayout,
 )
+from edgekit.core.tensor import Quantization, TensorSpec
 from tests.java import HERE, JAVA, Jvm, api_jar, jvm, read_sources, write_jar
 
 MAIN = "PreparingMain.java"
@@ -163,6 +165,41 @@ numbers = st.sampled_from([np.uint8, np.int8, np.int16, np.float32]).flatmap(
 def test_any_steps_on_anything(java: Jvm, chain: list[Operation], array: Any) -> None:
     """Both make the same bits, or both refuse."""
     check(java, Preprocessing(operations=tuple(chain)), array)
+
+
+@st.composite
+def stored(draw: st.DrawFn) -> tuple[Any, Quantization]:
+    dtype = draw(st.sampled_from([np.uint8, np.int8, np.int32]))
+    array = draw(hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=4, max_side=5)))
+    axis = draw(st.none() | st.integers(0, array.ndim - 1))
+    count = 1 if axis is None else array.shape[axis]
+    scale = draw(st.lists(st.floats(1e-9, 1e3), min_size=count, max_size=count))
+    point = draw(st.lists(st.integers(-128, 255), min_size=count, max_size=count))
+    return array, Quantization(scale=tuple(scale), zero_point=tuple(point), axis=axis)
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=stored())
+def test_real_numbers_of_quantized_ones(java: Jvm, case: tuple[Any, Quantization]) -> None:
+    """As the bundle's Python program makes them, for a whole tensor and along each axis."""
+    array, by = case
+    spec = TensorSpec(name="", shape=array.shape, dtype=array.dtype.name, quantization=by)
+    scale = ", ".join(float32(each) for each in by.scale)
+    points = ", ".join(map(str, by.zero_point))
+    axis = -1 if by.axis is None else by.axis
+    call = f"Postprocessing.toReal(v, new float[] {{{scale}}}, new int[] {{{points}}}, {axis})"
+    made = java.ask([call], array)
+    assert not isinstance(made, str), made
+    assert made.tobytes() == to_real(spec.to_json(), array).tobytes()
+
+
+@settings(max_examples=50, deadline=None)
+@given(scores=hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(-300, 300, width=32)))
+def test_softmax(java: Jvm, scores: Any) -> None:
+    made = java.ask(["Postprocessing.softmax(v)"], scores)
+    parts = np.exp(scores.astype(np.float64) - scores.max())
+    np.testing.assert_allclose(made, parts / parts.sum(), rtol=1e-6, atol=1e-45)
+    assert np.argmax(made) == np.argmax(scores) or len(set(np.asarray(made))) < len(scores)
 
 
 @given(value=st.floats(-3.4e38, 3.4e38))

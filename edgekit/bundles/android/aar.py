@@ -28,7 +28,7 @@ def make_aar(
     Args:
         entries: everything but the classes, by path.
         sources: Java sources by path.
-        libraries: what they are compiled against: .jar and .aar files.
+        libraries: what they are compiled against: .jar and .aar files, or folders with such.
 
     Raises:
         UsageError: there is no javac.
@@ -44,7 +44,8 @@ def compile_java(sources: Mapping[str, str], libraries: Sequence[Path]) -> dict[
     javac = find_javac()
     with tempfile.TemporaryDirectory(prefix="edgekit-javac-") as name:
         folder = Path(name)
-        classpath = [str(_jar(path, folder / f"{at}.jar")) for at, path in enumerate(libraries)]
+        found = [each for path in libraries for each in _in_folder(path)]
+        classpath = [str(_jar(path, folder / f"{at}.jar")) for at, path in enumerate(found)]
         paths = []
         for path, text in sources.items():
             place = folder / "java" / path
@@ -52,8 +53,8 @@ def compile_java(sources: Mapping[str, str], libraries: Sequence[Path]) -> dict[
             place.write_text(text, encoding="utf-8")
             paths.append(path)
         command = [javac, "-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g:source,lines"]
-        # Nothing on the class path is to run while it compiles (-proc:none).
-        command += ["-proc:none", "-nowarn", "-Xlint:-options", "-implicit:none"]
+        # Nothing on the class path is to run while it compiles (-proc:none), nor to be compiled.
+        command += ["-proc:none", "-nowarn", "-Xlint:-options", "-sourcepath", "."]
         command += ["-d", str(folder / "classes"), "-cp", os.pathsep.join(classpath), *paths]
         done = subprocess.run(
             command, cwd=folder / "java", capture_output=True, text=True, check=False
@@ -98,6 +99,15 @@ def zipped(entries: Mapping[str, bytes]) -> bytes:
             info.external_attr = 0o100644 << 16
             archive.writestr(info, entries[path])
     return buffer.getvalue()
+
+
+def _in_folder(path: Path) -> list[Path]:
+    """`path`, or the libraries anywhere below it: in Gradle's cache each has its own folder."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        each for suffix in ("jar", "aar") for each in path.rglob(f"*.{suffix}") if each.is_file()
+    )
 
 
 def _jar(path: Path, unpacked: Path) -> Path:

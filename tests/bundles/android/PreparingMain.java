@@ -52,15 +52,27 @@ public final class PreparingMain {
 
     private static Tensor callStep(String call, Tensor values) throws Exception {
         int open = call.indexOf('(');
-        String name = call.substring("Preprocessing.".length(), open);
+        String name = call.substring(call.indexOf('.') + 1, open);
         String rest = call.substring(open + 2, call.length() - 1);
-        if (!call.startsWith("Preprocessing.") || call.charAt(open + 1) != 'v') {
+        if (call.charAt(open + 1) != 'v') {
             throw new IllegalStateException(call);
         }
         List<Object> given = new ArrayList<>();
         given.add(values);
         for (String text : rest.isEmpty() ? new String[0] : rest.substring(2).split(", (?![^{]*})")) {
             given.add(value(text));
+        }
+        if (call.startsWith("Postprocessing.toReal(")) {
+            float[] scale = (float[]) given.get(1);
+            int[] zeroPoint = (int[]) given.get(2);
+            int axis = (Integer) given.get(3);
+            int[] shape = values.shape;
+            TensorSpec spec =
+                    new TensorSpec("", values.type, shape, shape, "", scale, zeroPoint, axis);
+            return Tensor.of(Postprocessing.toReal(spec, values), shape);
+        }
+        if (call.equals("Postprocessing.softmax(v)")) {
+            return Tensor.of(Postprocessing.softmax(values.floats()), values.shape);
         }
         for (Method method : Preprocessing.class.getDeclaredMethods()) {
             if (method.getName().equals(name)) {
@@ -79,6 +91,14 @@ public final class PreparingMain {
             float[] made = new float[parts.length];
             for (int i = 0; i < parts.length; i++) {
                 made[i] = Float.parseFloat(parts[i]);
+            }
+            return made;
+        }
+        if (text.startsWith("new int[] {")) {
+            String[] parts = text.substring("new int[] {".length(), text.length() - 1).split(", ");
+            int[] made = new int[parts.length];
+            for (int i = 0; i < parts.length; i++) {
+                made[i] = Integer.parseInt(parts[i]);
             }
             return made;
         }
