@@ -386,6 +386,8 @@ def _output_unit(spec: TensorSpec, scores: bool) -> str:
 def _plain_unit(spec: TensorSpec) -> str:
     if spec.dtype == "bool":
         return "true or false"
+    if spec.dtype == "uint8":
+        return "whole numbers from 0 to 255, in Java's signed bytes"
     return "real numbers" if spec.dtype == "float32" else "whole numbers"
 
 

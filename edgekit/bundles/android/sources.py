@@ -9,7 +9,7 @@ from edgekit.bundles.manifest import BundledArtifact, BundledFile
 
 JAVA = Path(__file__).parent / "java"
 HERE = "package edgekit.model;"
-MIN_SDK = 24  # LiteRT 2.3.0 and ExecuTorch 1.5 ask for no more
+MIN_SDK = 24  # LiteRT 2.3.0's; Gradle tells where another library asks for more
 COMPILE_SDK = 34
 LITERT = "2.3.0"
 EXECUTORCH = "1.5.1"
