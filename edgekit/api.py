@@ -278,10 +278,14 @@ def bundle(
     maintainer: str = "",
     sign_key: str | Path | None = None,
     sign_certificate: str | Path | None = None,
+    target: Literal["folder", "linux", "android"] = "folder",
+    package: str = "",
+    classpath: Sequence[str | Path] = (),
 ) -> Bundle:
     """Make the folder that goes into the product; see ``edgekit bundle --help``.
 
-    Of variants that are not named it takes what `profile` does.
+    Of variants that are not named it takes what `profile` does. `package` and `classpath` are for
+    Android.
 
     Raises:
         RejectedError: no variant was accepted, and none was named.
@@ -302,6 +306,9 @@ def bundle(
         every=every,
         about=About(name, version, description, licence, maintainer),
         signer=signer,
+        target=target,
+        package=package,
+        classpath=[Path(each) for each in classpath],
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import edgekit
 from edgekit.core.errors import RejectedError, UnknownNameError
 from edgekit.core.measurement import MeasureSettings
+from tests.samples import write_build
 
 
 @pytest.mark.slow
@@ -35,6 +36,15 @@ def test_from_a_model_to_a_bundle(keras3: Path, tmp_path: Path) -> None:
     assert edgekit.report(tmp_path / "build", tmp_path / "r.html")["schema"] == 1
     made = edgekit.bundle(build, output=tmp_path / "bundle")
     assert edgekit.verify_bundle(made.folder, digest=made.digest).artifacts[0].variant == "float16"
+
+
+def test_a_bundle_for_android(tmp_path: Path) -> None:
+    write_build(tmp_path / "build")
+    made = edgekit.bundle(
+        tmp_path / "build", output=tmp_path / "out", target="android", package="com.acme.ocr"
+    )
+    assert edgekit.verify_bundle(made.folder, digest=made.digest).kind == "android"
+    assert (made.folder / "module/src/main/java/com/acme/ocr/Digits.java").is_file()
 
 
 def test_where_the_command_exits_non_zero_the_call_raises(tmp_path: Path) -> None:

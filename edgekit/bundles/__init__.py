@@ -1,10 +1,12 @@
 """A folder that goes into a product, and the check that it is still what it was.
 
-One file a kind of bundle (`linux`); what all kinds have is in `contents` and `manifest`.
+One module a kind of bundle (`linux`, `android`); what all kinds have is in `contents` and
+`manifest`.
 """
 
 from __future__ import annotations
 
+from edgekit.bundles.android import bundle_android
 from edgekit.bundles.contents import About
 from edgekit.bundles.linux import Bundle, bundle_linux, package_linux
 from edgekit.bundles.manifest import Manifest
@@ -19,6 +21,7 @@ __all__ = [
     "Manifest",
     "Signer",
     "Trust",
+    "bundle_android",
     "bundle_linux",
     "inspect_bundle",
     "make_key",

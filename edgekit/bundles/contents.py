@@ -179,15 +179,25 @@ class Contents:
 
 
 def add_artifacts(
-    contents: Contents, build: Build, variants: Iterable[Variant], results: Sequence[Result]
+    contents: Contents,
+    build: Build,
+    variants: Iterable[Variant],
+    results: Sequence[Result],
+    *,
+    models: str = MODELS,
+    labels_path: str = LABELS,
 ) -> tuple[BundledArtifact, ...]:
     """Copy the artifacts of `variants` and write the labels; their entries for the manifest.
+
+    Args:
+        models: folder in the bundle that the artifacts go to.
+        labels_path: where in the bundle the labels go.
 
     Raises:
         InputError: a file was changed after the build, or two would have the same name.
         OutputError: the bundle cannot be written.
     """
-    labels = LABELS if build.labels else None
+    labels = labels_path if build.labels else None
     if labels is not None:
         if problem := next((label for label in build.labels if len(label.splitlines()) > 1), ""):
             raise InputError(
@@ -195,7 +205,7 @@ def add_artifacts(
             )
         contents.add(labels, "".join(f"{label}\n" for label in build.labels).encode())
     return tuple(
-        _bundled(contents, build, variant, variant.artifact, labels, results)
+        _bundled(contents, build, variant, variant.artifact, labels, results, models)
         for variant in variants
         if variant.artifact is not None
     )
@@ -208,11 +218,12 @@ def _bundled(
     artifact: Artifact,
     labels: str | None,
     results: Sequence[Result],
+    models: str,
 ) -> BundledArtifact:
     paths = []
     for file in artifact.files:
         # The build keeps them under artifacts/; app developers look for models.
-        path = str(PurePosixPath(MODELS, file.path.removeprefix("artifacts/")))
+        path = str(PurePosixPath(models, file.path.removeprefix("artifacts/")))
         if any(known.path == path for known in contents.files):
             raise InputError(f"two files of the build would both be {path!r} in the bundle")
         if contents.copy(build.folder / file.path, path) != file.sha256:
@@ -288,7 +299,7 @@ def manifest_of(
     artifacts: tuple[BundledArtifact, ...],
     *,
     about: About,
-    kind: Literal["linux"],
+    kind: Literal["linux", "android"],
     results: Sequence[Result] = (),
     bill: str | None = None,
     signed: bool = False,

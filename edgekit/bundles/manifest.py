@@ -132,7 +132,7 @@ class Manifest(Noun):
     """A bundle. `created` is the build's time, so that the same build gives the same bytes.
 
     Attributes:
-        kind: what it is for ("linux").
+        kind: what it is for.
         default: the variant to use unless another is asked for.
         notices: what whoever ships this must know, a sentence each.
         licence: of the model, as an SPDX expression; empty where whoever bundled it did not say.
@@ -147,7 +147,7 @@ class Manifest(Noun):
     description: Line = ""
     licence: Line = ""
     maintainer: Line = ""
-    kind: Literal["linux"]
+    kind: Literal["linux", "android"]
     created: str
     default: str
     notices: tuple[str, ...]

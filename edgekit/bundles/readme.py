@@ -37,12 +37,15 @@ PACKAGES = {
 USUAL = {"tflite": "ai-edge-litert numpy", "executorch": "executorch torch", "onnx": "onnxruntime"}
 
 
-def readme(manifest: Manifest, *, board: str, labels: int) -> str:
+def readme(
+    manifest: Manifest, *, board: str, labels: int, usage: Sequence[str] | None = None
+) -> str:
     """The text for `manifest`, whose files are those added before this one.
 
     Args:
         board: title of the kind of board it is for.
         labels: how many classes ``labels.txt`` names; 0 without one.
+        usage: how it is run, in paragraphs of Markdown; by ``example.py`` if not given.
     """
     artifacts = manifest.artifacts
     parts = [
@@ -69,7 +72,7 @@ def readme(manifest: Manifest, *, board: str, labels: int) -> str:
         *([f"`labels.txt` names the {labels} classes, one a line, in order."] if labels else []),
         f"`{MANIFEST}` says all of this for programs, and `{BILL}` what it was made from and with "
         "(a bill of materials, CycloneDX 1.6).",
-        *_run_it(manifest, artifacts),
+        *(_run_it(manifest, artifacts) if usage is None else usage),
         *_notes(artifacts),
         *_interfaces(artifacts),
         *_measurements(artifacts, manifest.provenance.arch),

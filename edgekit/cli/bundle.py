@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from edgekit.jobs.bundle import Target
 
 # name: (where, the line shown in `edgekit bundle --help`)
 SUBCOMMANDS = {
@@ -68,11 +71,12 @@ class BuildOrCommand(click.Group):
 @click.option("--all", "every", is_flag=True, help="All accepted ones.")
 @click.option(
     "--for",
-    "system",
-    type=click.Choice(["folder", "linux"]),
+    "target",
+    type=click.Choice(["folder", "linux", "android"]),
     default="folder",
     show_default=True,
-    help="linux: DIR gets the folder, a .deb for each ABI, and a tarball.",
+    help="linux: DIR gets the folder, a .deb for each ABI, and a tarball. android: a Gradle module "
+    "with a typed class.",
 )
 @click.option(
     "--abi",
@@ -98,12 +102,21 @@ class BuildOrCommand(click.Group):
     type=click.Path(path_type=Path),
     help="The key's certificate, and those between it and the authority's.",
 )
+@click.option("--package", default="", metavar="NAME", help="Android: of the classes.")
+@click.option(
+    "--classpath",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Android: make an .aar too, compiled against these: android.jar, the runtime's .aar, "
+    "or folders with them.",
+)
 def make(
     build: Path,
     output: Path,
     variants: tuple[str, ...],
     every: bool,
-    system: str,
+    target: Target,
     abis: tuple[str, ...],
     name: str,
     version: str,
@@ -112,6 +125,8 @@ def make(
     maintainer: str,
     sign_key: Path | None,
     sign_cert: Path | None,
+    package: str,
+    classpath: tuple[Path, ...],
 ) -> None:
     """Make the folder that goes into the product.
 
@@ -127,8 +142,6 @@ def make(
 
     if sign_cert is not None and sign_key is None:
         raise UsageError("--sign-cert signs nothing without its key", hint="add --sign-key PEM")
-    if abis and system != "linux":
-        raise UsageError("--abi is of a package", hint="add --for linux")
     opened = load_build(build)
     if not variants and not every:
         say_preferred(opened)
@@ -139,16 +152,18 @@ def make(
         every=every,
         about=About(name, version, description, licence, maintainer),
         signer=Signer(sign_key, sign_cert) if sign_key is not None else None,
-        packages=system == "linux",
+        target=target,
         abis=abis,
+        package=package,
+        classpath=classpath,
     )
-    folder = output / made.folder.name if system == "linux" else output
+    folder = output / made.folder.name if target == "linux" else output
     width = max(len(artifact.variant) for artifact in made.manifest.artifacts)
     for artifact in made.manifest.artifacts:
         click.echo(f"{artifact.variant:<{width}}  {folder / artifact.files[0]}")
     click.echo(f"bundle: {folder}")
-    for package in made.packages:
-        click.echo(f"package: {output / package.name}")
+    for made_package in made.packages:
+        click.echo(f"package: {output / made_package.name}")
     option = "--certificate-chain CA.pem" if sign_cert else "--public-key PUB.pem"
     how = option if sign_key else f"--digest {made.digest}"
     click.echo(f"check it with: edgekit verify {folder} {how}")

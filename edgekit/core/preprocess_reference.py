@@ -139,8 +139,9 @@ def _follow(op: Operation, state: _State, position: int) -> _State:
         return _follow_image(op, state, position)
     if isinstance(op, Normalize):
         count = max(len(op.mean), len(op.std))
-        if count > 1 and state.channels not in (None, count):
-            what = f"{count} channels stated, the input has {state.channels} ({_sizes(state)})"
+        if count > 1 and (not state.shape or state.channels not in (None, count)):
+            has = state.channels or "none"
+            what = f"{count} channels stated, the input has {has} ({_sizes(state)})"
             raise _misfit(op, position, what)
         return _State(state.shape, "float32", state.first)
     if isinstance(op, ToLayout):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from edgekit.bundles import About, Bundle, Signer, bundle_linux, package_linux
+from edgekit.bundles import About, Bundle, Signer, bundle_android, bundle_linux, package_linux
 from edgekit.core.build import Build
+from edgekit.core.errors import UsageError
 from edgekit.core.result import latest
 from edgekit.jobs.results import results_of
+
+Target = Literal["folder", "linux", "android"]
 
 
 def bundle(
@@ -19,24 +23,48 @@ def bundle(
     every: bool = False,
     about: About | None = None,
     signer: Signer | None = None,
-    packages: bool = False,
+    target: Target = "folder",
     abis: Sequence[str] = (),
+    package: str = "",
+    classpath: Sequence[Path] = (),
 ) -> Bundle:
     """Write the bundle folder `output`; see `edgekit.bundles.bundle_linux` for what it raises.
 
     Args:
-        packages: `output` is a folder for the bundle, a tarball and a package for each of `abis`;
-            see `edgekit.bundles.package_linux`.
+        target: "linux": `output` is a folder for the bundle, a tarball and a package for each of
+            `abis`, see `edgekit.bundles.package_linux`; "android": see
+            `edgekit.bundles.bundle_android`, which takes `package` and `classpath`.
+
+    Raises:
+        UsageError: something is given that is for another target.
     """
+    if abis and target != "linux":
+        raise UsageError("--abi is of a package", hint="add --for linux")
+    if (package or classpath) and target != "android":
+        name = "package" if package else "classpath"
+        raise UsageError(f"--{name} is of an Android app's classes", hint="add --for android")
     results = latest(results_of(build))
-    if packages:
+    about = about or About()
+    if target == "android":
+        return bundle_android(
+            build,
+            output,
+            variants=variants,
+            every=every,
+            results=results,
+            about=about,
+            signer=signer,
+            package=package,
+            classpath=classpath,
+        )
+    if target == "linux":
         return package_linux(
             build,
             output,
             variants=variants,
             every=every,
             results=results,
-            about=about or About(),
+            about=about,
             signer=signer,
             abis=abis,
         )

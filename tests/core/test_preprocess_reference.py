@@ -164,6 +164,7 @@ def test_nothing_stated_leaves_the_input_alone() -> None:
         ("center-crop=5x4", np.zeros((4, 4, 3), np.uint8), "step 1, center-crop=5x4: the image is"),
         ("color=gray", np.zeros((4, 4, 4), np.uint8), "needs 3 channels, the image has 4"),
         ("normalize=1:2/1", np.zeros((4, 4, 3), np.uint8), "2 channels stated, the input has 3"),
+        ("normalize=1:2/1", np.float32(3), "2 channels stated, the input has none"),
         ("layout=CHW", np.zeros((4, 4), np.uint8), "not height × width × channels"),
         ("cast=uint8", np.array([np.nan], np.float32), "cast=uint8: a value is NaN"),
         ("quantize=1/0:int8", np.array([np.inf], np.float32), "quantize=1.0/0:int8: a value is"),

@@ -1,0 +1,5 @@
+"""Bundles for Android apps: a Gradle module, an .aar, and a typed Java class for each model."""
+
+from edgekit.bundles.android.bundle import bundle_android
+
+__all__ = ["bundle_android"]

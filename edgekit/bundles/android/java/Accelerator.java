@@ -1,0 +1,8 @@
+package edgekit.model;
+
+/** What computes a model. */
+public enum Accelerator {
+    CPU,
+    GPU,
+    NPU
+}

@@ -1,0 +1,67 @@
+package edgekit.model;
+
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+
+/** How a model is opened; what is not set is as it was when the model was verified. */
+public final class ModelOptions {
+    private int threads;
+    private int warmUp = 1;
+    private boolean checkHash = true;
+    private List<Accelerator> preferred = Collections.emptyList();
+
+    /** Threads on the CPU; 0, as it is at first, leaves their number to the runtime. */
+    public ModelOptions threads(int count) {
+        if (count < 0) {
+            throw new IllegalArgumentException(count + " threads");
+        }
+        threads = count;
+        return this;
+    }
+
+    /**
+     * Accelerators in the order in which they are tried, until one takes the whole model.
+     *
+     * <p>Only with a .tflite; the delegate of a .pte was chosen when it was made. The model was
+     * verified on the accelerator that its class names: another one computes in another precision.
+     */
+    public ModelOptions prefer(Accelerator... inOrder) {
+        if (inOrder.length == 0) {
+            throw new IllegalArgumentException("prefer() needs an accelerator");
+        }
+        preferred = Collections.unmodifiableList(Arrays.asList(inOrder.clone()));
+        return this;
+    }
+
+    /** How often zeros are computed while it opens, so that the first answer does not take longer. */
+    public ModelOptions warmUp(int runs) {
+        if (runs < 0) {
+            throw new IllegalArgumentException(runs + " runs");
+        }
+        warmUp = runs;
+        return this;
+    }
+
+    /** Whether the file's SHA-256 is compared with that of the file that was verified. */
+    public ModelOptions checkHash(boolean check) {
+        checkHash = check;
+        return this;
+    }
+
+    int threads() {
+        return threads;
+    }
+
+    int warmUp() {
+        return warmUp;
+    }
+
+    boolean checkHash() {
+        return checkHash;
+    }
+
+    List<Accelerator> preferred() {
+        return preferred;
+    }
+}

@@ -1,0 +1,115 @@
+"""The part of the bundle's README that tells an app's developer how the model is used."""
+
+from __future__ import annotations
+
+from edgekit.bundles.android.accessor import KOTLIN, USUAL, class_names, class_scores, given
+from edgekit.bundles.android.names import GETTERS, member_names
+from edgekit.bundles.android.sources import libraries, suffixes
+from edgekit.bundles.manifest import BundledArtifact
+from edgekit.bundles.readme import code
+from edgekit.core.preprocessing import Preprocessing
+
+
+def usage(
+    artifacts: tuple[BundledArtifact, ...], *, default: str, package: str, model: str, aar: bool
+) -> list[str]:
+    """Paragraphs of Markdown.
+
+    Args:
+        default: the variant that is shown.
+        aar: there is one in the bundle.
+    """
+    module = package.rpartition(".")[2]
+    names = class_names(model, [artifact.variant for artifact in artifacts])
+    shown = next(at for at, artifact in enumerate(artifacts) if artifact.variant == default)
+    parts = [
+        "## Use it in an app",
+        "`module/` is an Android library: the model among its assets and the class "
+        f"{' or '.join(code(name) for name in names)}. Copy the folder into the app's project as "
+        f"`{module}/`, then:",
+        f"```kotlin\n{_gradle(artifacts, module)}\n```",
+        f"```kotlin\n{_kotlin(artifacts[shown], package, names[shown])}\n```",
+        "`open` compares the file's SHA-256 with that of the file that was verified, and computes "
+        "zeros once so that the first answer does not take longer. Options: "
+        "`ModelOptions().threads(4).warmUp(0).checkHash(false)`. `model.report` says what was "
+        "applied, and who refused the model before. `run` makes the model's input by exactly the "
+        "steps stated below, bit for bit as edgekit did when it verified the model; an app that "
+        "scales pictures in another way runs another model.",
+        *_accelerators(artifacts),
+    ]
+    if aar:
+        needed = "\n".join(f'    implementation("{name}")' for name in libraries(artifacts))
+        parts.append(
+            f"Without Gradle's module: `{module}.aar` is the same library, compiled. A file has no "
+            "dependencies that Gradle would fetch and sets nothing of the app, so the app says "
+            f"both:\n\n```kotlin\nandroid {{\n    {_no_compress(artifacts)}\n}}\ndependencies {{\n"
+            f'    implementation(files("libs/{module}.aar"))\n{needed}\n}}\n```'
+        )
+    parts.append(
+        "Not tried: no phone, no emulator, no Gradle build. The sources were compiled against "
+        "declarations of Android's, LiteRT's and ExecuTorch's classes, and the preprocessing was "
+        "run on a desktop's Java, where it gave edgekit's own bits. Measure on the phones that you "
+        "mean before you ship."
+    )
+    return parts
+
+
+def _gradle(artifacts: tuple[BundledArtifact, ...], module: str) -> str:
+    lines = [
+        "// settings.gradle.kts",
+        f'include(":{module}")',
+        "// app/build.gradle.kts",
+        "android {",
+        "    // stored as it is: a .tflite is mapped, a .pte copied once",
+        f"    {_no_compress(artifacts)}",
+        "}",
+        "dependencies {",
+        f'    implementation(project(":{module}"))',
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _no_compress(artifacts: tuple[BundledArtifact, ...]) -> str:
+    listed = ", ".join(f'"{suffix}"' for suffix in suffixes(artifacts))
+    return f"androidResources {{ noCompress += listOf({listed}) }}"
+
+
+def _kotlin(artifact: BundledArtifact, package: str, name: str) -> str:
+    inputs, outputs = artifact.signature.inputs, artifact.signature.outputs
+    parameters = member_names(spec.name for spec in inputs)
+    getters = member_names((spec.name for spec in outputs), reserved=GETTERS)
+    told = []
+    for index, (spec, parameter) in enumerate(zip(inputs, parameters, strict=True)):
+        take = given(spec, artifact.preprocessing if index == 0 else Preprocessing())
+        kind = "Bitmap or Picture" if take.picture else KOTLIN.get(take.java, take.java)
+        told.append(f"    // {parameter}: {kind}, {take.words}")
+    lines = [
+        f"import {package}.{name}",
+        "",
+        f"{name}.open(context).use {{ model ->    // not on the main thread",
+        *told,
+        f"    val answer = model.run({', '.join(parameters)})",
+        *(["    println(answer.best)    // name, score, index"] if class_scores(artifact) else []),
+        f"    println(answer.{getters[0]}[0])",
+        "    println(model.report)",
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _accelerators(artifacts: tuple[BundledArtifact, ...]) -> list[str]:
+    lines = []
+    for artifact in artifacts:
+        usual = USUAL[artifact.format, artifact.recipe.delegate]
+        text = f"- {code(artifact.variant)}: {', else '.join(usual)}"
+        if artifact.format == "executorch":
+            text += "; the delegate was chosen when the file was made"
+        else:
+            text += "; another order with `ModelOptions().prefer(…)`"
+            if "GPU" not in usual:
+                text += ", where the GPU needs `litert-gpu` beside `litert` as a dependency"
+        if "NPU" in usual:
+            text += ". The app has to bring the chip vendor's libraries"
+        lines.append(text + ".")
+    return ["Accelerators, in the order in which they are tried:", "\n".join(lines)]
