@@ -73,6 +73,18 @@ class Lstm(nn.Module):
         return self.scores(every[:, -1])
 
 
+class Attention(nn.Module):
+    """float32 1×6×16, words as vectors → logits 1×4: a layer of a Transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.scores = nn.Linear(16, 4)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.scores(self.layer(words).mean(1))
+
+
 class TwoByTwo(nn.Module):
     """int64 tokens 1×5 and float32 extra 1×4 → a tuple of 1×4 and 1×2."""
 
@@ -153,6 +165,10 @@ def pooled() -> tuple[nn.Module, tuple[Tensor, ...], Any]:
 
 def named() -> tuple[nn.Module, tuple[Tensor, ...]]:
     return _seeded(Named), (torch.randn(1, 4), torch.randn(1, 4))
+
+
+def attention() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    return _seeded(Attention), (torch.randn(1, 6, 16),)
 
 
 ALL = (mlp, cnn, lstm, two_by_two, masked, pooled, named)

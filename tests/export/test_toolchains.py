@@ -37,7 +37,7 @@ from edgekit.work.toolchains import (
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("toolchains"), pytest.mark.timeout(1800)]
 
 OPENVINO, ETHOS_U = "executorch-openvino", "executorch-ethos-u"
-SHAPES = {"cnn": (3, 16, 16), "sound": (10, 32)}
+SHAPES = {"cnn": (3, 16, 16), "sound": (10, 32), "attention": (6, 16), "lstm": (6, 4)}
 NPU = """\
 schema = 1
 name = "npu"
@@ -74,7 +74,9 @@ def openvino(tmp_path_factory: pytest.TempPathFactory) -> Made:
     npu = tmp_path_factory.mktemp("recipes") / "npu.toml"
     npu.write_text(NPU)
     variants = ("pte-openvino-float32", "pte-openvino-int8", str(npu))
-    return made(tmp_path_factory, OPENVINO, [("cnn", board(tmp_path_factory), variants)])
+    place, small = board(tmp_path_factory), variants[1:2]
+    work = [("cnn", place, variants), ("attention", place, small), ("lstm", place, small)]
+    return made(tmp_path_factory, OPENVINO, work)
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +211,21 @@ def test_openvinos_float32_says_in_what_it_was_compared(openvino: Made) -> None:
     assert any("bfloat16" in note for note in plain.notes)
     assert not any("bfloat16" in note for note in small.notes)
     assert plain.tools["openvino"] == pinned_versions(OPENVINO)["openvino"]
+
+
+def test_openvino_computes_attention_in_8_bits(openvino: Made) -> None:
+    """NNCF marks what torchao cannot mark: biases of norms, and lists of tensors."""
+    variant = openvino.variant("attention", "pte-openvino-int8")
+    assert variant.verdict.status == "accepted"
+    assert snr_db(variant) > 20
+    assert variant.coverage is not None
+    assert variant.coverage.left("openvino") == ()
+
+
+def test_a_recurrent_layer_that_openvinos_quantizer_does_not_read(openvino: Made) -> None:
+    variant = openvino.variant("lstm", "pte-openvino-int8")
+    assert variant.verdict.status == "failed"
+    assert "reads no graph with aten.lstm.input of layer" in variant.verdict.reasons[0]
 
 
 def test_a_device_of_openvino_that_is_not_here_is_named(openvino: Made) -> None:
