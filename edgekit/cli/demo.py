@@ -22,7 +22,8 @@ def command(output: Path) -> None:
     """Walk the whole way once, on real handwritten digits.
 
     Trains a small CNN, converts it for a Raspberry Pi 5 in all variants, verifies each on held-out
-    digits, measures them on this computer, writes the report and the bundle.
+    digits, measures them on this computer, writes the report and signed bundles for Linux and
+    Android.
     """
     from edgekit.cli.output import DeviceProgress, StepProgress
     from edgekit.cli.report import show
@@ -43,14 +44,14 @@ def command(output: Path) -> None:
     with DeviceProgress() as measuring:
         results = measure_here(build, progress=measuring)
     show(build, results)
-    _title("4  Bundle the best one, and check the bundle")
-    made = bundle_best(build, click.echo)
+    _title("4  Bundle the best one for Linux and for Android, sign the bundles, and check them")
+    bundled = bundle_best(build, click.echo)
     _title("Where everything is")
     places = {
         "model and data": output,
         "build": build.folder,
         "report": build.folder / PAGE,
-        "bundle": output / made.folder.name,
+        **bundled,
     }
     for name, place in places.items():
         click.echo(f"{name:<16}{place}")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.bundles import Bundle, verify_bundle
+from edgekit.bundles import About, Signer, Trust, make_key, verify_bundle
 from edgekit.core.build import Build
 from edgekit.core.errors import OutputError
 from edgekit.core.files import unwritable
 from edgekit.core.recipe import BUILTIN
 from edgekit.core.result import Result
-from edgekit.jobs.bundle import bundle
+from edgekit.jobs.bundle import Target, bundle
 from edgekit.jobs.convert import convert, require_usable
 from edgekit.jobs.plan import Wish, make_plan
 from edgekit.jobs.profile import Progress as DeviceProgress
@@ -26,6 +26,9 @@ from edgekit.work.steps import Done, Progress, Step, run_steps
 BOARD = "raspberry-pi-5"
 FILES = ("digits.keras", "calibration.npz", "test.npz", "labels.txt")
 SEED = 1
+KEY = "key.pem"
+MAINTAINER = "edgekit's demo <demo@example.org>"
+TARGETS: dict[str, Target] = {"Linux": "linux", "Android": "android"}
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,28 @@ def measure_here(build: Build, *, progress: DeviceProgress) -> list[Result]:
     return results
 
 
-def bundle_best(build: Build, say: Callable[[str], None]) -> Bundle:
-    """The best variant as a bundle, which is then checked."""
-    made = bundle(build, build.folder.parent / "bundle")
-    found = verify_bundle(made.folder, digest=made.digest)
-    say(f"checked: {len(made.manifest.files)} files, manifest {found.digest}")
-    return made
+def bundle_best(build: Build, say: Callable[[str], None]) -> dict[str, Path]:
+    """The best variant as signed bundles, for Linux and for Android, which are then checked.
+
+    Returns:
+        By what it is: the key, what a Linux board installs, and an Android app's module.
+    """
+    folder = build.folder.parent
+    key = folder / KEY
+    public = key.with_name("key.pub.pem")
+    if not public.is_file():
+        public = make_key(key)
+    about = About(
+        "digits", "1.0.0", "Which of ten digits it is", licence="Apache-2.0", maintainer=MAINTAINER
+    )
+    signer, places = Signer(key), {"public key": public}
+    for system, target in TARGETS.items():
+        made = bundle(build, folder / target, about=about, signer=signer, target=target)
+        signed = verify_bundle(made.folder, trust=Trust(public_key=public)).signed
+        assert signed is not None
+        say(f"{system}: {len(made.manifest.files)} files as they were signed, by {signed.by}")
+        root = folder / target
+        inside = root / made.folder.name if made.packages else root
+        places |= {f"{system} bundle": inside}
+        places |= {f"{each.suffix} of it": root / each.name for each in made.packages}
+    return places

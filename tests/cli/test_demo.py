@@ -21,7 +21,12 @@ def test_the_demo_walks_the_whole_way(edgekit: Run, desk: Path) -> None:
         assert variant.verdict.accuracy is not None
         assert variant.verdict.accuracy.top1 > 0.95
     assert (desk / "my demo" / "build" / "report.html").is_file()
-    assert edgekit("verify", desk / "my demo" / "bundle").code == 0
+    demo = desk / "my demo"
+    for bundle in (demo / "linux" / "digits", demo / "android"):
+        checked = edgekit("verify", bundle, "--public-key", demo / "key.pub.pem")
+        assert checked.code == 0, checked.err
+    assert (demo / "linux" / "digits_1.0.0_arm64.deb").is_file()
+    assert (demo / "android" / "module" / "build.gradle.kts").is_file()
 
 
 def test_a_folder_that_is_no_demo_is_left_alone(edgekit: Run, desk: Path) -> None:
