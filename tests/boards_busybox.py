@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sshd import SSHServer, beside, end
+from tests.sshd import SSHServer, beside, end, may
 
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin"
 DROPBEAR = shutil.which("dropbear", path=_PATH)
@@ -53,6 +53,8 @@ class BusyboxBoard(SSHServer):
                 pytest.skip(f"needs a small board's programs: Debian package {package}")
         if os.geteuid() != 0:
             pytest.skip("a root folder of a board's own needs root")
+        if not may("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"):
+            pytest.skip("root may mount nothing on this machine, as in a container")
 
     def _command(self, port: int) -> list[str]:
         if not self.root.exists():

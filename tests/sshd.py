@@ -63,6 +63,11 @@ def end(processes: Iterable[psutil.Process]) -> None:
     psutil.wait_procs(gone, timeout=10)
 
 
+def may(*argv: str) -> bool:
+    """Whether the command succeeds."""
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
 class SSHServer:
     """A server whose users' cache folder is `cache`, so that the store lands there.
 
