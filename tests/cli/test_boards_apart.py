@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -73,7 +74,8 @@ def test_one_loses_its_link(boards: dict[str, NamespaceBoard], desk: Path, edgek
     lost.pull_cable()
     _, err = process.communicate()
     assert process.returncode == 10, err
-    assert "FAILED  bee float32: the connection to ssh://bee was lost while running" in err
+    # Behind the cable that is out something else may answer to the address, and refuse.
+    assert re.search(r"FAILED  bee float32: .*ssh://bee (was lost while|cannot be reached)", err)
     assert "1 of 3 measurements failed, on bee" in err
     assert {kept.measurement.device for kept in Store().find()} == {"ssh://ant", "ssh://cat"}
     assert gone(lost)  # the runner ends by its own time budget, whoever waits for it

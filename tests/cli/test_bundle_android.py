@@ -23,5 +23,6 @@ def test_what_is_for_android_alone_says_so(edgekit: Run, desk: Path) -> None:
     for option, value in (("--package", "com.acme.ocr"), ("--classpath", "android.jar")):
         said = edgekit("bundle", "build", "-o", "out", option, value)
         assert said.code == 2
-        assert f"{option} is for --for android only" in said.err
+        assert f"{option} is of an Android app's classes" in said.err
+        assert "--for android" in said.err
     assert not (desk / "out").exists()
