@@ -159,8 +159,9 @@ def test_energy_over_ssh(
         server.trust()
         answer = edgekit(
             "profile", "build", "--on", "ssh://board", "--python", sys.executable,
-            # Seldom: a sampler that other work keeps waiting leaves no gap then.
-            "--launches", "2", "--warmup-seconds", "0", "--min-seconds", "4", "--rate", "4",
+            # The most runs there may be take 2 s or more of this model. Readings so far apart leave
+            # no gap where other work keeps the sampler waiting for a third of a second.
+            "--launches", "2", "--warmup-seconds", "0", "--min-seconds", "4", "--rate", "8",
         )  # fmt: skip
         assert answer.code == 0, answer.err
         said = " ".join(answer.out.split())
