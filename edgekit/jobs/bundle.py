@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgekit.bundles import About, Bundle, Signer, bundle_android, bundle_linux, package_linux
 from edgekit.core.build import Build
@@ -43,37 +43,15 @@ def bundle(
     if (package or classpath) and target != "android":
         name = "package" if package else "classpath"
         raise UsageError(f"--{name} is of an Android app's classes", hint="add --for android")
-    results = latest(results_of(build))
-    about = about or About()
+    given: dict[str, Any] = {
+        "variants": variants,
+        "every": every,
+        "results": latest(results_of(build)),
+        "about": about or About(),
+        "signer": signer,
+    }
     if target == "android":
-        return bundle_android(
-            build,
-            output,
-            variants=variants,
-            every=every,
-            results=results,
-            about=about,
-            signer=signer,
-            package=package,
-            classpath=classpath,
-        )
+        return bundle_android(build, output, **given, package=package, classpath=classpath)
     if target == "linux":
-        return package_linux(
-            build,
-            output,
-            variants=variants,
-            every=every,
-            results=results,
-            about=about,
-            signer=signer,
-            abis=abis,
-        )
-    return bundle_linux(
-        build,
-        output,
-        variants=variants,
-        every=every,
-        results=results,
-        about=about,
-        signer=signer,
-    )
+        return package_linux(build, output, **given, abis=abis)
+    return bundle_linux(build, output, **given)

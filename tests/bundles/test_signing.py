@@ -422,8 +422,8 @@ class TestKeys:
             ("echo no key", UsageError, "is not a private key in PEM"),
             ("true", UsageError, "is not a private key in PEM"),
             (
-                "openssl ecparam -name prime256v1 -genkey -noout"
-                " | openssl pkcs8 -topk8 -passout pass:secret",
+                "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -aes256 "
+                "-pass pass:secret",
                 UsageError,
                 "is encrypted",
             ),
@@ -435,7 +435,7 @@ class TestKeys:
     ) -> None:
         path = tmp_path / "key.pem"
         if command:
-            path.write_bytes(subprocess.run(command, shell=True, capture_output=True).stdout)
+            path.write_bytes(subprocess.run(command.split(), capture_output=True).stdout)
         with pytest.raises(error, match=says):
             bundle_linux(build, tmp_path / "b", signer=Signer(path))
         assert not (tmp_path / "b").exists()
@@ -446,12 +446,13 @@ class TestKeys:
     ) -> None:
         key, public = tmp_path / "key.pem", tmp_path / "pub.pem"
         monkeypatch.setenv("EDGEKIT_SIGN_PASSWORD", "secret")
-        for command in (
-            f"openssl ecparam -name {curve} -genkey -noout | openssl pkcs8 -topk8 "
-            f"-passout pass:secret -out {key}",
-            f"openssl ec -in {key} -passin pass:secret -pubout -out {public}",
+        secret = "pass:secret"
+        how = ["-algorithm", "EC", "-pkeyopt", f"ec_paramgen_curve:{curve}"]
+        for words in (
+            ["genpkey", *how, "-aes256", "-pass", secret, "-out", str(key)],
+            ["pkey", "-in", str(key), "-passin", secret, "-pubout", "-out", str(public)],
         ):
-            subprocess.run(command, shell=True, check=True, capture_output=True)
+            subprocess.run(["openssl", *words], check=True, capture_output=True)
         bundle_linux(build, tmp_path / "b", signer=Signer(key))
         verify_bundle(tmp_path / "b", trust=Trust(public_key=public))
         monkeypatch.setenv("EDGEKIT_SIGN_PASSWORD", "wrong")
