@@ -116,11 +116,12 @@ def run(
 def test_a_link_that_is_cut(
     board: Board, tmp_path: Path, stage: tuple[str, int], launches: int, late: bool
 ) -> None:
-    """At the start of a stage, or in the middle of it; an upload goes on where it was.
+    """At the start of a stage, or half a second later; an upload goes on where it was.
 
-    Half a second later one more launch may have ended, on a fast machine.
+    What a fast machine is through with by then counts. All launches may be over, and the link be
+    cut while the clocks are given back: that is an error, but of a whole measurement.
     """
-    possible = [launches, launches + 1] if late else [launches]
+    possible = range(launches, SETTINGS.launches + 1) if late else [launches]
 
     def cut(_: str, what: str, done: int, of: int) -> None:
         if (what, done) == stage:
@@ -140,7 +141,9 @@ def test_a_link_that_is_cut(
             kept = exc.kept  # type: ignore[attr-defined]
             assert sum(len(m.launches) for m in kept) in possible
             assert len(kept) <= 1
-            assert all("ssh://board" in m.cut_short for m in kept)
+            for measurement in kept:
+                whole = len(measurement.launches) == SETTINGS.launches
+                assert whole or "ssh://board" in measurement.cut_short
             raise
     assert board.is_as_it_was()
     again = run(board, [subject(tmp_path)], lambda *_: None)  # nothing there is in the way
