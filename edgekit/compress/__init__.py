@@ -92,6 +92,11 @@ def check_passes(recipe: Recipe, framework: str) -> None:
     if recipe.passes and recipe.training.loss:
         refuse_file(recipe.training.loss)
         find_module(recipe.training.loss)
+    if recipe.passes and recipe.training.precision == "mixed" and framework != "torch":
+        raise PlanError(
+            f'{recipe.name}: precision = "mixed" is for PyTorch; this is a {framework} model',
+            hint='write precision = "float32" in [training]',
+        )
     for index, spec in enumerate(recipe.passes):
         where = f"{recipe.name}: pass {index + 1}, {spec.name}"
         found = technique(spec, where)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.keras_graph import calls, exposed, packed
 from edgekit.compress.net import Batch, Features, Kind, Loss, Weight, frozen, own_loss
 from edgekit.core.compression import Training
+from edgekit.core.errors import UsageError
 from edgekit.core.registry import resolve_own
 
 if TYPE_CHECKING:
@@ -161,6 +163,26 @@ class KerasNet:
     ) -> KerasLearner:
         """See `Net.learner`."""
         return KerasLearner(self, training, loss, features)
+
+    @contextmanager
+    def placed(self, training: Training) -> Iterator[str]:
+        """See `Net.placed`. TensorFlow takes a GPU that it finds by itself."""
+        import tensorflow as tf
+
+        found = tf.config.list_logical_devices("GPU")
+        if training.device == "gpu" and not found:
+            raise UsageError(
+                f'device = "gpu", and TensorFlow {tf.__version__} finds none',
+                hint="pip install 'tensorflow[and-cuda]' has CUDA, on Linux; or write "
+                'device = "cpu" in [training]',
+            )
+        if not found:
+            yield ""
+        elif training.device == "cpu":
+            with tf.device("CPU"):
+                yield ""
+        else:
+            yield "a GPU"
 
     def seed(self, seed: int) -> None:
         """See `Net.seed`. What draws otherwise than by Keras' own layers is not set."""

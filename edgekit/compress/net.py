@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
@@ -131,6 +131,13 @@ class Net(Protocol):
 
     def seed(self, seed: int) -> None:
         """Where dropout and the like go on from."""
+
+    def placed(self, training: Training) -> AbstractContextManager[str]:
+        """While it lasts, the net is where ``training.device`` says. It gives `History.where`.
+
+        Raises:
+            UsageError: there is no GPU, and one is asked for, or what is there cannot do it.
+        """
 
 
 @dataclass(frozen=True)

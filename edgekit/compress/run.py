@@ -81,6 +81,8 @@ def run(
     history = trainer.history if trainer else None
     if trainer is not None:
         notes += _outputs(net, trainer)
+    if history and history.where:
+        notes.append(f"trained on {history.where}")
     return {
         "model": made.to_json(),
         "notes": notes,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from edgekit.compress.net import Batch, Features, Kind, Loss, Weight, frozen, own_loss
 from edgekit.compress.torch_edits import watched
 from edgekit.core.compression import Training
+from edgekit.core.errors import ConversionError, UsageError
 from edgekit.core.registry import resolve_own
 from edgekit.work.pool import CORES
 
@@ -25,6 +28,7 @@ class TorchNet:
     """See `Net`."""
 
     framework = "torch"
+    may_mix = True  # whether it trains in mixed precision where that is asked for
 
     def __init__(self, live: Any) -> None:
         self.live = live
@@ -51,6 +55,35 @@ class TorchNet:
                     seen.add(id(parameter))
                     yield f"{layer}.{own}" if layer else own, layer, *found, parameter
 
+    @property
+    def device(self) -> Any:
+        """Where its numbers are, a ``torch.device``."""
+        import torch
+
+        first = next(chain(self.module.parameters(), self.module.buffers()), None)
+        return torch.device("cpu") if first is None else first.device
+
+    def tensor(self, array: Any) -> Any:
+        """The array where the net is."""
+        import torch
+
+        return torch.from_numpy(array).to(self.device)
+
+    @contextmanager
+    def placed(self, training: Training) -> Iterator[str]:
+        """See `Net.placed`."""
+        mixed = training.precision == "mixed" and self.may_mix
+        device, where = device_for(training, mixed=mixed)
+        self.move(device)
+        try:
+            yield where
+        finally:
+            self.move("cpu")
+
+    def move(self, device: Any) -> None:
+        """Put parameters and buffers there."""
+        self.module.to(device)
+
     def parameter(self, name: str) -> Any:
         """The parameter of a weight."""
         return self.module.get_parameter(name)
@@ -76,8 +109,9 @@ class TorchNet:
         parts = []
         with torch.no_grad():
             for at in range(0, len(inputs[0]), BATCH):
-                tensors = [torch.from_numpy(array[at : at + BATCH]) for array in inputs]
-                parts.append([out.numpy() for out in self.live.call(tensors, training=False)])
+                tensors = [self.tensor(array[at : at + BATCH]) for array in inputs]
+                outputs = self.live.call(tensors, training=False)
+                parts.append([output.cpu().numpy() for output in outputs])
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def predictor(self) -> Callable[[Sequence[Any]], list[Any]]:
@@ -89,17 +123,18 @@ class TorchNet:
         import torch
 
         with torch.no_grad(), watched(self.module, names) as calls:
-            self.live.call([torch.from_numpy(array) for array in inputs], training=False)
-        return {name: calls[name].output.numpy() for name in names}
+            self.live.call([self.tensor(array) for array in inputs], training=False)
+        return {name: calls[name].output.cpu().numpy() for name in names}
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
         """See `Net.shapes`."""
         import torch
 
         args, kwargs = self.live.example
+        given = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
         names = [name for name, _ in self.module.named_modules() if name]
         with torch.no_grad(), watched(self.module, names) as calls:
-            self.live.call([*args, *kwargs.values()], training=False)
+            self.live.call([each.to(self.device) for each in given], training=False)
         return {
             name: tuple(call.output.shape)
             for name, call in calls.items()
@@ -134,6 +169,32 @@ class TorchNet:
         import torch
 
         torch.manual_seed(seed)
+
+
+def device_for(training: Training, *, mixed: bool) -> tuple[Any, str]:
+    """Where PyTorch trains, and `History.where`.
+
+    Raises:
+        UsageError: a GPU is asked for, and PyTorch has none, or one that knows no bfloat16.
+    """
+    import torch
+
+    words = " in bfloat16 and float32" if mixed else ""
+    if training.device == "cpu" or (training.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu"), f"the CPU{words}" if mixed else ""
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f'device = "gpu", and PyTorch {torch.__version__} finds none',
+            hint="pip's torch from the usual index has CUDA; nvidia-smi shows whether the driver "
+            'runs; or write device = "cpu" in [training]',
+        )
+    name = torch.cuda.get_device_name()
+    if mixed and not torch.cuda.is_bf16_supported():
+        raise UsageError(
+            f'precision = "mixed" takes bfloat16, which {name} does not have',
+            hint='write precision = "float32" in [training]',
+        )
+    return torch.device("cuda"), f"{name}{words}"
 
 
 def _kind(module: Any, name: str, parameter: Any) -> tuple[Kind, int] | None:
@@ -179,6 +240,7 @@ class TorchLearner:
 
         self._net, self._training, self._loss, self._features = net, training, loss, features
         self._own = resolve_own(training.loss) if training.loss else None
+        self._mixed = training.precision == "mixed" and net.may_mix
         self._trained = [p for p in net.module.parameters() if p.requires_grad]
         if not self._trained:
             raise frozen("call requires_grad_(True) on the module in your function")
@@ -186,20 +248,36 @@ class TorchLearner:
 
     def step(self, batch: Batch, rate: float) -> float:
         """See `Learner.step`."""
+        import torch
+
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        inputs, targets, teacher = _tensors(batch)
+        inputs, targets, teacher = self._tensors(batch)
         self._optimizer.zero_grad(set_to_none=True)
-        value = self._value(inputs, targets, teacher, training=True)
-        value.backward()
-        self._optimizer.step()
+        try:
+            value = self._value(inputs, targets, teacher, training=True)
+            value.backward()
+            self._optimizer.step()
+        except torch.OutOfMemoryError as exc:
+            raise ConversionError(
+                f"{len(batch.targets)} samples a step do not fit the memory of the GPU",
+                hint=f"lower batch, which is {self._training.batch}, in [training], or write "
+                'device = "cpu" there',
+            ) from exc
+        except RuntimeError as exc:
+            if self._net.device.type == "cpu" or "tensors" not in str(exc):
+                raise
+            raise ConversionError(
+                f"{type(self._net.module).__name__} has tensors that do not go to the GPU: {exc}",
+                hint='keep them with register_buffer, or write device = "cpu" in [training]',
+            ) from exc
         return float(value.detach())
 
     def loss(self, batch: Batch) -> float:
         """See `Learner.loss`."""
         import torch
 
-        inputs, targets, teacher = _tensors(batch)
+        inputs, targets, teacher = self._tensors(batch)
         with torch.no_grad():
             return float(self._value(inputs, targets, teacher, training=False))
 
@@ -207,11 +285,11 @@ class TorchLearner:
         """See `Learner.gradients`."""
         import torch
 
-        inputs, targets, teacher = _tensors(batch)
+        inputs, targets, teacher = self._tensors(batch)
         value = self._total(self._net.live.call(inputs, training=False), targets, teacher)
         found = torch.autograd.grad(value, self._trained, allow_unused=True)
         return {
-            id(parameter): gradient.numpy()
+            id(parameter): gradient.cpu().numpy()
             for parameter, gradient in zip(self._trained, found, strict=True)
             if gradient is not None
         }
@@ -246,19 +324,34 @@ class TorchLearner:
 
         features, distill = self._features, self._training.distill
         if features is None or distill is None:
-            return self._total(self._net.live.call(inputs, training=training), targets, teacher)
+            return self._total(self._call(inputs, training=training), targets, teacher)
         with watched(self._net.module, features.layers) as mine:
-            outputs = self._net.live.call(inputs, training=training)
+            outputs = self._call(inputs, training=training)
         other = features.teacher
         assert isinstance(other, TorchNet)
         with torch.no_grad(), watched(other.module, features.layers) as theirs:
             other.live.call(inputs, training=False)
         apart = [
-            functional.mse_loss(mine[name].output, theirs[name].output) for name in features.layers
+            functional.mse_loss(mine[name].output.float(), theirs[name].output.float())
+            for name in features.layers
         ]
         return self._total(outputs, targets, teacher) + (
             distill.feature_weight * torch.stack(apart).mean()
         )
+
+    def _call(self, inputs: Sequence[Any], *, training: bool) -> list[Any]:
+        """Outputs; products in bfloat16 where the training is mixed, the loss never."""
+        import torch
+
+        if not self._mixed:
+            return self._net.live.call(inputs, training=training)  # type: ignore[no-any-return]
+        with torch.autocast(self._net.device.type, dtype=torch.bfloat16):
+            outputs = self._net.live.call(inputs, training=training)
+        return [each.float() if each.is_floating_point() else each for each in outputs]
+
+    def _tensors(self, batch: Batch) -> tuple[list[Any], Any, list[Any]]:
+        put = self._net.tensor
+        return [*map(put, batch.inputs)], put(batch.targets), [*map(put, batch.teacher)]
 
     def _total(self, outputs: Sequence[Any], targets: Any, teacher: Sequence[Any]) -> Any:
         """The loss itself, and the teacher's part: the formula stands at `Distillation`."""
@@ -311,11 +404,3 @@ class TorchLearner:
         """Logits with the classes last; the logarithm of probabilities is one."""
         moved = output.movedim(self._loss.axis, -1)
         return moved.clamp_min(TINY).log() if self._loss.probabilities else moved
-
-
-def _tensors(batch: Batch) -> tuple[list[Any], Any, list[Any]]:
-    import torch
-
-    inputs = [torch.from_numpy(array) for array in batch.inputs]
-    teacher = [torch.from_numpy(array) for array in batch.teacher]
-    return inputs, torch.from_numpy(batch.targets), teacher

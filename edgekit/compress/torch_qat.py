@@ -171,6 +171,8 @@ def range_module(bits: int, fixed: Ends | None) -> Any:
 class RoundingTorchNet(TorchNet):
     """See `edgekit.compress.qat.Rounding`. It shares the weights with the net it is made of."""
 
+    may_mix = False  # bfloat16 has fewer digits than what the weights are rounded to
+
     def __init__(self, net: TorchNet, how: QuantizeAware, example: Sequence[Any]) -> None:
         super().__init__(net.live)
         spared = {w.layer for w in matching(self.weights().values(), how.exclude, "exclude")}
@@ -202,12 +204,18 @@ class RoundingTorchNet(TorchNet):
         """See `Rounding.freeze`."""
         self.live.frozen = True
 
+    def move(self, device: Any) -> None:
+        """See `TorchNet.move`: the graph too."""
+        super().move(device)
+        self.live.graph.move(device)
+        share(self.live.graph.module, self.module)  # a moved buffer is another one
+
     def state(self) -> dict[str, Any]:
         """See `Net.state`: ranges too."""
         ranges = self.live.graph.ranges
         return {
             **{f"net/{name}": array for name, array in super().state().items()},
-            **{f"range/{i}": each.ends.numpy().copy() for i, each in enumerate(ranges)},
+            **{f"range/{i}": each.ends.cpu().numpy().copy() for i, each in enumerate(ranges)},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -348,6 +356,20 @@ class _Graph:
             self._round_activations({node: op for node, op in ops.items() if op.outputs})
         module.graph.lint()
         module.recompile()
+
+    def move(self, device: Any) -> None:
+        """Put all of its numbers there, and what it makes while it runs."""
+        import torch
+
+        self.module.to(device)
+        for owner in self.module.modules():
+            for name, value in list(vars(owner).items()):
+                if isinstance(value, torch.Tensor):  # a constant of the graph
+                    setattr(owner, name, value.to(device))
+        for node in self.module.graph.nodes:
+            if node.kwargs.get("device") is not None:
+                node.update_kwarg("device", torch.device(device))
+        self.module.recompile()
 
     def switch(self, *, norms: bool, drops: bool, looking: Looking) -> None:
         """Whether batch norms and dropout train, and what ranges do."""

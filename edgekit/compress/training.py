@@ -15,6 +15,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,12 +248,17 @@ class Trainer:
         Raises:
             ConversionError: the loss is no number any more; the last good checkpoint is kept.
             DataError: there are too few samples, or labels that do not fit.
-            UsageError: a layer that shall be like the teacher's is not there, or cannot be.
+            UsageError: a layer that shall be like the teacher's is not there, or cannot be; or
+                there is no such device.
         """
         started = time.monotonic()
         trained = net or self.net
-        loop = _Loop(self, trained, before, after, settled, started)
-        self.history = loop.run()
+        with ExitStack() as stack:
+            where = stack.enter_context(trained.placed(self.training))
+            if self.teacher is not None:
+                stack.enter_context(self.teacher.placed(self.training))
+            loop = _Loop(self, trained, before, after, settled, started)
+            self.history = loop.run().model_copy(update={"where": where})
         self.loss = loop.loss
         shutil.rmtree(self.checkpoint, ignore_errors=True)
         return self.history

@@ -18,7 +18,7 @@ each of them bought.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -90,6 +90,9 @@ class Training(Noun):
         validation: share of the training data that is held back to tell the best epoch.
         minutes: of each pass at most; 0 is no limit.
         seed: of shuffling, dropout and whatever else is drawn.
+        device: ``auto`` takes the GPU that the framework finds, and the CPU where it finds none.
+        precision: ``mixed`` computes products in bfloat16 (torch.autocast), for PyTorch; ``qat``
+            stays in float32, whose rounding bfloat16 would blur.
         loss: ``package.module:function`` that takes (outputs, targets) as tensors of the framework,
             outputs by name where there are several, and returns a number to be made small. If
             empty: cross-entropy for class labels, mean squared error for numbers.
@@ -103,6 +106,8 @@ class Training(Noun):
     validation: float = Field(default=0.1, gt=0, lt=1)
     minutes: float = Field(default=0, ge=0, allow_inf_nan=False)
     seed: int = 0
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["float32", "mixed"] = "float32"
     loss: str = ""
     distill: Distillation | None = None
 
@@ -114,6 +119,7 @@ class History(Noun):
         epochs: done; the best of them, from 1, is what is kept; 0 is what was there before.
         loss: on the samples held back, after each epoch.
         stopped: why it ended before the last epoch, in words; empty if it did not.
+        where: what computed it where that was not the CPU in float32, in words.
     """
 
     epochs: int
@@ -122,6 +128,7 @@ class History(Noun):
     loss: tuple[float, ...]
     stopped: str = ""
     seconds: float = 0.0
+    where: str = ""
 
 
 class ModelSize(Noun):

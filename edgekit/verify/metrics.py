@@ -10,6 +10,7 @@ drawn counts for both. So 2000 resamples cost no run of a model, and memory is t
     f1       F1 of each class, averaged over classes          class number or one-hot
     miou     intersection over union, averaged over classes   (H, W) class numbers
     map      average precision, averaged over classes         (classes,) of 0 and 1
+    box_map  the same of a detector's boxes: see `boxes`      (boxes, 5): corners and class
     mse      mean squared error                               what the output gives
     rmse     its square root                                  what the output gives
     wer      token errors in proportion to tokens             (tokens,) token numbers, -1 behind
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.dataset import ArrayFacts, DataSet
 from edgekit.core.errors import DataError, EdgekitError, UnknownNameError
@@ -31,6 +32,15 @@ from edgekit.core.noun import json_digest
 from edgekit.core.registry import code_beside, find_module, refuse_file, resolve_own
 from edgekit.core.tensor import Signature, TensorSpec
 from edgekit.core.verdict import Score
+from edgekit.verify.boxes import MeanBoxAP
+from edgekit.verify.metric import (
+    NO_TARGETS,
+    OWN,
+    Metric,
+    sample_shape,
+    sizes,
+    whole,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,107 +55,6 @@ LEVEL = 0.95
 CHUNK = 1 << 17  # weights at a time: few enough for the processor's cache
 TOP = 5
 IGNORED = 255  # in label maps, where the model has no such class
-NO_TARGETS = "give targets under labels in the .npz, or as (inputs, targets) from a function"
-
-
-class Metric:
-    """One metric, made for the outputs of a model and the targets of a data set.
-
-    Attributes:
-        title: for people.
-        targets: ``classes`` where labels are class numbers, ``values`` where they stay as given.
-        larger_is_better: false for errors.
-        unit: of a drop: percentage ``points`` of a share, or ``percent`` of the source's value.
-        outputs: names of the model's outputs that it reads.
-        single: whether a single score stands for no and yes; above `threshold` it is a yes.
-
-    Raises:
-        DataError: the targets do not fit the metric, or no output of the model does.
-    """
-
-    name: str
-    outputs: tuple[str, ...]
-    title: str
-    targets: ClassVar[Literal["classes", "values"]] = "values"
-    larger_is_better: ClassVar[bool] = True
-    unit: ClassVar[Literal["points", "percent"]] = "points"
-    fitting: ClassVar[str] = ""  # in words, what output fits
-
-    def __init__(self, name: str, signature: Signature, data: DataSet) -> None:
-        self.name, self.single, self.threshold = name, False, 0.0
-        if self.targets == "classes":
-            self.outputs = (self._scores(signature, data),)
-            return
-        if data.target is None:
-            raise DataError(f"the metric {name} needs targets", hint=NO_TARGETS)
-        self._check(data.target)
-        fit = [spec for spec in signature.outputs if self._fits(spec, data.target.shape)]
-        if len(fit) != 1:
-            raise DataError(_no_output(self, signature, data.target, fit), hint=OWN)
-        self.outputs = (fit[0].name,)
-        self._bind(fit[0], data)
-
-    def _scores(self, signature: Signature, data: DataSet) -> str:
-        output, classes = signature.score_output(), signature.class_count()
-        if data.label_range is None:
-            raise DataError(f"the metric {self.name} needs class labels", hint=NO_TARGETS)
-        if output is None or classes is None:
-            raise DataError(
-                f"the metric {self.name} needs a single output of class scores; "
-                f"the model gives {_listed(signature)}",
-                hint=OWN,
-            )
-        if data.label_range[1] >= classes:
-            raise DataError(
-                f"a label is {data.label_range[1]}, the model's output {output.name} has classes 0 "
-                f"to {classes - 1}",
-                hint="labels count from 0",
-            )
-        self._classes(classes)
-        self.single = output.shape[-1] == 1
-        return output.name
-
-    def _classes(self, classes: int) -> None:
-        """For metrics that need some number of classes."""
-
-    def _check(self, target: ArrayFacts) -> None:
-        """Raise DataError where targets like these mean nothing to the metric."""
-
-    def _fits(self, output: TensorSpec, target: tuple[int, ...]) -> bool:
-        """Whether an output and targets of that shape go together."""
-        raise NotImplementedError
-
-    def _bind(self, output: TensorSpec, data: DataSet) -> None:
-        """Keep what `rows` needs to know of the output that was chosen."""
-
-    def rows(self, answers: Mapping[str, Array], targets: Array) -> Reals:
-        """What is kept of each sample, (samples, numbers).
-
-        Args:
-            answers: `outputs` by name, samples along the first axis, finite.
-            targets: as the data set has them.
-        """
-        raise NotImplementedError
-
-    def values(self, rows: Reals, weights: Reals) -> Reals:
-        """The metric for each of `weights`, (draws, samples): how often each row counts."""
-        raise NotImplementedError
-
-    def drop(self, source: Reals, value: Reals) -> Reals:
-        """What is lost from `source` to `value`, in the metric's unit; negative where it gains."""
-        import numpy as np
-
-        lost = source - value if self.larger_is_better else value - source
-        if self.unit == "points":
-            return 100 * lost
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(lost == 0, 0.0, 100 * lost / np.abs(source))
-        return np.clip(share, -MOST_PERCENT, MOST_PERCENT)
-
-
-OWN = "package.module:function as metric takes any outputs and targets"
-# Of a source that has no error at all any error is infinitely many percent; JSON has no infinity.
-MOST_PERCENT = 1e6
 
 
 class _Mean(Metric):
@@ -247,16 +156,16 @@ class MeanIoU(Metric):
     fitting = "scores (H, W, classes) or (classes, H, W), or class numbers (H, W)"
 
     def _check(self, target: ArrayFacts) -> None:
-        _whole(target, "a label map of class numbers, (H, W)")
+        whole(target, "a label map of class numbers, (H, W)")
         if len(_plane(target.shape)) != 2:
             raise DataError(
                 f"the metric miou takes a label map (H, W) of class numbers a sample, not "
-                f"{_sizes(target.shape)}",
+                f"{sizes(target.shape)}",
                 hint="one-hot maps become one with masks.argmax(-1)",
             )
 
     def _fits(self, output: TensorSpec, target: tuple[int, ...]) -> bool:
-        return bool(self._layouts(_sample(output), target))
+        return bool(self._layouts(sample_shape(output), target))
 
     @staticmethod
     def _layouts(output: tuple[int | None, ...], target: tuple[int, ...]) -> list[str]:
@@ -270,11 +179,11 @@ class MeanIoU(Metric):
 
     def _bind(self, output: TensorSpec, data: DataSet) -> None:
         assert data.target is not None
-        shape = _sample(output)
+        shape = sample_shape(output)
         layouts = self._layouts(shape, data.target.shape)
         if len(layouts) > 1:
             raise DataError(
-                f"the metric miou cannot tell which axis of {output.name} {_sizes(shape)} is the "
+                f"the metric miou cannot tell which axis of {output.name} {sizes(shape)} is the "
                 "classes",
                 hint=OWN,
             )
@@ -334,8 +243,7 @@ class MeanAP(Metric):
 
     As scikit-learn's ``average_precision_score(average="macro")``, without interpolation, over the
     classes that any sample has; Zhu, Recall, Precision and Average Precision, 2004. A sample may
-    have any number of classes. It is no mAP of boxes: what boxes a detector gives, and how, differs
-    from one to the next.
+    have any number of classes. Of a detector's boxes it is `box_map`.
     """
 
     title = "mAP of classes"
@@ -350,7 +258,7 @@ class MeanAP(Metric):
             )
 
     def _fits(self, output: TensorSpec, target: tuple[int, ...]) -> bool:
-        return len(target) == 1 and _sample(output) == target
+        return len(target) == 1 and sample_shape(output) == target
 
     def _bind(self, output: TensorSpec, data: DataSet) -> None:
         assert data.target is not None
@@ -399,7 +307,7 @@ class MSE(_Mean):
     fitting = "as many numbers as the targets, in their shape"
 
     def _fits(self, output: TensorSpec, target: tuple[int, ...]) -> bool:
-        return [s for s in _sample(output) if s != 1] == [s for s in target if s != 1]
+        return [s for s in sample_shape(output) if s != 1] == [s for s in target if s != 1]
 
     def rows(self, answers: Mapping[str, Array], targets: Array) -> Reals:
         import numpy as np
@@ -439,21 +347,21 @@ class WER(Metric):
     fitting = "scores (steps, tokens) or token numbers (steps,)"
 
     def _check(self, target: ArrayFacts) -> None:
-        _whole(target, "token numbers, -1 behind them")
+        whole(target, "token numbers, -1 behind them")
         if len(target.shape) != 1:
             raise DataError(
-                f"the metric wer takes a row of token numbers a sample, not {_sizes(target.shape)}"
+                f"the metric wer takes a row of token numbers a sample, not {sizes(target.shape)}"
             )
         if target.maximum < 0:
             raise DataError("no sample has any token", hint=NO_TARGETS)
 
     def _fits(self, output: TensorSpec, target: tuple[int, ...]) -> bool:
-        numbers = len(_sample(output)) == 1 and "int" in output.dtype
-        return numbers or len(_sample(output)) == 2
+        numbers = len(sample_shape(output)) == 1 and "int" in output.dtype
+        return numbers or len(sample_shape(output)) == 2
 
     def _bind(self, output: TensorSpec, data: DataSet) -> None:
         assert data.target is not None
-        *steps, tokens = _sample(output)
+        *steps, tokens = sample_shape(output)
         if steps and tokens is not None and data.target.maximum >= tokens:
             raise DataError(
                 f"a token is {data.target.maximum:g}, the model's output {output.name} has tokens "
@@ -529,6 +437,7 @@ METRICS: dict[str, type[Metric]] = {
     "f1": MacroF1,
     "miou": MeanIoU,
     "map": MeanAP,
+    "box_map": MeanBoxAP,
     "mse": MSE,
     "rmse": RMSE,
     "wer": WER,
@@ -685,37 +594,5 @@ def _parts(data: DataSet) -> Iterator[Array]:
         yield targets[start : start + size]
 
 
-def _whole(target: ArrayFacts, what: str) -> None:
-    if target.dtype.startswith("float"):
-        raise DataError(
-            f"the targets are {target.dtype}, the metric takes {what}",
-            hint="save them with y.astype('int32') if they are whole numbers",
-        )
-
-
 def _plane(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:-1] if len(shape) == 3 and shape[-1] == 1 else shape
-
-
-def _sample(spec: TensorSpec) -> tuple[int | None, ...]:
-    return spec.shape[1:]
-
-
-def _no_output(
-    metric: Metric, signature: Signature, target: ArrayFacts, fit: list[TensorSpec]
-) -> str:
-    if fit:
-        names = " and ".join(spec.name for spec in fit)
-        return f"the metric {metric.name} is of one output; {names} fit the targets"
-    return (
-        f"the metric {metric.name} needs an output of {metric.fitting} for targets "
-        f"{_sizes(target.shape)}; the model gives {_listed(signature)}"
-    )
-
-
-def _listed(signature: Signature) -> str:
-    return ", ".join(f"{spec.name} {_sizes(_sample(spec))}" for spec in signature.outputs)
-
-
-def _sizes(shape: tuple[int | None, ...]) -> str:
-    return "×".join("?" if size is None else str(size) for size in shape) or "of a single number"

@@ -13,7 +13,8 @@ from edgekit.core.recipe import Budget
 from edgekit.core.tensor import Signature
 from edgekit.core.verdict import Score
 from edgekit.verify.folders import chunks, load_arrays, signature
-from edgekit.verify.metrics import Metric, make_metric, scored, threshold_for
+from edgekit.verify.metric import Metric
+from edgekit.verify.metrics import make_metric, scored, threshold_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,9 @@ class ArrayNet:
 
     def seed(self, seed: int) -> None:
         self.noise = np.random.default_rng(seed)
+
+    def placed(self, training: Training) -> AbstractContextManager[str]:
+        return nullcontext("")
 
     def learner(self, training: Training, loss: Loss) -> ArrayLearner:
         return ArrayLearner(self, loss)

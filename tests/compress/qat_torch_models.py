@@ -41,6 +41,24 @@ def kinds() -> Any:
     return Kinds().eval(), (torch.zeros(1, 4, 8, 8),)
 
 
+class Places(nn.Module):
+    """One that makes numbers while it runs, and has a constant in its code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = torch.arange(6, device=x.device, dtype=torch.float32)
+        weights = torch.tensor([0.5, 1.0, 1.5, 2.0, 2.5, 3.0], device=x.device)
+        return self.scores(x * weights + places)
+
+
+def places() -> Any:
+    torch.manual_seed(0)
+    return Places().eval(), (torch.zeros(1, 6),)
+
+
 class Fixed(nn.Module):
     """One that takes no other number of samples than one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ QAT = PassSpec(name="qat")
 
 
 def opened(name: str, folder: Path) -> Any:
+    return opener(name, folder)()
+
+
+def opener(name: str, folder: Path) -> Callable[[], Any]:
+    """What opens the net, a fresh one each time."""
     source = SOURCES["torch"]()
     origin = source.open(f"torch:tests.compress.qat_torch_models:{name}", ModelOptions())
     step = source.materialise(origin)
@@ -33,7 +39,7 @@ def opened(name: str, folder: Path) -> Any:
     out.mkdir()
     made = Model.from_json(resolve(step.function)(out, **step.arguments)["model"])
     made = made.model_copy(update={"path": str(out / made.path)})
-    return open_net(source.opener(origin), origin, made)
+    return lambda: open_net(source.opener(origin), origin, made)
 
 
 def rounding(net: Any, example: Any, **how: Any) -> Any:
