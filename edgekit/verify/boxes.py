@@ -162,14 +162,21 @@ def precision(scores: Any, hits: Any, weights: Any, every: Any) -> Any:
     import numpy as np
 
     total = np.zeros(len(every))
-    if not len(scores):
+    some = np.flatnonzero(hits.any(axis=1))  # precision only rises, and recall, where one is right
+    if not len(some):
         return total
     ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # equal scores are one step
-    above = np.cumsum(weights, axis=0)[ends]
+    steps = np.searchsorted(ends, some)
+    above = np.cumsum(weights, axis=0)[ends[steps]]
     recalls = np.linspace(0, 1, RECALLS)
-    for hit in hits.T:
-        found = np.cumsum(weights * hit[:, None], axis=0)[ends]
-        share = np.divide(found, above, out=np.zeros_like(found), where=above > 0)
+    for hit in hits[some].T:
+        which = np.flatnonzero(hit)
+        if not len(which):
+            continue
+        _, first = np.unique(steps[which], return_index=True)
+        found = np.cumsum(np.add.reduceat(weights[some[which]], first), axis=0)
+        counted = above[which[first]]
+        share = np.divide(found, counted, out=np.zeros_like(found), where=counted > 0)
         highest = np.maximum.accumulate(share[::-1], axis=0)[::-1]
         recall = np.divide(found, every, out=np.zeros_like(found), where=every > 0)
         reached = np.searchsorted(recalls, recall, side="right")
