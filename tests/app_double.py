@@ -3,7 +3,7 @@ as shell scripts that adb's shell finds on its PATH, and of the app.
 
 The "app" is a real runner in a process of its own that writes its lines where the app does: the
 runner in Python, or what EDGEKIT_TEST_APP names, a command line that takes the path of a job and
-prints the lines (``java -cp … JvmRunner``). What am and dumpsys print is what Android 7 to 14 print.
+prints the lines (``java -cp … JvmRunner``). am and dumpsys print what Android 7 to 14 print.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ case "$*" in '-b crash -d -T '*) cat STATE/crash;; esac
 """
 _DUMPSYS = """#!/bin/sh
 case "$*" in
-  'activity exit-info PACKAGE') sed "s/PID/$(cat STATE/pid)/" STATE/exit-info;;
+  'activity exit-info PACKAGE') sed "s/PID/$(cat STATE/pid)/; s/NOW/$(date '+%F %T').900/" STATE/exit-info;;
   battery) cat STATE/battery;;
   power) cat STATE/power;;
 esac

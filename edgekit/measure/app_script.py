@@ -29,9 +29,9 @@ tidy() {
 # run, $4: path of the job, $5: the store.
 TIDY = f"{_TIDY}\npackage=$1 runs=$2 name=$3 job=$4 store=$5\ntidy 2>/dev/null; :"
 
-# $1 to $5 as above, $6: the activity, $7: seconds after which it is given up, $8: where the outputs
-# go ("" for none), $9: the sampler's program ("" for none); then its spec, how many seconds it reads
-# alone, and the files that the app is to read. Standard input is the job.
+# $1 to $5 as above, $6: the activity, $7: seconds after which it is given up, $8: where the
+# outputs go ("" for none), $9: the sampler's program ("" for none); then its spec, how many seconds
+# it reads alone, and the files that the app is to read. Standard input is the job.
 #
 # A shell's printf may be a program, which takes no argument above 128 KiB; mksh has print.
 RUN = f"""
@@ -98,7 +98,7 @@ fi
 if [ "$end" = gone ]; then
   printf '%scrash\n' "$mark" >&2
   logcat -b crash -d -T "$since" </dev/null 2>/dev/null | grep -v '^---------' | head -n 40 >&2
-  printf '%sexit %s\n' "$mark" "$pid" >&2
+  printf '%sexit %s/%s\n' "$mark" "$pid" "$since" >&2
   dumpsys activity exit-info "$package" </dev/null 2>/dev/null | head -n 40 >&2
 fi
 if [ "$end" = over ] && [ -n "$outputs" ] && [ -e "$runs/$name/outputs.npz" ]; then
@@ -163,7 +163,21 @@ def told(stdout: str, stderr: str) -> Told:
     )
 
 
-def _exit_reason(text: str, pid: str) -> str:
-    """As in ``reason=3 (LOW_MEMORY) subreason=0 (UNKNOWN) status=0`` after the line of `pid`."""
-    found = re.search(rf"\bpid={pid}\b[^#]*?\breason=\d+ \(([^\n]*?)\) ", text) if pid else None
-    return found[1].lower().replace("_", " ") if found else ""
+_RECORD = re.compile(
+    r"timestamp=\d+-(?P<time>\S+ \S+) pid=(?P<pid>\d+) [^#]*?\breason=\d+ \((?P<reason>[^\n]*?)\) "
+)
+
+
+def _exit_reason(text: str, which: str) -> str:
+    """What stands for the process in ``dumpsys activity exit-info``, the newest record first.
+
+    Args:
+        which: ``PID/MM-DD hh:mm:ss.mmm``, the process and when it was started; one that was gone at
+            once has no number here. What ``am start -S`` has stopped before is none.
+    """
+    pid, _, since = which.partition("/")
+    for record in _RECORD.finditer(text):
+        new = record["time"] >= since and record["reason"] != "USER REQUESTED"
+        if record["pid"] == pid or (not pid and new):
+            return record["reason"].lower()
+    return ""

@@ -84,7 +84,7 @@ def look(device: Device) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _battery(told: Mapping[str, str]) -> dict[str, Any]:
-    """Of what ``dumpsys battery`` prints: how full it is, what it does, and what feeds the phone."""
+    """Of what ``dumpsys battery`` prints: how full it is, what it does, what feeds the phone."""
     found: dict[str, Any] = {}
     level, scale = told.get("level", ""), told.get("scale", "100")
     if level.isdigit() and scale.isdigit() and int(scale) > 0:

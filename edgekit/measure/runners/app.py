@@ -6,14 +6,16 @@ process, with an app's priorities, by the runtimes that its APK holds.
 It is taken only where it is named. Each launch is a process of its own: ``am start -S`` stops what
 ran before. The job goes to the phone like those of other runners; an app can read there and not
 write, so its lines and outputs go to its own media folder, which adb's shell can read, and are
-followed there (`edgekit.measure.app_script`). What the app cannot see, the shell adds: temperatures,
-battery and screen, and with ``--native-program`` the sensors, whose sampler that program is.
+followed there (`edgekit.measure.app_script`). What the app cannot see, the shell adds:
+temperatures, battery and screen, and with ``--native-program`` the sensors, whose sampler that
+program is.
 Facts about Android that this rests on: ``README.md`` beside this file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import secrets
 from collections.abc import Mapping
@@ -296,7 +298,7 @@ def _crash(log: str) -> str:
     for text in texts:
         if text.startswith("Fatal signal"):
             return text[:300]
-    for before, text in zip(texts, texts[1:], strict=False):
+    for before, text in itertools.pairwise(texts):
         if before.startswith("Process:"):
             return text[:300]
     return next((text[:300] for text in reversed(texts) if text), "")
