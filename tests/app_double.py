@@ -64,7 +64,8 @@ case "$*" in '-b crash -d -T '*) cat STATE/crash;; esac
 """
 _DUMPSYS = """#!/bin/sh
 case "$*" in
-  'activity exit-info PACKAGE') sed "s/PID/$(cat STATE/pid)/; s/NOW/$(date '+%F %T').900/" STATE/exit-info;;
+  'activity exit-info PACKAGE')
+    sed "s/PID/$(cat STATE/pid)/; s/NOW/$(date '+%F %T').900/" STATE/exit-info;;
   battery) cat STATE/battery;;
   power) cat STATE/power;;
 esac
