@@ -44,7 +44,7 @@ esac
 shift 7; job=$1 run=$4
 echo 'Stopping: PACKAGE'
 echo 'Starting: Intent { cmp=PACKAGE/ACTIVITY (has extras) }'
-if [ -f "$state/am" ]; then cat "$state/am"; exit 0; fi
+if [ -e "$state/am" ]; then cat "$state/am"; exit 0; fi
 stop
 # what adb's shell starts, and its streams, are not the app's
 env -i PATH="$PATH" setsid sh -c 'echo $$ >"$1/group"; exec sh "$1/zygote" "$@"' sh \\
@@ -131,6 +131,10 @@ class AppPhone:
         """
         for name, text in texts.items():
             (self._state / name.replace("_", "-")).write_text(text)
+
+    def hangs(self) -> None:
+        """am starts nothing and does not end."""
+        os.mkfifo(self._state / "am")
 
     def uninstall(self) -> None:
         (self._state / "installed").unlink()

@@ -112,7 +112,7 @@ def is_measured(device: AdbDevice, app: AppPhone, store: Path, folder: Path) -> 
     before, after = found.environment_before, found.environment_after
     told = (before["battery_percent"], before["battery"], before["fed_by"])
     assert told == (81, "charging", "USB")
-    assert after["screen"] == "on"
+    assert (before["app_start_ms"], after["screen"]) == (312, "on")
     assert app.is_clean(store)
 
 
@@ -285,6 +285,17 @@ def test_the_app_hangs(
     monkeypatch.setattr("edgekit.measure.runners.app._START_SECONDS", 1)
     app.is_app("")
     with pytest.raises(DeviceError, match="not done after 1 s and was stopped"):
+        AppRunner(device).run({"model": "/no/model", "time_budget_seconds": 1})
+    assert app.is_clean(store)
+
+
+def test_android_hangs(
+    device: AdbDevice, app: AppPhone, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.measure.runners.app._START_SECONDS", 1)
+    monkeypatch.setattr("edgekit.measure.runners.app._END_SECONDS", 1)
+    app.hangs()
+    with pytest.raises(DeviceError, match="Android did not start the app, or did not stop it"):
         AppRunner(device).run({"model": "/no/model", "time_budget_seconds": 1})
     assert app.is_clean(store)
 

@@ -17,7 +17,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import secrets
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -44,9 +46,10 @@ PACKAGE = "dev.edgekit.demo"
 ACTIVITY = ".BenchmarkActivity"
 RUNS = f"/sdcard/Android/media/{PACKAGE}/runs"
 
-# Beyond the job's own budget: to start the app, and to stop it.
+# Beyond the job's own budget: to start the app, and until the command has ended that follows it.
 _START_SECONDS = 60
-_TIDY_SECONDS = 60
+_END_SECONDS = 60
+_TIDY_SECONDS = 60  # to tidy up after that command
 _ROWS_A_LINE = 1000
 
 
@@ -99,6 +102,8 @@ class AppRunner:
         found = self.launch(asked, sensors)
         events = self.events(found, job)
         _, after = look(self._device)
+        if start := re.search(r"^TotalTime: (\d+)", found.am, re.MULTILINE):
+            before["app_start_ms"] = int(start[1])  # until its screen was drawn
         whole = [_with_more(event, hello, before, after) for event in events.all]
         if sensors is not None:
             whole[-1:-1] = self._sensed(found, sensors)
@@ -132,7 +137,7 @@ class AppRunner:
             ["sh", "-c", RUN, "edgekit-app", *mine, *how, *reads],
             ["sh", "-c", TIDY, "edgekit-app", *mine],
             json.dumps(job).encode(),
-            seconds + idle + _TIDY_SECONDS,
+            seconds + idle + _END_SECONDS,
         )
         return told(result.stdout, result.stderr)
 
@@ -140,15 +145,22 @@ class AppRunner:
         self, argv: list[str], tidy: list[str], stdin: bytes, seconds: float
     ) -> CommandResult:
         tidied = partial(self._device.run, tidy, timeout_seconds=_TIDY_SECONDS)
+        began = time.monotonic()
         try:
             with reached_again(self._device, tidied):
                 return self._device.run(argv, stdin=stdin, timeout_seconds=seconds)
         except TransientDeviceError:
             raise
-        except BaseException:
+        except BaseException as exc:
             # The error that led here (or a Ctrl-C) is the one to tell, not this one.
             with contextlib.suppress(DeviceError):
                 tidied()
+            if isinstance(exc, DeviceError) and time.monotonic() - began >= seconds:
+                raise DeviceError(
+                    f"{self._device.address}: Android did not start the app, or did not stop it, "
+                    f"within {seconds:g} s",
+                    hint=f"restart the phone: adb -s {self._serial} reboot",
+                ) from exc
             raise
 
     def events(self, found: Told, job: Mapping[str, Any]) -> Events:
