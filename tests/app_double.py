@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from edgekit.measure.runners.app import ACTIVITY, PACKAGE
 
 RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
 APP = shlex.split(os.environ.get("EDGEKIT_TEST_APP", "")) or [sys.executable, str(RUNNER)]
+APP[0] = shutil.which(APP[0]) or APP[0]  # a phone's PATH is another
 
 # It stays as Android's zygote does: what ends is not a zombie then.
 _ZYGOTE = """
@@ -47,7 +49,7 @@ echo 'Starting: Intent { cmp=PACKAGE/ACTIVITY (has extras) }'
 if [ -e "$state/am" ]; then cat "$state/am"; exit 0; fi
 stop
 # what adb's shell starts, and its streams, are not the app's
-env -i PATH="$PATH" setsid sh -c 'echo $$ >"$1/group"; exec sh "$1/zygote" "$@"' sh \\
+env -i PATH="$PATH" LANG=C.UTF-8 setsid sh -c 'echo $$ >"$1/group"; exec sh "$1/zygote" "$@"' sh \\
   "$state" "$job" "$runs/$run" </dev/null >/dev/null 2>&1 3>&- &
 while [ ! -f "$state/pid" ]; do sleep 0.05; done
 printf '%s\\n' 'Status: ok' 'LaunchState: COLD' 'Activity: PACKAGE/ACTIVITY' 'TotalTime: 312' \\

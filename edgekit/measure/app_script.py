@@ -29,14 +29,15 @@ tidy() {
 # run, $4: path of the job, $5: the store.
 TIDY = f"{_TIDY}\npackage=$1 runs=$2 name=$3 job=$4 store=$5\ntidy 2>/dev/null; :"
 
-# $1 to $5 as above, $6: the activity, $7: seconds after which it is given up, $8: where the
-# outputs go ("" for none), $9: the sampler's program ("" for none); then its spec, how many seconds
-# it reads alone, and the files that the app is to read. Standard input is the job.
+# $1 to $5 as above, $6: the activity, $7: the job's own limit in seconds, $8: where the outputs go
+# ("" for none), $9: the sampler's program ("" for none); then its spec, how many seconds it reads
+# alone, how many seconds after the limit the app is given up, and the files that it is to read.
+# Standard input is the job.
 #
 # A shell's printf may be a program, which takes no argument above 128 KiB; mksh has print.
 RUN = f"""
 package=$1 runs=$2 name=$3 job=$4 store=$5 activity=$6 seconds=$7 outputs=$8 sampler=$9
-shift 9; spec=$1 idle=$2; shift 2
+shift 9; spec=$1 idle=$2 grace=$3; shift 3
 mark={MARK}{_TIDY}"""
 RUN += r"""
 say() { printf '%s\n' "$1"; }
@@ -45,7 +46,7 @@ ended() { printf '%sended %s\n' "$mark" "$1" >&2; exit 0; }
 trap tidy EXIT
 trap 'exit 1' HUP INT TERM
 trap '' PIPE
-read -r now rest </proc/uptime; until=$((${now%.*} + seconds))
+read -r now rest </proc/uptime; until=$((${now%.*} + seconds + grace))
 
 rm -rf -- "$runs"/edgekit-*
 chmod 755 "$store" "$store/objects" "$store/scratch" && cat >"$job" && chmod 644 "$job" \
@@ -54,7 +55,8 @@ for file do if [ -f "$file" ]; then chmod a+r "$file" || ended unreadable; fi; d
 
 reads=
 if [ -n "$sampler" ]; then
-  sh -c 'echo $$ >"$1"; printf "%s\n" "$2"; exec sleep "$3"' sh "$job.pid" "$spec" "$seconds" \
+  sh -c 'echo $$ >"$1"; printf "%s\n" "$2"; exec sleep "$3"' \
+    sh "$job.pid" "$spec" "$((seconds + grace))" \
     | "$sampler" --sampler >"$job.rows" 2>"$job.said" &
   reads=$! turns=0
   while [ ! -s "$job.rows" ] && [ -d "/proc/$reads" ] && [ "$turns" -lt 60 ]; do
@@ -83,8 +85,12 @@ while [ -z "$end" ]; do
     if [ -z "$end" ]; then part=$part$line; fi
   fi
   if [ -n "$end" ]; then break; fi
-  if [ -n "$gone" ]; then end=gone; break; fi
   read -r now rest </proc/uptime
+  if [ -n "$gone" ]; then
+    # past its limit it has ended itself
+    if [ "${now%.*}" -ge "$((until - grace))" ]; then end=late; else end=gone; fi
+    break
+  fi
   if [ "${now%.*}" -ge "$until" ]; then end=late; break; fi
   sleep 0.5
 done

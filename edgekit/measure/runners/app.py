@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import re
 import secrets
 import time
@@ -28,6 +29,7 @@ from typing import Any, ClassVar, Self
 from edgekit.core.errors import (
     DeviceError,
     InputError,
+    RejectedError,
     RuntimeMissingError,
     TransientDeviceError,
     UsageError,
@@ -96,6 +98,8 @@ class AppRunner:
         return cls(device, sampler)
 
     def run(self, job: Mapping[str, Any]) -> Events:
+        if job.get("streams", 1) != 1:
+            raise RejectedError("an app is one process, which runs one stream")
         hello, before = look(self._device)
         sensors = job.get("sensors")
         asked = {"protocol": PROTOCOL, **{k: v for k, v in job.items() if k != "sensors"}}
@@ -126,18 +130,26 @@ class AppRunner:
         if outputs:
             job = {**job, "outputs": f"{RUNS}/{name}/outputs.npz"}
         reads = [job[key] for key in ("model", "inputs") if isinstance(job.get(key), str)]
-        seconds = budget_seconds(job) + _START_SECONDS
+        budget = math.ceil(budget_seconds(job))
         sampler, spec, idle = "", "", 0.0
         if sensors is not None and self._sampler:
             sampler, spec = self._sampler, json.dumps(sensors["spec"])
             idle = float(sensors["idle_seconds"])
         mine = [PACKAGE, RUNS, name, path, store]
-        how = [ACTIVITY, f"{seconds:.0f}", outputs or "", sampler, spec, f"{idle:g}"]
+        how = [
+            ACTIVITY,
+            str(budget),
+            outputs or "",
+            sampler,
+            spec,
+            f"{idle:g}",
+            str(_START_SECONDS),
+        ]
         result = self._followed(
             ["sh", "-c", RUN, "edgekit-app", *mine, *how, *reads],
             ["sh", "-c", TIDY, "edgekit-app", *mine],
             json.dumps(job).encode(),
-            seconds + idle + _END_SECONDS,
+            budget + _START_SECONDS + idle + _END_SECONDS,
         )
         return told(result.stdout, result.stderr)
 
