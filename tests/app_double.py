@@ -138,6 +138,10 @@ class AppPhone:
         """am starts nothing and does not end."""
         os.mkfifo(self._state / "am")
 
+    def fails(self, program: str, said: str) -> None:
+        """That program of the phone's does nothing but say that."""
+        self._script(self.path / program, f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+
     def uninstall(self) -> None:
         (self._state / "installed").unlink()
 

@@ -42,6 +42,7 @@ mark={MARK}{_TIDY}"""
 RUN += r"""
 say() { printf '%s\n' "$1"; }
 case ${KSH_VERSION:-} in *MIRBSD*) say() { print -r -- "$1"; };; esac
+pause() { sleep 0.5 2>/dev/null || sleep 1; }  # not every sleep takes a fraction
 ended() { printf '%sended %s\n' "$mark" "$1" >&2; exit 0; }
 trap tidy EXIT
 trap 'exit 1' HUP INT TERM
@@ -59,8 +60,8 @@ if [ -n "$sampler" ]; then
     sh "$job.pid" "$spec" "$((seconds + grace))" \
     | "$sampler" --sampler >"$job.rows" 2>"$job.said" &
   reads=$! turns=0
-  while [ ! -s "$job.rows" ] && [ -d "/proc/$reads" ] && [ "$turns" -lt 60 ]; do
-    sleep 0.25; turns=$((turns + 1))
+  while [ ! -s "$job.rows" ] && [ -d "/proc/$reads" ] && [ "$turns" -lt 30 ]; do
+    pause; turns=$((turns + 1))
   done
   sleep "$idle"
 fi
@@ -92,7 +93,7 @@ while [ -z "$end" ]; do
     break
   fi
   if [ "${now%.*}" -ge "$until" ]; then end=late; break; fi
-  sleep 0.5
+  pause
 done
 
 if [ -n "$reads" ]; then
@@ -108,6 +109,7 @@ if [ "$end" = gone ]; then
   dumpsys activity exit-info "$package" </dev/null 2>/dev/null | head -n 40 >&2
 fi
 if [ "$end" = over ] && [ -n "$outputs" ] && [ -e "$runs/$name/outputs.npz" ]; then
+  printf '%scopy\n' "$mark" >&2
   cp "$runs/$name/outputs.npz" "$outputs" >&2 || ended not-copied
 fi
 ended "$end"
@@ -165,7 +167,7 @@ def told(stdout: str, stderr: str) -> Told:
         exit_reason=_exit_reason(texts.get("exit", ""), values.get("exit", "")),
         sampler_status=int(status) if status.isdigit() else None,
         sampler_said=texts.get("sampler", ""),
-        said="\n".join(filter(None, (texts[""], texts.get("ended", "")))),
+        said="\n".join(filter(None, (texts[""], texts.get("ended", ""), texts.get("copy", "")))),
     )
 
 

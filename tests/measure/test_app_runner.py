@@ -117,14 +117,27 @@ def is_measured(device: AdbDevice, app: AppPhone, store: Path, folder: Path) -> 
 
 
 def test_measured_in_the_app(device: AdbDevice, app: AppPhone, store: Path, tmp_path: Path) -> None:
+    left = app.runs / "edgekit-0123" / "outputs.npz"  # of a launch whose phone was plugged out
+    left.parent.mkdir(parents=True)
+    left.touch()
     is_measured(device, app, store, tmp_path)
 
 
-def test_in_a_phones_shell(server: RealServer, app: AppPhone, store: Path, tmp_path: Path) -> None:
-    """mksh and toybox."""
+@pytest.fixture
+def phones_shell(
+    server: RealServer, app: AppPhone, store: Path, tmp_path: Path
+) -> Iterator[AdbDouble]:
+    """As `double`, with mksh and toybox."""
     programs = link_phones_programs(tmp_path / "system")
     double = AdbDouble(shell=str(programs / "sh"), path=f"{app.path}:{programs}")
-    with known_to(server, double), AdbDevice(f"adb:{double.serial}") as device:
+    with known_to(server, double):
+        yield double
+
+
+def test_in_a_phones_shell(
+    phones_shell: AdbDouble, app: AppPhone, store: Path, tmp_path: Path
+) -> None:
+    with AdbDevice(f"adb:{phones_shell.serial}") as device:
         is_measured(device, app, store, tmp_path)
 
 
@@ -160,6 +173,22 @@ def test_its_files_are_open_to_the_app_only_while_it_runs(
     AppRunner(device).run({"model": pushed})
     assert modes.read_text().split() == ["755", "755", "755", "644", "644"]
     assert app.is_clean(store)
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("chmod", "its files cannot be made readable for the app: chmod: not permitted"),
+        ("cp", "the app's outputs cannot be read: cp: not permitted"),
+    ],
+)
+def test_a_phone_that_refuses_it(
+    device: AdbDevice, app: AppPhone, tmp_path: Path, program: str, told: str
+) -> None:
+    answering = Answering(device, for_app(tmp_path))
+    app.fails(program, f"{program}: not permitted")
+    with pytest.raises(DeviceError, match=told):
+        answering.answer({"x": np.zeros((1, 4), np.float32)})
 
 
 def test_the_app_is_not_installed(device: AdbDevice, app: AppPhone, tmp_path: Path) -> None:
@@ -342,13 +371,14 @@ def test_a_link_that_breaks_and_comes_back(
     assert becomes(lambda: app.is_clean(store))
 
 
-def test_a_link_that_is_gone(
-    device: AdbDevice, double: AdbDouble, app: AppPhone, store: Path
-) -> None:
+def test_a_link_that_is_gone(phones_shell: AdbDouble, app: AppPhone, store: Path) -> None:
     """The phone tidies up by itself when the app says something that nobody reads."""
     app.is_app('while :; do echo \'{"event": "warmup"}\' >>"$2.jsonl"; sleep 0.2; done')
-    thread = when_it_runs(app, double.leave)
-    with pytest.raises(TransientDeviceError):
+    thread = when_it_runs(app, phones_shell.leave)
+    with (
+        AdbDevice(f"adb:{phones_shell.serial}") as device,
+        pytest.raises(TransientDeviceError),
+    ):
         AppRunner(device).run({"model": "/no/model"})
     thread.join()
     assert becomes(lambda: app.is_clean(store))
