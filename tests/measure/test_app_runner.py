@@ -535,8 +535,9 @@ class TestContract(TFLiteContract):
     """
 
     @pytest.fixture
-    def program(self, device: AdbDevice) -> Program:
-        return InTheApp(runner=AppRunner(device))
+    def program(self, phones_shell: AdbDouble) -> Iterator[Program]:
+        with AdbDevice(f"adb:{phones_shell.serial}") as device:
+            yield InTheApp(runner=AppRunner(device))
 
 
 for _name in [name for name in dir(TFLiteContract) if name.startswith("test_")]:
