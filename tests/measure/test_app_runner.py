@@ -32,6 +32,7 @@ from edgekit.core.measurement import Measurement
 from edgekit.devices.adb import AdbDevice
 from edgekit.devices.local import LocalDevice
 from edgekit.measure.answers import Answering
+from edgekit.measure.app_script import MARK, told
 from edgekit.measure.choice import choose_runner
 from edgekit.measure.events import Events
 from edgekit.measure.runner import RunnerWish
@@ -328,6 +329,19 @@ def test_streams_are_refused(device: AdbDevice, app: AppPhone) -> None:
     with pytest.raises(RejectedError, match="one process, which runs one stream"):
         AppRunner(device).run({"model": "/no/model", "streams": 2})
     assert app.calls == []
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "error"),
+    [
+        ("", "Killed", "did not tell how the app ended: Killed"),
+        ('{"event": "hello', f"{MARK}ended over", "printed a broken event"),
+        ("[]\n", f"{MARK}ended over", r"ended before it was done: \[\]"),
+    ],
+)
+def test_what_no_app_says(device: AdbDevice, stdout: str, stderr: str, error: str) -> None:
+    with pytest.raises(DeviceError, match=error):
+        AppRunner(device).events(told(stdout, stderr), {})
 
 
 def test_android_hangs(
