@@ -185,8 +185,8 @@ def profile(
         python, runtime: what to use there; what is there if not given.
         evaluate: the data that the build was judged on; the board's own answers to it are scored,
             see `edgekit.core.measurement.DeviceAccuracy`. One below its budget does not raise.
-        runner: ``python``, or ``native``, which needs no Python there; the first where there is a
-            runtime, if not given.
+        runner: ``python``, ``native``, which needs no Python there, or ``app``, edgekit's on a
+            phone; the first where there is a runtime, if not given.
         native_program, native_library: a native runner and a libLiteRt.so of your own for it.
         power: what tells the energy of an inference: ``auto`` for the best that the board has,
             ``off``, or a sensor's name; read `rate_hz` times a second.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import socket
 import struct
 import subprocess
@@ -18,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
+
+import pytest
 
 _WIDTH = 1 << 16
 _MAX_DATA = 1 << 20
@@ -337,6 +340,20 @@ def _take_file(stream: _Stream, path: str, fail: Callable[[OSError], None]) -> N
         stream.write(b"OKAY" + bytes(4))
     else:
         fail(error)
+
+
+def link_phones_programs(folder: Path) -> Path:
+    """Make `folder` with what a phone has: toybox by all its names, and mksh as sh."""
+    folder.mkdir()
+    for package in ("mksh", "toybox"):
+        if shutil.which(package) is None:
+            pytest.skip(f"needs the shell and the programs of a phone: Debian package {package}")
+    names = subprocess.run(["toybox"], capture_output=True, text=True, check=True).stdout.split()
+    for name in names:
+        (folder / name).symlink_to(shutil.which("toybox") or "")
+    (folder / "sh").unlink(missing_ok=True)
+    (folder / "sh").symlink_to(shutil.which("mksh") or "")
+    return folder
 
 
 class RealServer:

@@ -56,7 +56,7 @@ IN_JSON = 10_000  # values of one sample's output
     default=600.0,
     help="For one launch. [600]",
 )
-@runner_options("python, or native (needs no Python). [the first that runs it]")
+@runner_options("python, native (needs no Python), or app (on a phone). [the first that runs it]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the outputs' values.")
 def command(
     build: Path,

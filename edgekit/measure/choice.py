@@ -82,7 +82,14 @@ def choose_runner(
                 + ("--native-program and --native-library" if for_native else "--python"),
                 hint="leave out one of them",
             )
+        if named == "app" and (wish.python or wish.runtime or wish.native_library):
+            raise UsageError(
+                "--runner app takes no --python, --runtime and --native-library: its runtimes are "
+                "those in the app",
+                hint="leave out one of them",
+            )
         return RunnerChoice(named, "")
+    able = [name for name in able if name != "app"]  # only where it is asked for
     if not able:
         raise PlanError(f"no runner of edgekit runs {file_format} files for {delegate}")
     if "python" not in able:

@@ -18,7 +18,7 @@ class RunnerWish:
     Attributes:
         python: the Python to use there.
         runtime: the runtime's package, as pip calls it.
-        native_program: a native runner that the user built, a path here.
+        native_program: a native runner that the user built, a path here; for the app the sampler.
         native_library: a libLiteRt.so of the user's for it, a path here.
     """
 

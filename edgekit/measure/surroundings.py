@@ -6,6 +6,7 @@ is read by a shell script, since such boards need have no Python.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from edgekit.core.protocols import Device
@@ -32,8 +33,17 @@ for zone in /sys/class/thermal/thermal_zone*; do
   say zone "${zone##*/}:$(cat "$zone/type") $(cat "$zone/temp" 2>/dev/null)"
 done
 command -v vcgencmd >/dev/null && say throttled "$(vcgencmd get_throttled | cut -d= -f2)"
+if command -v dumpsys >/dev/null; then
+  dumpsys battery 2>/dev/null | while IFS=': ' read -r key value more; do
+    case $key in level|scale|status) say "battery $key" "$value";; esac
+    case "$value $more" in 'powered true') say "battery fed" "$key";; esac
+  done
+  say screen "$(dumpsys power 2>/dev/null | grep -m 1 -o 'mWakefulness=[A-Za-z]*')"
+fi
 exit 0
 """
+# BatteryManager.BATTERY_STATUS_…, which dumpsys prints as numbers.
+_BATTERY = {"2": "charging", "3": "discharging", "4": "not charging", "5": "full"}
 _HELLO = ("system", "machine", "kernel", "board", "soc")
 
 
@@ -42,6 +52,7 @@ def look(device: Device) -> tuple[dict[str, Any], dict[str, Any]]:
     hello: dict[str, Any] = {}
     environment: dict[str, Any] = {}
     zones = []
+    battery: dict[str, str] = {}
     done = device.run(["sh", "-c", _SCRIPT], timeout_seconds=60)
     for line in done.stdout.splitlines():
         key, tab, value = line.partition("\t")
@@ -60,11 +71,29 @@ def look(device: Device) -> tuple[dict[str, Any], dict[str, Any]]:
             environment.setdefault("cpu_khz", {})[name] = int(value)
         elif kind == "zone":
             zones.append(value)
+        elif kind == "battery":
+            battery[name] = value
+        elif kind == "screen" and value:
+            awake = value.partition("=")[2]
+            environment["screen"] = "on" if awake == "Awake" else awake.lower()
         elif kind == "throttled" and value.startswith("0x"):
             environment["throttled"] = value
     if temperatures := parse_zones("\n".join(zones)):
         environment["temperatures_c"] = temperatures
-    return hello, environment
+    return hello, {**environment, **_battery(battery)}
+
+
+def _battery(told: Mapping[str, str]) -> dict[str, Any]:
+    """Of what ``dumpsys battery`` prints: how full it is, what it does, what feeds the phone."""
+    found: dict[str, Any] = {}
+    level, scale = told.get("level", ""), told.get("scale", "100")
+    if level.isdigit() and scale.isdigit() and int(scale) > 0:
+        found["battery_percent"] = round(100 * int(level) / int(scale))
+    if told.get("status") in _BATTERY:
+        found["battery"] = _BATTERY[told["status"]]
+    if found:
+        found["fed_by"] = told.get("fed", "nothing")
+    return found
 
 
 def _number(text: str) -> bool:

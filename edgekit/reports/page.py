@@ -331,7 +331,16 @@ def _modes(taken: Measurement) -> tuple[tuple[str, str, str], ...]:
     return tuple((key, text, told[-1].get(key, NOT_MEASURED)) for key, text in told[0].items())
 
 
-_UNITS = {"c": "°C", "khz": "kHz", "mhz": "MHz", "bytes": "bytes", "ns": "ns", "mb": "MB"}
+_UNITS = {
+    "c": "°C",
+    "khz": "kHz",
+    "mhz": "MHz",
+    "bytes": "bytes",
+    "ns": "ns",
+    "ms": "ms",
+    "mb": "MB",
+    "percent": "%",
+}
 
 
 def _key(key: str) -> str:

@@ -6,15 +6,13 @@ mksh and toybox.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgekit.devices.adb import AdbDevice
-from tests.adb_double import AdbDouble, RealServer, known_to
+from tests.adb_double import AdbDouble, RealServer, known_to, link_phones_programs
 from tests.adbd import RealAdbd
 from tests.contracts.device import RemoteDeviceContract
 
@@ -22,17 +20,7 @@ from tests.contracts.device import RemoteDeviceContract
 @pytest.fixture(scope="module")
 def phone_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what a phone has: toybox by all its names, and mksh as sh."""
-    folder = tmp_path_factory.mktemp("system") / "bin"
-    folder.mkdir()
-    for package in ("mksh", "toybox"):
-        if shutil.which(package) is None:
-            pytest.skip(f"needs the shell and the programs of a phone: Debian package {package}")
-    names = subprocess.run(["toybox"], capture_output=True, text=True, check=True).stdout.split()
-    for name in names:
-        (folder / name).symlink_to(shutil.which("toybox") or "")
-    (folder / "sh").unlink(missing_ok=True)
-    (folder / "sh").symlink_to(shutil.which("mksh") or "")
-    return folder
+    return link_phones_programs(tmp_path_factory.mktemp("system") / "bin")
 
 
 class OverAdb(RemoteDeviceContract):

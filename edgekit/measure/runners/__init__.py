@@ -12,6 +12,7 @@ RUNNERS = Registry(
         "python": "edgekit.measure.runners.python:PythonRunner",
         "native": "edgekit.measure.runners.native:NativeRunner",
         "benchmark-model": "edgekit.measure.runners.benchmark_model:BenchmarkModelRunner",
+        "app": "edgekit.measure.runners.app:AppRunner",
         "trtexec": "edgekit.measure.runners.trtexec:TrtexecRunner",
     },
 )
