@@ -127,7 +127,7 @@ Examples:
     help="Score the board's own answers to it; the data of convert --evaluate.",
 )
 @runner_options(
-    "python, native (needs no Python there), trtexec or benchmark-model. "
+    "python, native (needs no Python there), trtexec, benchmark-model or executor-runner. "
     "[the first that runs it there]"
 )
 @click.option(

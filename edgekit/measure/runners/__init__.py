@@ -13,5 +13,6 @@ RUNNERS = Registry(
         "native": "edgekit.measure.runners.native:NativeRunner",
         "benchmark-model": "edgekit.measure.runners.benchmark_model:BenchmarkModelRunner",
         "trtexec": "edgekit.measure.runners.trtexec:TrtexecRunner",
+        "executor-runner": "edgekit.measure.runners.executor_runner:ExecutorRunner",
     },
 )
