@@ -68,7 +68,9 @@ def collect(
     if result.exit_code != 0 or not events or events[-1]["event"] != "done":
         raise DeviceError(
             f"the runner on {device.address} {ending(device, result, budget_seconds(job))}"
-            f"{_tail(result.stderr or result.stdout)}",
+            + (
+                "" if result.exit_code == -signal.SIGKILL else _tail(result.stderr or result.stdout)
+            ),
             hint=f"by hand, on the device: {by_hand}",
         )
     return Events(tuple(events))

@@ -21,7 +21,7 @@ _SCRIPT = r"""
 while read -r key value unit; do
   case $key in MemTotal:) echo "total $value";; MemAvailable:) echo "free $value";; esac
 done </proc/meminfo
-tell() {  # folder, its path below that, the file of the limit, the file that counts
+tell() {  # folder, the path below it, the file of the limit, the file that counts
   path=$2
   while [ -n "$path" ]; do
     at=$1$path
@@ -41,21 +41,26 @@ tell() {  # folder, its path below that, the file of the limit, the file that co
 }
 while IFS=: read -r number kinds path; do
   case $number:$kinds in
-    0:) [ -e /sys/fs/cgroup/cgroup.controllers ] &&
-      tell /sys/fs/cgroup "$path" memory.max memory.events;;
+    0:) [ -e "$1/cgroup.controllers" ] && tell "$1" "$path" memory.max memory.events;;
     *:memory|*:memory,*|*:*,memory|*:*,memory,*)
-      tell /sys/fs/cgroup/memory "$path" memory.limit_in_bytes memory.oom_control;;
+      tell "$1/memory" "$path" memory.limit_in_bytes memory.oom_control;;
   esac
-done </proc/self/cgroup
+done <"$2"
 exit 0
 """
 _LINE = re.compile(r"^(total|free|limit) (\d{1,18})(?: (\d{1,18}))?\s*$", re.MULTILINE)
 
 
-def memory_facts(device: Device) -> str:
-    """ ": " and what is known of memory on `device`, or nothing."""
+def memory_facts(
+    device: Device, groups: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup"
+) -> str:
+    """What is known of memory on `device`, after a colon; nothing if that is nothing.
+
+    `groups` is where control groups are mounted there, `own` tells a process which are its own.
+    """
     try:
-        said = device.run(["sh", "-c", _SCRIPT], timeout_seconds=30).stdout
+        argv = ["sh", "-c", _SCRIPT, "sh", groups, own]
+        said = device.run(argv, timeout_seconds=30).stdout
     except DeviceError:  # the link may be gone, too; that the runner was killed is the news
         return ""
     facts = parse_facts(said)
