@@ -80,7 +80,7 @@ def test_other_text_has_no_times(text: str) -> None:
             "runs": st.integers(1, 1000),
             "min_seconds": st.floats(0, 100),
             "max_runs": st.integers(1000, 10**6),
-            "warmup_runs": st.integers(0, 50),
+            "warmup_runs": st.integers(0, 10**6),
             "sample_every": st.integers(1, 50),
         }
     ),
@@ -89,11 +89,12 @@ def test_other_text_has_no_times(text: str) -> None:
 )
 def test_plans_keep_to_the_job(job: dict[str, Any], ns: float, seconds: float) -> None:
     plan = planned(job, ns, seconds)
-    assert job["sample_every"] <= plan.count <= MOST_EXECUTIONS
+    assert job["sample_every"] <= plan.count
+    assert plan.warmup + plan.count <= MOST_EXECUTIONS
     if plan.stopped == "enough":
         assert plan.count >= job["runs"] * job["sample_every"]
         assert plan.count * ns >= job["min_seconds"] * 1e9 * 0.999
-        assert plan.warmup >= job["warmup_runs"]
+        assert plan.warmup >= min(job["warmup_runs"], MOST_EXECUTIONS // 2)
     if plan.stopped == "time_budget" and plan.count > job["sample_every"]:
         assert plan.count * ns <= seconds * 1e9
 
@@ -240,6 +241,9 @@ class TestTheRealOne:
         found = measure(device, subject(models), SETTINGS)
         assert [len(launch.samples_ns) for launch in found.launches] == [20, 20, 20]
         assert list((tmp_path / "store" / "scratch").iterdir()) == []
+        long = SETTINGS.model_copy(update={"min_seconds": 3600.0, "timeout_seconds": 4000.0})
+        with pytest.raises(RejectedError, match=r"at most 10000 times a launch, [\d.]+ s of this"):
+            measure(device, subject(models), long)
 
     @pytest.mark.parametrize(
         ("name", "why"),
@@ -274,6 +278,13 @@ class TestTheRealOne:
         other = replace(subject(models), path=tmp_path / "no.pte", check=None)
         with pytest.raises(RejectedError, match=r"Program identifier .*; Failed to parse model"):
             measure(device, replace(other, sha256=sha256_file(other.path)), SETTINGS)
+
+    def test_a_flag_that_it_does_not_know(self, programs: Path) -> None:
+        for word, why in (("--nope", "unknown command line flag 'nope'"), ("x", "Extra command")):
+            argv = [str(programs / "whole"), word]
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+            assert done.returncode == 1
+            assert why_failed(done.stdout + done.stderr).startswith(why)
 
     def test_a_crash(
         self,

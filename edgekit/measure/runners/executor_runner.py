@@ -45,7 +45,9 @@ from edgekit.measure.surroundings import look
 PROGRAM = "executor_runner"
 PLACES = ("~/executor_runner", "~/.edgekit/executor_runner", "/data/local/tmp/executor_runner")
 CHECKED = 4  # samples, each is a process that loads the model
-MOST_EXECUTIONS = 300_000  # in one launch: each is a line of the log, and events of the ETDump
+# In one launch: each is a line of the log; the tracer keeps some kilobytes of it till the end.
+MOST_EXECUTIONS, MOST_TRACED = 300_000, 10_000
+LONG_SECONDS = 30.0  # what is asked for this long is of interest for how it changes
 PROFILED_RUNS = 50
 _GRACE_SECONDS = 60
 _GET = (
@@ -133,10 +135,18 @@ class ExecutorRunner:
         if self._ns is None:
             short = self._execute(job, inputs, max(3, job.get("warmup_runs", 0)), deadline)
             self._ns = short.typical_ns
-        plan = planned(job, self._ns, deadline - time.monotonic())
+        most = MOST_TRACED if "etdump_path" in self._flags else MOST_EXECUTIONS
+        plan = planned(job, self._ns, deadline - time.monotonic(), most)
+        every = int(job.get("sample_every", 1))
+        long = every > 1 or job.get("min_seconds", 0) >= LONG_SECONDS
+        if long and plan.stopped == "max_runs":  # of which this would be the start alone
+            raise RejectedError(
+                f"{self._device.address}: executor_runner is run at most {most} times a launch, "
+                f"{most * self._ns / 1e9:.3g} s of this model: what it tells of each is kept",
+                hint="ask for a shorter run, or name another runner with --runner",
+            )
         found = self._execute(job, inputs, plan.warmup + plan.count, deadline)
         self._ns = found.typical_ns
-        every = int(job.get("sample_every", 1))
         load: dict[str, Any] = {"ns": found.load_ns, "inputs": [], "outputs": []}
         if found.each_ns:
             first, stream = found.each_ns[0], {"stream": 0}
@@ -366,19 +376,20 @@ class Plan:
     stopped: str
 
 
-def planned(job: Mapping[str, Any], ns: float, seconds: float) -> Plan:
-    """How many executions of about `ns` the job asks for, within `seconds`."""
+def planned(job: Mapping[str, Any], ns: float, seconds: float, most: int = MOST_EXECUTIONS) -> Plan:
+    """How many executions of about `ns` the job asks for, within `seconds` and at most `most`."""
     every = int(job.get("sample_every", 1))
     warmup = max(job.get("warmup_runs", 0), math.ceil(job.get("warmup_seconds", 0) * 1e9 / ns))
     wanted = max(job.get("runs", 1) * every, math.ceil(job.get("min_seconds", 0) * 1e9 / ns), every)
-    most = min(int(job.get("max_runs", MOST_EXECUTIONS)) * every, MOST_EXECUTIONS)
+    warmup = min(warmup, most // 2)
+    most = min(int(job.get("max_runs", most)) * every, most - warmup)
     stopped = "enough" if wanted <= most else "max_runs"
     count = min(wanted, most)
     room = int(max(0.0, seconds) * 1e9 / ns)
     if warmup + count > room:
         warmup = min(warmup, room // 10)
         count, stopped = max(every, room - warmup), "time_budget"
-    return Plan(min(warmup, MOST_EXECUTIONS), count, stopped)
+    return Plan(warmup, count, stopped)
 
 
 # "I 00:00:00.001906 executorch:executor_runner.cpp:183] Model executed …". A build with
