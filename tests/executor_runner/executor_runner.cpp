@@ -8,13 +8,10 @@
 // -DET_LOG_ENABLED=0 is one without EXECUTORCH_ENABLE_LOGGING, as a release is if nothing is said.
 
 #include <cinttypes>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <iostream>
 #include <memory>
-#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -37,19 +34,19 @@ class ThreadPool {
 ThreadPool* get_threadpool();
 }  // namespace executorch::extension::threadpool
 
-DEFINE_string(model_path, "model.pte", "Model serialized in flatbuffer format.");
+DEFINE_string(model_path, "model.pte", "The .pte.");
 #if EDITION >= 6
-DEFINE_string(inputs, "", "Comma-separated list of input files");
-DEFINE_uint32(num_executions, 1, "Number of times to run the model.");
-DEFINE_int32(cpu_threads, -1, "Number of CPU threads for inference.");
+DEFINE_string(inputs, "", "Raw files, one an input, joined by commas.");
+DEFINE_uint32(num_executions, 1, "How often.");
+DEFINE_int32(cpu_threads, -1, "How many.");
 #ifdef TRACES
-DEFINE_string(etdump_path, "model.etdump", "Write ETDump data to this path.");
+DEFINE_string(etdump_path, "model.etdump", "Where the ETDump goes.");
 #endif
 #else
 static uint32_t FLAGS_num_executions = 1;
 #endif
 #if EDITION >= 10
-DEFINE_string(output_file, "", "Base name of output file.");
+DEFINE_string(output_file, "", "Where raw outputs go, with -0.bin and so on behind it.");
 #endif
 
 using namespace executorch::runtime;
@@ -59,8 +56,7 @@ using executorch::aten::TensorImpl;
 using executorch::etdump::ETDumpGen;
 using executorch::extension::FileDataLoader;
 
-static uint8_t method_allocator_pool[4 * 1024U * 1024U];
-static uint8_t temp_allocator_pool[1024U * 1024U];
+static std::vector<uint8_t> method_memory(1 << 22), scratch_memory(1 << 20);
 
 namespace {
 
@@ -135,8 +131,8 @@ int main(int argc, char** argv) {
   const char* name = *program->get_method_name(0);
   ET_LOG(Info, "Using method %s", name);
   Result<MethodMeta> meta = program->method_meta(name);
-  MemoryAllocator method_allocator(sizeof(method_allocator_pool), method_allocator_pool);
-  MemoryAllocator temp_allocator(sizeof(temp_allocator_pool), temp_allocator_pool);
+  MemoryAllocator for_method(method_memory.size(), method_memory.data());
+  MemoryAllocator for_kernels(scratch_memory.size(), scratch_memory.data());
   std::vector<std::unique_ptr<uint8_t[]>> buffers;
   std::vector<Span<uint8_t>> spans;
   for (size_t i = 0; i < meta->num_memory_planned_buffers(); i++) {
@@ -146,7 +142,7 @@ int main(int argc, char** argv) {
     spans.push_back({buffers.back().get(), size});
   }
   HierarchicalAllocator planned({spans.data(), spans.size()});
-  MemoryManager memory(&method_allocator, &planned, &temp_allocator);
+  MemoryManager memory(&for_method, &planned, &for_kernels);
   ETDumpGen* tracer = nullptr;
 #ifdef TRACES
   ETDumpGen etdump;
@@ -194,14 +190,12 @@ int main(int argc, char** argv) {
   }
 #endif
 #ifdef TRACES
-  std::unique_ptr<FILE, decltype(&fclose)> file(fopen(FLAGS_etdump_path.c_str(), "w+"), fclose);
-  if (!file) {
-    ET_LOG(Error, "Failed to open ETDump file at %s.", FLAGS_etdump_path.c_str());
-    ET_CHECK_MSG(false, "Failed to save ETDump file.");
-  }
-  executorch::etdump::ETDumpResult result = etdump.get_etdump_data();
-  fwrite(result.buf, 1, result.size, file.get());
-  free(result.buf);
+  std::ofstream dump(FLAGS_etdump_path, std::ios::binary);
+  if (!dump) ET_LOG(Error, "Failed to open ETDump file at %s.", FLAGS_etdump_path.c_str());
+  ET_CHECK_MSG(dump, "Failed to save ETDump file.");
+  auto told = etdump.get_etdump_data();
+  dump.write(static_cast<const char*>(told.buf), static_cast<std::streamsize>(told.size));
+  std::free(told.buf);
   ET_LOG(Info, "ETDump written to file '%s'.", FLAGS_etdump_path.c_str());
 #endif
   return 0;
