@@ -201,6 +201,11 @@ class SSHServer:
         ) + "".join(f"  {line}\n" for line in lines)
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def address(self) -> str:
         return f"ssh://{self.user}@{self.host}:{self.port}"
 

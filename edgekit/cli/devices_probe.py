@@ -25,7 +25,13 @@ MOST_SENSORS = 6  # of one kind; --json has them all
     metavar="FILE.toml",
     help="Write a profile of this board, for --for FILE.toml.",
 )
-def command(target: str, as_json: bool, out: Path | None) -> None:
+@click.option(
+    "--like",
+    default="",
+    metavar="PROFILE",
+    help="With -o: which kind of board it is, where several suit it.",
+)
+def command(target: str, as_json: bool, out: Path | None, like: str) -> None:
     """Say what the board at TARGET is, and which profile suits it.
 
     TARGET is what --on takes: local, ssh://[user@]host[:port], adb:SERIAL, or a board of yours. The
@@ -39,8 +45,10 @@ def command(target: str, as_json: bool, out: Path | None) -> None:
 
     if out is not None and out.suffix != ".toml":
         raise UsageError(f"{str(out)!r} is not the name of a profile: it has to end in .toml")
+    if like and out is None:
+        raise UsageError("--like is for the profile that -o writes", hint="-o my-board.toml")
     found = examine(board(target).address)
-    profile = write_draft(found, out) if out else None
+    profile = write_draft(found, out, like) if out else None
     if as_json:
         import json
 
@@ -174,7 +182,11 @@ def _next(found: Examined) -> Iterator[tuple[str, str]]:
         return
     names = " or ".join(f"{fit.profile} ({fit.title})" for fit in found.fits)
     yield "profile", f"{names}, {found.fits[0].words}"
-    yield "next", f"edgekit convert MODEL --for {found.fits[0].profile} …"
+    if len(found.fits) > 1:
+        names = "|".join(fit.profile for fit in found.fits)
+        yield "next", f"you know which it is: edgekit convert MODEL --for {names} …"
+    else:
+        yield "next", f"edgekit convert MODEL --for {found.fits[0].profile} …"
     has = {f"{n} {v}" for python in board.pythons for n, v in python.runtimes.items()}
     if found.choices and not has:
         first = found.choices[0]

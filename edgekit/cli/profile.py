@@ -127,7 +127,8 @@ Examples:
     help="Score the board's own answers to it; the data of convert --evaluate.",
 )
 @runner_options(
-    "python, native (needs no Python there), trtexec, benchmark-model, or app (on a phone). "
+    "python, native (needs no Python there), trtexec, benchmark-model, executor-runner, or app "
+    "(on a phone). "
     "[the first that runs it there]"
 )
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from edgekit.core.board import Board
@@ -12,7 +12,7 @@ from edgekit.core.errors import PlanError
 from edgekit.core.noun import Noun
 from edgekit.core.profile import DeviceProfile, Runtime
 
-How = Literal["model", "chip", "architecture"]
+How = Literal["model", "module", "chip", "architecture"]
 
 # Profiles that stand for whatever has that system and architecture.
 GENERIC = {
@@ -23,6 +23,7 @@ GENERIC = {
 
 _WORDS = {
     "model": "by its model",
+    "module": "by its module",
     "chip": "by its chip, its model is another",
     "architecture": "by its architecture alone",
 }
@@ -43,13 +44,18 @@ class Fit(Noun):
 def fits(board: Board, profiles: Sequence[DeviceProfile]) -> list[Fit]:
     """The profiles that suit `board`, all equally well; empty if none does.
 
-    The model decides; else the chip, which several kinds of board may share; else the generic
-    profile of its system and architecture.
+    The model decides; else the module that the device tree names; else the chip, which several
+    kinds of board may share; else the generic profile of its system and architecture.
     """
     if board.userland_bits == 32:
         return []  # the runtimes are 64-bit programs, whatever the processor could do
     same = [p for p in profiles if p.os == board.system and p.arch == board.arch]
-    for how, is_one in (("model", _same_model), ("chip", _same_chip)):
+    ways: tuple[tuple[How, Callable[[DeviceProfile, Board], bool]], ...] = (
+        ("model", _same_model),
+        ("module", _same_module),
+        ("chip", _same_chip),
+    )
+    for how, is_one in ways:
         found = [profile for profile in same if is_one(profile, board)]
         if found:
             return [Fit(profile=p.name, title=p.title, how=how) for p in found]
@@ -66,6 +72,18 @@ def _same_model(profile: DeviceProfile, board: Board) -> bool:
     if profile.os == "android":
         return title in names
     return any(name == title or name.startswith(f"{title} ") for name in names)
+
+
+def _same_module(profile: DeviceProfile, board: Board) -> bool:
+    """A carrier board of another maker names itself, and the module beside it:
+    ``nvidia,p3768-0000+p3767-0005-super``.
+    """
+    named = {word for name in board.names for word in re.split(r"[,+]", name.lower())}
+    return any(
+        word == module or word.startswith(f"{module}-")
+        for module in profile.modules
+        for word in named
+    )
 
 
 def _same_chip(profile: DeviceProfile, board: Board) -> bool:

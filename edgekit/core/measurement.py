@@ -81,6 +81,7 @@ class Memory(Noun):
             Pss counts a page that several processes share in parts.
         swap_bytes: of the process, swapped out.
         arena_bytes: what the runtime has planned for the tensors between the operators.
+        driver_bytes: what drivers of GPUs and NPUs hold for it, in memory of theirs or the board's.
         unavailable: of each that is None why, by its name here.
     """
 
@@ -88,6 +89,7 @@ class Memory(Noun):
     model_pss_bytes: int | None = None
     swap_bytes: int | None = None
     arena_bytes: int | None = None
+    driver_bytes: int | None = None
     unavailable: dict[str, str] = Field(default_factory=dict)
 
 

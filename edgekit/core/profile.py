@@ -99,7 +99,8 @@ class DeviceProfile(Noun):
     """A kind of board.
 
     `arch` is what ``uname -m`` says there, or the core of a microcontroller. `memory_mb` is what
-    the smallest model of the board has. `soc` is the maker's name of the chip. The transport "none"
+    the smallest model of the board has. `soc` is the maker's name of the chip; `modules` are names
+    in the device tree's "compatible", which tell boards with one chip apart. The transport "none"
     stands for a board that artifacts are made for but that edgekit cannot reach.
     """
 
@@ -111,6 +112,7 @@ class DeviceProfile(Noun):
     arch: Literal["aarch64", "x86_64", "cortex-m55", "cortex-m85"]
     transport: Literal["local", "ssh", "adb", "none"]
     soc: str = ""
+    modules: tuple[str, ...] = ()
     cpu: tuple[Cpu, ...] = ()
     memory_mb: int | None = None
     threads: int = Field(ge=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit.core.board import Board, BoardPython
 from edgekit.core.boards import target as board_named
-from edgekit.core.errors import OutputError, PlanError
+from edgekit.core.errors import OutputError, PlanError, UnknownNameError
 from edgekit.core.files import check_file, write_text
 from edgekit.core.fitting import Fit, as_toml, draft, fits
 from edgekit.core.profile import DeviceProfile, all_profiles, load_profile
@@ -30,15 +30,26 @@ class Examined:
     fits: list[Fit]
     choices: list[Choice]
 
-    def draft(self) -> DeviceProfile:
-        """A profile of the board's own.
+    def draft(self, like: str = "") -> DeviceProfile:
+        """A profile of the board's own, made from the one called `like` if several suit it.
 
         Raises:
-            PlanError: nothing that edgekit knows runs there; says why.
+            PlanError: nothing that edgekit knows runs there, or several kinds of board suit it
+                equally well; says why.
+            UnknownNameError: `like` does not suit it.
         """
         if not self.fits:
             raise PlanError(no_profile(self.board), hint="edgekit devices lists the kinds of board")
-        best = self.fits[0]
+        names = [fit.profile for fit in self.fits]
+        if like and like not in names:
+            raise UnknownNameError(f"profile that suits {self.board.address}", like, names)
+        if not like and len(names) > 1:
+            raise PlanError(
+                f"{self.board.address} may be any of {', '.join(names)}: they have its chip, "
+                f"{self.board.soc}, and neither its model nor its module tells which it is",
+                hint=f"say which: --like {names[0]}",
+            )
+        best = self.fits[names.index(like) if like else 0]
         own = best.how != "architecture"
         return draft(self.board, load_profile(best.profile), _versions(self.board), own=own)
 
@@ -63,11 +74,11 @@ def examined(device: Device) -> Examined:
     return Examined(board, found, choices(board, prefer=prefer))
 
 
-def write_draft(target: Examined, file: Path) -> DeviceProfile:
+def write_draft(target: Examined, file: Path, like: str = "") -> DeviceProfile:
     """Write the board's own profile to `file`, which may not be there yet.
 
     Raises:
-        PlanError: see `Examined.draft`.
+        PlanError, UnknownNameError: see `Examined.draft`.
         OutputError: it cannot be written.
     """
     if file.exists():
@@ -76,7 +87,7 @@ def write_draft(target: Examined, file: Path) -> DeviceProfile:
             hint="name another file, or remove it",
         )
     check_file(file, hint="name a file: -o my-board.toml")
-    profile = target.draft()
+    profile = target.draft(like)
     write_text(file, as_toml(profile))
     load_profile(str(file))  # what was written is what can be read
     return profile

@@ -9,11 +9,16 @@ from edgekit.core.errors import PlanError, RuntimeMissingError, UsageError
 from edgekit.core.protocols import Device
 from edgekit.core.recipe import USUAL_DELEGATE, Format
 from edgekit.measure.runner import RunnerWish
-from edgekit.measure.runners import RUNNERS
-from edgekit.measure.runners.benchmark_model import has_program
+from edgekit.measure.runners import RUNNERS, benchmark_model, executor_runner
 from edgekit.measure.runners.native import refuse_unsuited
 from edgekit.measure.runners.python import find_runtime
 from edgekit.measure.subject import Subject
+
+# Runners that people put there by hand, and what looks for them.
+_PROGRAMS: dict[str, Callable[[Device], bool]] = {
+    "benchmark-model": benchmark_model.has_program,
+    "executor-runner": executor_runner.has_program,
+}
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,9 @@ def choose_runner(
     `device` (open).
 
     The Python runner where a Python there has a runtime; else the native one, if it reads the
-    format and can run there; else TFLite's benchmark_model, if the device has it; else the Python
-    runner, which says what to install. What only another runner runs, gets that one.
+    format and can run there; else TFLite's benchmark_model or ExecuTorch's executor_runner, if the
+    device has it; else the Python runner, which says what to install. What only another runner
+    runs, gets that one.
 
     Raises:
         UnknownNameError: there is no runner called `named`.
@@ -110,6 +116,7 @@ def choose_runner(
             missing += f", and for the native one {exc.message}"
         else:
             return RunnerChoice("native", missing)
-    if "benchmark-model" in able and has_program(device):
-        return RunnerChoice("benchmark-model", missing)
+    for name, has_program in _PROGRAMS.items():
+        if name in able and has_program(device):
+            return RunnerChoice(name, missing)
     return RunnerChoice("python", missing)

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgekit.core.errors import DeviceError, RejectedError, RuntimeMissingError
 from edgekit.core.protocols import CommandResult, Device
+from edgekit.measure.memory_limits import memory_facts
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ def collect(
         raise _translated(device, events, int(job.get("batch") or 1))
     if result.exit_code != 0 or not events or events[-1]["event"] != "done":
         raise DeviceError(
-            f"the runner on {device.address} {_ending(result, budget_seconds(job))}"
-            f"{_tail(result.stderr or result.stdout)}",
+            f"the runner on {device.address} {ending(device, result, budget_seconds(job))}"
+            + (
+                "" if result.exit_code == -signal.SIGKILL else _tail(result.stderr or result.stdout)
+            ),
             hint=f"by hand, on the device: {by_hand}",
         )
     return Events(tuple(events))
@@ -124,19 +127,21 @@ def _translated(device: Device, events: list[dict[str, Any]], batch: int) -> Exc
     return DeviceError(f"{where}: {message}", hint=hint)
 
 
-def _ending(result: CommandResult, budget: float) -> str:
+def ending(device: Device, result: CommandResult, budget: float) -> str:
+    """How a program on `device` ended that did not come to its end."""
     code = result.exit_code
     if code == 127:
         return "did not start"
     if code == -signal.SIGALRM:
         return f"was stopped after {budget:g} s"
+    if code == -signal.SIGKILL:
+        return f"was killed by SIGKILL, likely out of memory{memory_facts(device)}"
     if code < 0:
         try:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        memory = " (out of memory?)" if code == -signal.SIGKILL else ""
-        return f"was killed by {name}{memory}"
+        return f"was killed by {name}"
     return f"ended with {code}" if code else "ended before it was done"
 
 

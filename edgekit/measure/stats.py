@@ -121,7 +121,8 @@ def _largest(told: Sequence[Memory]) -> Memory | None:
         return None
     values = {key: [getattr(memory, key) for memory in told] for key in MEMORY_KEYS}
     most = {k: max((v for v in each if v is not None), default=None) for k, each in values.items()}
-    why = {key: told[0].unavailable.get(key, "") for key in MEMORY_KEYS if most[key] is None}
+    said = told[0].unavailable
+    why = {key: said[key] for key in MEMORY_KEYS if most[key] is None and key in said}
     return Memory(**most, unavailable=why)
 
 

@@ -60,6 +60,7 @@ MEMORY_NAMES = {
     "model_pss_bytes": "of these its share (Pss)",
     "swap_bytes": "swapped out",
     "arena_bytes": "arena",
+    "driver_bytes": "held by drivers of GPUs and NPUs",
 }
 
 
@@ -71,6 +72,8 @@ def memory_facts(memory: Memory | None) -> tuple[tuple[str, str], ...]:
     for key, name in MEMORY_NAMES.items():
         size = getattr(memory, key)
         why = memory.unavailable.get(key, "")
+        if size is None and not why:  # older editions did not look
+            continue
         facts.append((name, f"{UNAVAILABLE}: {why}" if size is None else readable_bytes(size)))
     return tuple(facts)
 

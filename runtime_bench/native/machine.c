@@ -324,7 +324,7 @@ void resident_bytes(int64_t *now, int64_t *peak) {
 }
 
 const char *const HELD_KEYS[HELD] = {"model_rss_bytes", "model_pss_bytes", "swap_bytes",
-                                     "arena_bytes"};
+                                     "arena_bytes", "driver_bytes"};
 
 // Add up Rss and Pss over the mappings of the file `path` in the text of smaps.
 static void add_mapped(char *maps, const char *path, int64_t *rss, int64_t *pss) {
@@ -341,6 +341,130 @@ static void add_mapped(char *maps, const char *path, int64_t *rss, int64_t *pss)
       *pss = (*pss < 0 ? 0 : *pss) + atoll(line + 4) * 1024;
     }
   }
+}
+
+// "43264 KiB" in bytes; -1 if it is no size.
+static int64_t drm_size(const char *text) {
+  char *end;
+  if (!isdigit((unsigned char)*text) || strspn(text, "0123456789") > 18) return -1;
+  int64_t size = strtoll(text, &end, 10);
+  end += strspn(end, " \t");
+  if (strcmp(end, "KiB") == 0) return size > INT64_MAX / 1024 ? -1 : size * 1024;
+  if (strcmp(end, "MiB") == 0) return size > INT64_MAX / 1048576 ? -1 : size * 1048576;
+  return *end ? -1 : size;
+}
+
+// Who holds buffers by the text of an fdinfo, which is written over: see drm_client() in
+// ../edgekit_bench.py. `who` is empty where the driver does not number its clients, `driver` where it
+// is no client of DRM's; bytes are -1 where they are not told.
+struct drm {
+  struct text who, driver;
+  int64_t bytes;
+};
+
+static struct drm drm_client(char *text) {
+  struct drm found = {.bytes = -1};
+  static const char *const kinds[] = {"drm-resident-", "drm-memory-"};
+  int64_t sums[2] = {-1, -1};
+  const char *id = NULL, *place = "", *driver = NULL;
+  bool broken[2] = {false, false};
+  char *rest = NULL;
+  for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+    char *value = strchr(line, ':');
+    if (value == NULL) continue;
+    *value++ = 0;
+    value += strspn(value, " \t");
+    for (size_t length = strlen(value); length && isspace((unsigned char)value[length - 1]);)
+      value[--length] = 0;
+    if (strcmp(line, "drm-driver") == 0) driver = value;
+    else if (strcmp(line, "drm-client-id") == 0) id = value;
+    else if (strcmp(line, "drm-pdev") == 0) place = value;
+    for (int kind = 0; kind < 2; kind++) {
+      if (strncmp(line, kinds[kind], strlen(kinds[kind])) != 0) continue;
+      int64_t size = drm_size(value);
+      broken[kind] |= size < 0;
+      sums[kind] = (sums[kind] < 0 ? 0 : sums[kind]) + (size < 0 ? 0 : size);
+    }
+  }
+  if (driver == NULL) return found;
+  text_add(&found.driver, driver);
+  if (id) text_format(&found.who, "%s %s %s", driver, place, id);
+  int kind = sums[0] >= 0 ? 0 : 1;
+  if (!broken[kind]) found.bytes = sums[kind];
+  return found;
+}
+
+// Devices of GPUs and NPUs: DEVICES of ../edgekit_bench.py.
+static bool is_silent(const char *path, bool drm_told, bool kgsl_told) {
+  static const char *const never[] = {"mali", "nvmap", "nvhost", "nvgpu", "nvidia", "apex_"};
+  if (strncmp(path, "/dev/", 5) != 0) return false;
+  path += 5;
+  for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+    if (strncmp(path, never[i], strlen(never[i])) == 0) return true;
+  if (strncmp(path, "dri/", 4) == 0 || strncmp(path, "accel/", 6) == 0) return !drm_told;
+  return strncmp(path, "kgsl-", 5) == 0 && !kgsl_told;
+}
+
+// What drivers of GPUs and NPUs hold: see driver_bytes() in ../edgekit_bench.py.
+static int64_t driver_bytes(const char **why) {
+  struct text silent = {0}, seen = {0};
+  int64_t sum = -1;
+  glob_t files = listed(rooted("/proc/self/fdinfo/*"));
+  for (size_t i = 0; i < files.gl_pathc; i++) {
+    size_t length;
+    char *text = read_whole(files.gl_pathv[i], 1u << 20, &length);
+    if (text == NULL) continue;  // closed meanwhile: that of the list
+    struct text all = {0}, line = {0};
+    text_bytes(&all, text, length);
+    free(text);
+    struct drm client = drm_client(all.data ? all.data : (char[]){""});
+    text_free(&all);
+    if (client.driver.length == 0) continue;
+    text_format(&line, "\n%s\n", client.who.data ? client.who.data : files.gl_pathv[i]);
+    if (seen.data == NULL || strstr(seen.data, line.data) == NULL) {
+      text_add(&seen, line.data);
+      if (client.bytes < 0 && silent.length == 0)
+        text_format(&silent, "the driver %s does not tell it in fdinfo", client.driver.data);
+      sum = (sum < 0 ? 0 : sum) + (client.bytes < 0 ? 0 : client.bytes);
+    }
+    text_free(&line);
+    text_free(&client.who);
+    text_free(&client.driver);
+  }
+  globfree(&files);
+  text_free(&seen);
+  bool has_drm = sum >= 0;
+  struct text folder = {0};
+  text_format(&folder, "/sys/class/kgsl/kgsl/proc/%d", (int)getpid());
+  if (access(rooted(folder.data), F_OK) == 0) {
+    static const char *const names[] = {"gpumem_mapped", "gpumem_unmapped"};
+    for (int i = 0; i < 2; i++) {
+      struct text path = {0}, reason = {0};
+      text_format(&path, "%s/%s", folder.data, names[i]);
+      char *text = read_small(rooted(path.data), &reason);
+      int64_t size = text && !strchr(text, ' ') ? drm_size(text) : -1;
+      if (size < 0 && silent.length == 0)
+        text_format(&silent, "%s%s", reason.data ? reason.data : path.data,
+                    reason.data ? "" : " has no number");
+      sum = (sum < 0 ? 0 : sum) + (size < 0 ? 0 : size);
+      free(text);
+      text_free(&path);
+      text_free(&reason);
+    }
+  }
+  glob_t open = listed(rooted("/proc/self/fd/*"));
+  for (size_t i = 0; i < open.gl_pathc && silent.length == 0; i++) {
+    char path[4096];
+    ssize_t length = readlink(open.gl_pathv[i], path, sizeof path - 1);
+    path[length > 0 ? length : 0] = 0;
+    if (is_silent(path, has_drm, sum >= 0))
+      text_format(&silent, "%s is open, whose driver tells it to root or nobody", path);
+  }
+  globfree(&open);
+  text_free(&folder);
+  if (sum >= 0 && silent.length == 0) return sum;
+  *why = silent.length ? silent.data : "no driver of a GPU or an NPU is open";
+  return -1;
 }
 
 struct held memory_held(const struct job *job) {
@@ -372,6 +496,7 @@ struct held memory_held(const struct job *job) {
   }
   free(path);
   free(maps);
+  held.bytes[DRIVER] = driver_bytes(&held.why[DRIVER]);
   return held;
 }
 

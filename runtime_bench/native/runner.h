@@ -119,7 +119,7 @@ void emit_environment(const char *when);
 void resident_bytes(int64_t *now, int64_t *peak);
 
 // What is held besides: see memory_use in ../edgekit_bench.py. -1 with the reason where not known.
-enum { MODEL_RSS, MODEL_PSS, SWAP, ARENA, HELD };
+enum { MODEL_RSS, MODEL_PSS, SWAP, ARENA, DRIVER, HELD };
 extern const char *const HELD_KEYS[HELD];
 struct held {
   int64_t bytes[HELD];

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.core.errors import PlanError
+from edgekit.core.errors import PlanError, UnknownNameError
 from edgekit.core.fitting import as_toml, draft, fits
 from edgekit.core.profile import DeviceProfile, all_profiles, load_profile
 from edgekit.devices.probe import parse
+from edgekit.jobs.boards import Examined
 from tests.devices import board_samples as samples
 
 PROFILES = [profile for profile in all_profiles() if profile.page]
@@ -41,9 +42,38 @@ def test_another_model_with_a_chip_that_is_known() -> None:
         ("raspberry-pi-5", "chip")
     ]
     assert found(samples.PIXEL_8.replace("|Pixel 8", "|Pixel 8 Pro")) == [("pixel-8", "chip")]
-    assert {name for name, _ in found(samples.JETPACK_5)} == {
-        "jetson-agx-orin", "jetson-orin-nano", "jetson-orin-nx",
-    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("compatible", "expected"),
+    [
+        ("nvidia,p3768-0000+p3767-0000", ["jetson-orin-nx"]),
+        ("nvidia,p3768-0000+p3767-0001-super", ["jetson-orin-nx"]),
+        ("acme,carrier+p3767-0004", ["jetson-orin-nano"]),
+        ("nvidia,p3768-0000+p3767-0005-super", ["jetson-orin-nano"]),
+        ("nvidia,p3737-0000+p3701-0005", ["jetson-agx-orin"]),
+        ("acme,carrier", ["jetson-agx-orin", "jetson-orin-nano", "jetson-orin-nx"]),
+    ],
+)
+def test_modules_on_carriers_of_others(compatible: str, expected: list[str]) -> None:
+    text = samples.blocks(
+        uname__s="Linux", uname__m="aarch64", elf=samples.ELF_AARCH64, model="ACME Edge Box",
+        compatible=f"{compatible}\nnvidia,tegra234\n",
+    )  # fmt: skip
+    how = "chip" if len(expected) > 1 else "module"
+    assert sorted(found(text)) == [(name, how) for name in expected]
+
+
+def test_a_chip_that_several_kinds_of_board_have_is_asked_for() -> None:
+    text = samples.JETPACK_5.replace("p3767-0000", "box")
+    board = parse(text, "ssh://box")
+    suited = fits(board, all_profiles())
+    with pytest.raises(PlanError, match="ssh://box may be any of jetson-agx-orin, ") as caught:
+        Examined(board, suited, []).draft()
+    assert "--like jetson-agx-orin" in caught.value.hint
+    with pytest.raises(UnknownNameError, match="raspberry-pi-5"):
+        Examined(board, suited, []).draft("raspberry-pi-5")
+    assert Examined(board, suited, []).draft("jetson-orin-nx").accelerators
 
 
 def test_a_board_of_an_unknown_maker() -> None:

@@ -76,7 +76,7 @@ def aimed(build: Build, variant: str, transport: str) -> Build:
         ("pte-coreml-float16", "none", "local", "pte-coreml-float16 cannot run on this computer"),
         ("pte-vulkan-float16", "adb", "local", "pte-vulkan-float16 cannot run on this computer"),
         ("pte-qnn-int8", "adb", "ssh://pi", "on ssh://pi: it is for a Board"),
-        ("pte-vulkan-float16", "adb", "adb:0123", "on adb:0123: no runner of edgekit's runs"),
+        ("pte-qnn-int8", "adb", "adb:0123", "on adb:0123: no runner of edgekit's runs"),
         ("npu-int8", "adb", "adb:", "npu-int8 cannot run on adb:: no runner"),
         ("pte-vulkan-float16", "none", "adb:0123", "on adb:0123: it is for a Board"),
         ("ethos-u-int8", "ssh", "local", "ethos-u-int8 cannot run on this computer"),
@@ -96,7 +96,9 @@ def test_what_cannot_run_there_is_refused_before_it_is_sent(
     assert "bundle" in caught.value.hint
 
 
-@pytest.mark.parametrize("variant", ["int8", "pte-int8", "pte-portable-float32", "onnx-int8"])
-def test_what_a_phones_cpu_runs_is_not_refused(tmp_path: Path, variant: str) -> None:
+@pytest.mark.parametrize(
+    "variant", ["int8", "pte-int8", "pte-portable-float32", "onnx-int8", "pte-vulkan-float16"]
+)
+def test_what_some_runner_runs_on_a_phone_is_not_refused(tmp_path: Path, variant: str) -> None:
     build = aimed(write_build(tmp_path), variant, "adb")
     check_runs(build, [build.variant(variant)], "adb:0123")

@@ -176,6 +176,15 @@ def test_a_model_that_it_refuses(
         measure(device, subject(tmp_path), SETTINGS, runner="benchmark-model")
 
 
+def test_its_one_number_leaves_no_run_out(
+    device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "bin", monkeypatch, NEW)
+    settings = SETTINGS.model_copy(update={"sample_every": 10})
+    with pytest.raises(RejectedError, match=r"one number over all its runs.*sample_every=10"):
+        measure(device, subject(tmp_path), settings, runner="benchmark-model")
+
+
 def test_without_the_program(device: LocalDevice, tmp_path: Path) -> None:
     with pytest.raises(RuntimeMissingError, match="has no benchmark_model") as caught:
         measure(device, subject(tmp_path), SETTINGS, runner="benchmark-model")

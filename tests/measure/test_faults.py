@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from typing import Any
 import pytest
 
 from edgekit.core.errors import DeviceError, TransientDeviceError
+from edgekit.core.files import sha256_file
 from edgekit.core.measurement import Measurement, MeasureSettings
 from edgekit.core.protocols import CommandResult
 from edgekit.devices.ssh import SSHDevice
@@ -32,6 +34,7 @@ from edgekit.measure.subject import Subject
 from tests.measure.test_clocks import become, fill, words
 from tests.measure.test_session import subject
 from tests.sshd import Proxy, SSHServer
+from tests.tflite_graphs import Graph
 
 pytestmark = pytest.mark.slow
 SETTINGS = MeasureSettings(
@@ -166,6 +169,73 @@ def test_a_runner_that_is_killed(board: Board, tmp_path: Path, with_signal: sign
     with pytest.raises(DeviceError, match=f"killed by {with_signal.name}") as caught:
         run(board, [subject(tmp_path)], kill)
     assert [len(m.launches) for m in caught.value.kept] == [1]  # type: ignore[attr-defined]
+    assert board.is_as_it_was()
+
+
+@pytest.fixture
+def little_memory(board: Board) -> Iterator[Path]:
+    """A control group of `LIMIT` bytes in which `board` is with all that it starts."""
+    if os.geteuid() != 0:
+        pytest.skip("making a control group needs root")
+    top = Path("/sys/fs/cgroup")
+    second = (top / "cgroup.controllers").is_file()
+    above = top if second else top / "memory"
+    group = above / f"edgekit-test-{os.getpid()}"
+    try:
+        if second:
+            (above / "cgroup.subtree_control").write_text("+memory")
+        group.mkdir()
+        limit = "memory.max" if second else "memory.limit_in_bytes"
+        (group / limit).write_text(str(LIMIT))
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"a control group for memory cannot be made here: {exc}")
+    for name, value in (("memory.swap.max", 0), ("memory.memsw.limit_in_bytes", LIMIT)):
+        if (group / name).is_file():  # or it would be swapped out instead
+            (group / name).write_text(str(value))
+    try:
+        (group / "cgroup.procs").write_text(str(board.server.pid))
+        yield group
+    finally:
+        for _ in range(300):  # what ends meanwhile is in the way for a moment
+            with contextlib.suppress(OSError):
+                for pid in (group / "cgroup.procs").read_text().split():
+                    (above / "cgroup.procs").write_text(pid)
+                group.rmdir()
+                break
+            time.sleep(0.1)
+        assert not group.exists()
+
+
+LIMIT = 300 * 10**6
+
+
+def hungry(folder: Path) -> Path:
+    """A model that makes 800 MB of a few numbers."""
+    graph = Graph()
+    x = graph.tensor("x", (1, 4))
+    wide = graph.operator(
+        "TILE", [x, graph.constant("times", (1, 50_000_000))], ("w", (1, 2 * 10**8))
+    )
+    y = graph.operator(
+        "SUM", [wide, graph.constant("axis", (1,))], ("y", (1,)), options="ReducerOptions"
+    )
+    return graph.save(folder / "hungry.tflite", {"x": x}, {"y": y})
+
+
+def test_a_runner_that_the_kernel_kills_for_memory(
+    board: Board, little_memory: Path, tmp_path: Path
+) -> None:
+    small, path = subject(tmp_path), hungry(tmp_path)
+    large = replace(small, path=path, sha256=sha256_file(path), variant="large", check=None)
+    with pytest.raises(DeviceError, match="killed by SIGKILL, likely out of memory") as caught:
+        run(board, [small, large])
+    (kept,) = caught.value.kept  # type: ignore[attr-defined]
+    assert (kept.variant, len(kept.launches)) == (small.variant, 1)
+    said = r"its control group may have 300\.0 MB and has had [1-9]\d* of its processes killed"
+    assert re.search(said, str(caught.value))
+    assert "likely out of memory" in kept.cut_short
     assert board.is_as_it_was()
 
 

@@ -261,6 +261,16 @@ def test_python_where_native_cannot_be_had(
     assert choose_runner(device, "onnx", "", RunnerWish()).name == "python"
 
 
+def test_executor_runner_where_there_is_nothing_else(
+    device: LocalDevice, no_python: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path(tmp_path, monkeypatch, getconf="echo glibc 2.17")
+    assert choose_runner(device, "executorch", "", RunnerWish()).name == "python"
+    on_path(tmp_path, monkeypatch, executor_runner="exit 0")
+    assert choose_runner(device, "executorch", "", RunnerWish()).name == "executor-runner"
+    assert choose_runner(device, "tflite", "", RunnerWish()).name == "python"
+
+
 def test_what_the_user_says(device: LocalDevice) -> None:
     for wish, named, taken in (
         (RunnerWish(), "native", "native"),

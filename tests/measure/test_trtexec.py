@@ -145,6 +145,13 @@ def test_layers_of_the_engine(device: LocalDevice, trtexec: Double, tmp_path: Pa
     assert list((tmp_path / "store" / "scratch").iterdir()) == []
 
 
+def test_every_so_many_th_is_kept(device: LocalDevice, trtexec: Double, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"launches": 1, "sample_every": 5})
+    found = measure(device, subject(tmp_path), settings, runner="trtexec")
+    assert found.launches[0].samples_ns == (2_540_000,) * 20  # of the double each fifth is 2.54 ms
+    assert "--iterations=100" in trtexec.calls[-1]
+
+
 def test_another_tensorrt_builds_its_own_engine(
     device: LocalDevice, trtexec: Double, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import runpy
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from edgekit.export import flatbuffer
 from edgekit.measure.native_library import VERSION, library_for
 from edgekit.measure.native_program import SOURCES, native_program
 from tests.contracts.runner import Program, TFLiteContract
+from tests.runtime_bench.descriptors import DESCRIPTORS, Descriptors, write_descriptors
 from tests.runtime_bench.test_operators import SUMMARY
 from tests.tflite_graphs import Graph, cnn
 from tests.tiny_tflite import dense_model
@@ -189,6 +191,31 @@ def test_a_hanging_runtime_is_ended_by_the_kernel(
 
 # ---------------------------------------------------------------------------------------------
 # The machine
+
+
+@pytest.mark.parametrize(("files", "links", "expected"), DESCRIPTORS)
+def test_what_drivers_hold(
+    program: Program,
+    model: Path,
+    tmp_path: Path,
+    files: Descriptors,
+    links: Descriptors,
+    expected: int | str,
+) -> None:
+    write_descriptors(tmp_path / "proc/self", files, links)
+    memory = Program((*program.argv, "--root", str(tmp_path))).good({"model": str(model)})["memory"]
+    said = memory.get("driver_bytes") or memory["unavailable"]["driver_bytes"]
+    assert said == expected if isinstance(expected, int) else expected in said
+
+
+def test_what_adreno_holds(program: Program, model: Path, tmp_path: Path) -> None:
+    """The folder has the number of the process, which the shell before it tells."""
+    folder = shlex.quote(f"{tmp_path}/sys/class/kgsl/kgsl/proc") + "/$$"
+    make = f"mkdir -p {folder}; echo 4096 >{folder}/gpumem_mapped; "
+    make += f'echo 12288 >{folder}/gpumem_unmapped; exec "$@"'
+    argv = ("sh", "-c", make, "sh", *program.argv, "--root", str(tmp_path))
+    memory = Program(argv).good({"model": str(model)})["memory"]
+    assert memory["driver_bytes"] == 16384
 
 
 def test_the_environment_of_a_board(program: Program, model: Path, tmp_path: Path) -> None:

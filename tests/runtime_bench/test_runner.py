@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgekit.core.locate import shipped
 from tests.contracts.runner import Event, Program, TFLiteContract
+from tests.runtime_bench.descriptors import DESCRIPTORS, V3D, Descriptors, write_descriptors
 from tests.tiny_tflite import dense_model
 
 RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
@@ -351,6 +354,8 @@ def test_pages_of_the_model_and_why_they_are_not_known(runner: Any, tmp_path: Pa
     own.mkdir()
     (own / "status").write_text("VmRSS:\t  5 kB\nVmSwap:\t      3 kB\n")
     (own / "smaps").write_text(SMAPS.format(path=model))
+    (own / "fdinfo").mkdir()
+    (own / "fdinfo" / "7").write_text(V3D)
     found, why = runner.memory_use(str(model), 77, proc=str(tmp_path))
     assert why == {}
     assert found == {
@@ -358,15 +363,68 @@ def test_pages_of_the_model_and_why_they_are_not_known(runner: Any, tmp_path: Pa
         "model_rss_bytes": 20 * 1024,
         "model_pss_bytes": 14 * 1024,
         "arena_bytes": 77,
+        "driver_bytes": 43264 * 1024,
     }
     found, why = runner.memory_use(str(tmp_path / "other"), "not told", proc=str(tmp_path))
-    assert found == {"swap_bytes": 3 * 1024}
+    assert found == {"swap_bytes": 3 * 1024, "driver_bytes": 43264 * 1024}
     assert why["model_rss_bytes"] == "the runtime keeps no mapping of the model's file"
     assert why["arena_bytes"] == "not told"
     found, why = runner.memory_use(str(model), "", proc=str(tmp_path / "none"))
     assert found == {}
     assert why["swap_bytes"].endswith("No such file or directory")
     assert why["model_pss_bytes"].endswith("No such file or directory")
+    assert "No such file or directory" in why["driver_bytes"]
+
+
+@pytest.mark.parametrize(("files", "links", "expected"), DESCRIPTORS)
+def test_what_drivers_hold(
+    runner: Any, tmp_path: Path, files: Descriptors, links: Descriptors, expected: int | str
+) -> None:
+    write_descriptors(tmp_path / "self", files, links)
+    found, why = runner.driver_bytes(str(tmp_path), str(tmp_path))
+    if isinstance(expected, int):
+        assert (found, why) == (expected, "")
+    else:
+        assert found is None
+        assert expected in why
+
+
+def test_what_adreno_holds(runner: Any, tmp_path: Path) -> None:
+    write_descriptors(tmp_path / "self", {"3": ""}, {"3": "/dev/kgsl-3d0"})
+    found, why = runner.driver_bytes(str(tmp_path), str(tmp_path), pid=77)
+    assert found is None  # the folder is only for the system on most phones
+    assert "/dev/kgsl-3d0 is open" in why
+    folder = tmp_path / "class/kgsl/kgsl/proc/77"
+    folder.mkdir(parents=True)
+    (folder / "gpumem_mapped").write_text("4096\n")
+    found, why = runner.driver_bytes(str(tmp_path), str(tmp_path), pid=77)
+    assert found is None
+    assert why.endswith("gpumem_unmapped: No such file or directory")
+    (folder / "gpumem_unmapped").write_text("12288\n")
+    assert runner.driver_bytes(str(tmp_path), str(tmp_path), pid=77) == (16384, "")
+
+
+@given(text=st.text(alphabet=st.sampled_from("drm-resident-memory: \t\n0159KiBMid")))
+def test_any_fdinfo(runner: Any, text: str) -> None:
+    found = runner.drm_client("drm-driver: v3d\n" + text)
+    assert found[2] is None or found[2] >= 0
+    assert runner.drm_client(text) is None or "drm-driver" in text
+
+
+@given(
+    sizes=st.dictionaries(
+        st.from_regex(r"[a-z0-9-]{1,9}", fullmatch=True),
+        st.tuples(st.integers(0, 10**9), st.sampled_from(["", " KiB", "\tMiB"])),
+        min_size=1,
+    ),
+    key=st.sampled_from(["drm-resident", "drm-memory"]),
+)
+def test_regions_are_added_up(runner: Any, sizes: dict[str, tuple[int, str]], key: str) -> None:
+    lines = [f"{key}-{region}:\t{size}{unit}" for region, (size, unit) in sizes.items()]
+    text = "\n".join(["drm-driver:\tany", "drm-total-memory:\t7 MiB", *lines])
+    factor = {"": 1, "KiB": 1024, "MiB": 2**20}
+    expected = sum(size * factor[unit.strip()] for size, unit in sizes.values())
+    assert runner.drm_client(text) == ((), "any", expected)
 
 
 def test_work_of_others_is_told_from_ones_own(runner: Any, tmp_path: Path) -> None:

@@ -14,5 +14,6 @@ RUNNERS = Registry(
         "benchmark-model": "edgekit.measure.runners.benchmark_model:BenchmarkModelRunner",
         "app": "edgekit.measure.runners.app:AppRunner",
         "trtexec": "edgekit.measure.runners.trtexec:TrtexecRunner",
+        "executor-runner": "edgekit.measure.runners.executor_runner:ExecutorRunner",
     },
 )

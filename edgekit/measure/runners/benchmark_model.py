@@ -67,6 +67,12 @@ class BenchmarkModelRunner:
     def run(self, job: Mapping[str, Any]) -> Events:
         if job.get("batch") not in (None, 1) or job.get("streams", 1) != 1:
             raise RejectedError("benchmark_model runs one stream with a batch of 1")
+        if job.get("sample_every", 1) != 1:
+            raise RejectedError(
+                "benchmark_model gives one number over all its runs: none can be left out of it "
+                f"(sample_every={job['sample_every']})",
+                hint="take sample_every=1, or name another runner with --runner",
+            )
         hello, before = look(self._device)
         budget = budget_seconds(job)
         argv = [
