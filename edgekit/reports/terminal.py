@@ -17,6 +17,7 @@ from edgekit.reports.view import (
     OF_STAND_IN,
     VariantRow,
     accuracy_words,
+    headed,
     headline,
     in_plan_order,
     metric_heads,
@@ -184,7 +185,7 @@ def _passes(console: Console, found: Passed) -> None:
     for head in ("Weights", "Not zero", "MACs", "Zipped"):
         table.add_column(head, justify="right", no_wrap=True)
     if found.metric:
-        for head in (found.metric[:1].upper() + found.metric[1:], "Change"):
+        for head in (headed(found.metric), "Change"):
             table.add_column(head, justify="right", no_wrap=True)
     for row in found.rows:
         cells = [row.name, row.parameters, row.nonzero, row.macs, row.zipped]

@@ -72,7 +72,12 @@ def metric_heads(rows: Sequence[VariantRow]) -> tuple[str, str]:
     if not found:
         return "", ""
     title = titles.pop() if len(titles) == 1 else "metric"
-    return title[:1].upper() + title[1:], units.pop().capitalize() if len(units) == 1 else "Change"
+    return headed(title), units.pop().capitalize() if len(units) == 1 else "Change"
+
+
+def headed(title: str) -> str:
+    """A metric's title as the head of a column; mAP and the like stay as they are."""
+    return title if title[1:2].isupper() else title[:1].upper() + title[1:]
 
 
 @dataclass(frozen=True)

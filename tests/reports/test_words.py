@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.result import Estimate
+from edgekit.reports.view import headed
 from edgekit.reports.words import (
     decibel,
     digits,
@@ -97,3 +98,10 @@ def test_plain_text_is_one_line_that_can_be_printed(text: str) -> None:
     shown = plain(text + "\ud800\x1b[31m\r\n\u202e")
     assert shown.isprintable()
     shown.encode()
+
+
+@pytest.mark.parametrize(
+    ("title", "head"), [("top-1", "Top-1"), ("mAP of boxes", "mAP of boxes"), ("RMSE", "RMSE")]
+)
+def test_heads_of_metrics(title: str, head: str) -> None:
+    assert headed(title) == head
