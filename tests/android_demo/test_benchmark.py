@@ -7,13 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.android_demo.jvm import jvm_runner
 from tests.contracts.runner import Program, TFLiteContract
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    return jvm_runner(tmp_path_factory.mktemp("jvm"))
 
 
 class TestApp(TFLiteContract):

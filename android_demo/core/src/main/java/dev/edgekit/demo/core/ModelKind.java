@@ -16,6 +16,16 @@ public enum ModelKind {
         this.format = format;
     }
 
+    /** Null where no runtime of the app reads such a format. */
+    static ModelKind named(String format) {
+        for (ModelKind each : values()) {
+            if (each.format.equals(format)) {
+                return each;
+            }
+        }
+        return null;
+    }
+
     static ModelKind of(String path) throws Failure {
         byte[] head = new byte[8];
         int got = 0;
