@@ -51,7 +51,7 @@ public final class JvmRunner {
     private static final class TooLong implements java.lang.Runnable {
         @Override
         public void run() {
-            java.lang.Runtime.getRuntime().halt(142);
+            java.lang.Runtime.getRuntime().halt(Failure.FAILED);
         }
     }
 

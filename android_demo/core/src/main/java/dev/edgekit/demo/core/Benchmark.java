@@ -42,7 +42,8 @@ public final class Benchmark {
      * Measures, and gives the lines of it. The last one is "done" or "error", whatever happens.
      *
      * @param startedNs when the process began, as System.nanoTime() tells
-     * @param tooLong called if the runtime hangs past the time budget; ends the process
+     * @param tooLong called if the runtime hangs past the time budget, when that has been told;
+     *     ends the process
      * @return the exit status: 0, or the failure's
      */
     public int run(byte[] jobJson, long startedNs, final java.lang.Runnable tooLong) {
@@ -57,6 +58,12 @@ public final class Benchmark {
                     new java.util.TimerTask() {
                         @Override
                         public void run() {
+                            failed(
+                                    new Failure(
+                                            Failure.FAILED,
+                                            "run_failed",
+                                            "the runtime hangs: it is past the time budget",
+                                            "another delegate, or fewer threads"));
                             tooLong.run();
                         }
                     },
@@ -80,7 +87,8 @@ public final class Benchmark {
         }
     }
 
-    private int failed(Failure failure) {
+    /** Tells of a failure as the last line; its exit status. */
+    public int failed(Failure failure) {
         Map<String, Object> told = new LinkedHashMap<>();
         told.put("code", failure.code);
         told.put("message", failure.getMessage());
