@@ -15,13 +15,9 @@ from edgekit.measure.native_library import library_for
 from edgekit.measure.native_program import SOURCES as NATIVE
 from tests.contracts.runner import Program
 from tests.java import needs_jdk, read_sources
+from tools.build_apk import DEMO, SHIPPED, TAKEN
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-CORE = ROOT / "android_demo" / "core" / "src" / "main" / "java"
-SHIPPED = ROOT / "edgekit" / "bundles" / "android" / "java"
-# As android_demo/core/build.gradle.kts takes them: those without Android's or a runtime's classes.
-TAKEN = ("Label", "Picture", "Postprocessing", "Preprocessing", "Tensor", "TensorSpec")
 BRIDGED = ("litert", "said", "table", "npz", "files", "runtime")
 RUNNER = "dev.edgekit.demo.core.JvmRunner"
 # A short process: what makes a long one fast costs here.
@@ -31,7 +27,7 @@ JVM = ("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xsha
 def core_sources() -> dict[str, str]:
     """The core's Java by path, and what it takes of edgekit's own."""
     taken = {f"edgekit/model/{name}.java": (SHIPPED / f"{name}.java").read_text() for name in TAKEN}
-    return taken | read_sources(CORE)
+    return taken | read_sources(DEMO / "core" / "src" / "main" / "java")
 
 
 def core_jar(folder: Path) -> Path:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import shutil
-import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -21,28 +20,12 @@ from edgekit.bundles import About, bundle_linux, package_linux
 from edgekit.core.build import Build
 from edgekit.core.preprocess_reference import apply
 from edgekit.core.preprocess_text import parse_preprocessing
-from tests.android_demo.jvm import RUNNER
 from tests.android_nets import make_build, spec
-from tests.contracts.runner import Program
 from tests.tflite_graphs import cnn
 
-MAIN = RUNNER.replace("JvmRunner", "JvmBundles")
 STEPS = "resize-short-side=20:bilinear,center-crop=16x16,normalize=127.5:120:110/58:57:56"
 LABELS = tuple(f"class {number}" for number in range(10))
 ABOUT = About(version="1.2.0", licence="Apache-2.0", maintainer="Ada Byron <ada@example.org>")
-
-
-@pytest.fixture(scope="module")
-def ask(program: Program) -> Callable[..., list[Any]]:
-    """Lines of JSON that the core prints for some words."""
-
-    def asked(*words: object, given: bytes = b"") -> list[Any]:
-        command = [*program.argv[:-1], MAIN, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, input=given, check=False)
-        assert done.returncode == 0, done.stderr.decode()
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    return asked
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ import java.util.Map;
  *
  * <p>{@code open FOLDER ARCHIVE…} unpacks each archive into a folder of its own in FOLDER and prints
  * its card, or "refused", as a line of JSON. {@code classify FOLDER ARCHIVE RGB WIDTH HEIGHT} prints
- * the ten likeliest classes of a picture. {@code describe MODEL} prints what the model's file says.
- * {@code statistics} reads a benchmark's lines from standard input.
+ * the ten likeliest classes of a picture. {@code describe MODEL…} prints what each file says, or
+ * "refused". {@code statistics} reads a benchmark's lines from standard input.
  */
 public final class JvmBundles {
     private JvmBundles() {}
@@ -35,7 +35,9 @@ public final class JvmBundles {
                 classify(arguments);
                 return;
             case "describe":
-                describe(arguments[1]);
+                for (int i = 1; i < arguments.length; i++) {
+                    describe(arguments[i]);
+                }
                 return;
             default:
                 statistics();
@@ -113,21 +115,25 @@ public final class JvmBundles {
         engine.close();
     }
 
-    private static void describe(String path) throws Failure {
-        ModelDescription found = ModelDescription.of(path, ModelKind.of(path));
+    private static void describe(String path) {
         Map<String, Object> told = new LinkedHashMap<>();
-        List<Object> inputs = new ArrayList<>();
-        for (TensorInfo each : found.inputs) {
-            inputs.add(each.json());
+        try {
+            ModelDescription found = ModelDescription.of(path, ModelKind.of(path));
+            told.put("inputs", listed(found.inputs));
+            told.put("outputs", listed(found.outputs));
+            told.put("arena_bytes", found.arenaBytes);
+        } catch (Failure e) {
+            told.put("refused", e.getMessage());
         }
-        List<Object> outputs = new ArrayList<>();
-        for (TensorInfo each : found.outputs) {
-            outputs.add(each.json());
-        }
-        told.put("inputs", inputs);
-        told.put("outputs", outputs);
-        told.put("arena_bytes", found.arenaBytes);
         System.out.println(Json.write(told));
+    }
+
+    private static List<Object> listed(List<TensorInfo> tensors) {
+        List<Object> found = new ArrayList<>();
+        for (TensorInfo each : tensors) {
+            found.add(each.json());
+        }
+        return found;
     }
 
     private static void statistics() throws IOException {
