@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,7 @@ def jvm_runner(folder: Path) -> Program:
     told = {"bridge": bridge(folder), "library": library.path, "version": library.version}
     properties = [f"-D{key}={value}" for key, value in told.items()]
     return Program((*JVM, *properties, "-cp", str(core_jar(folder)), RUNNER))
+
+
+if __name__ == "__main__":  # PYTHONPATH=. python tests/android_demo/jvm.py FOLDER
+    print(shlex.join(jvm_runner(Path(sys.argv[1])).argv))
