@@ -89,7 +89,7 @@ class ClassifyActivity : Activity() {
             } catch (e: IOException) {
                 Background.show { say(getString(R.string.picture_unreadable)) }
             } catch (e: OutOfMemoryError) {
-                Background.show { say(getString(R.string.picture_unreadable)) }
+                Background.show { say(getString(R.string.picture_too_large)) }
             }
         }
     }
