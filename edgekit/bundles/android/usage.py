@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from edgekit.bundles.android.accessor import KOTLIN, USUAL, class_names, class_scores, given
+from edgekit.bundles.android.accessor import KOTLIN, USUAL, class_names, java
 from edgekit.bundles.android.names import GETTERS, member_names
 from edgekit.bundles.android.sources import libraries, suffixes
+from edgekit.bundles.apps import all_given, class_scores
 from edgekit.bundles.manifest import BundledArtifact
 from edgekit.bundles.readme import code
-from edgekit.core.preprocessing import Preprocessing
 
 
 def usage(
@@ -80,9 +80,8 @@ def _kotlin(artifact: BundledArtifact, package: str, name: str) -> str:
     parameters = member_names(spec.name for spec in inputs)
     getters = member_names((spec.name for spec in outputs), reserved=GETTERS)
     told = []
-    for index, (spec, parameter) in enumerate(zip(inputs, parameters, strict=True)):
-        take = given(spec, artifact.preprocessing if index == 0 else Preprocessing())
-        kind = "Bitmap or Picture" if take.picture else KOTLIN.get(take.java, take.java)
+    for take, parameter in zip(all_given(artifact), parameters, strict=True):
+        kind = "Bitmap or Picture" if take.picture else KOTLIN.get(java(take), java(take))
         told.append(f"    // {parameter}: {kind}, {take.words}")
     lines = [
         f"import {package}.{name}",
