@@ -278,7 +278,7 @@ def bundle(
     maintainer: str = "",
     sign_key: str | Path | None = None,
     sign_certificate: str | Path | None = None,
-    target: Literal["folder", "linux", "android"] = "folder",
+    target: Literal["folder", "linux", "android", "ios"] = "folder",
     package: str = "",
     classpath: Sequence[str | Path] = (),
 ) -> Bundle:

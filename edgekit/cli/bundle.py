@@ -72,11 +72,11 @@ class BuildOrCommand(click.Group):
 @click.option(
     "--for",
     "target",
-    type=click.Choice(["folder", "linux", "android"]),
+    type=click.Choice(["folder", "linux", "android", "ios"]),
     default="folder",
     show_default=True,
     help="linux: DIR gets the folder, a .deb for each ABI, and a tarball. android: a Gradle module "
-    "with a typed class.",
+    "with a typed class. ios: a Swift package with one.",
 )
 @click.option(
     "--abi",

@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekit.bundles import About, Bundle, Signer, bundle_android, bundle_linux, package_linux
+from edgekit.bundles import (
+    About,
+    Bundle,
+    Signer,
+    bundle_android,
+    bundle_ios,
+    bundle_linux,
+    package_linux,
+)
 from edgekit.core.build import Build
 from edgekit.core.errors import UsageError
 from edgekit.core.result import latest
 from edgekit.jobs.results import results_of
 
-Target = Literal["folder", "linux", "android"]
+Target = Literal["folder", "linux", "android", "ios"]
 
 
 def bundle(
@@ -33,7 +41,8 @@ def bundle(
     Args:
         target: "linux": `output` is a folder for the bundle, a tarball and a package for each of
             `abis`, see `edgekit.bundles.package_linux`; "android": see
-            `edgekit.bundles.bundle_android`, which takes `package` and `classpath`.
+            `edgekit.bundles.bundle_android`, which takes `package` and `classpath`; "ios": see
+            `edgekit.bundles.bundle_ios`.
 
     Raises:
         UsageError: something is given that is for another target.
@@ -52,6 +61,8 @@ def bundle(
     }
     if target == "android":
         return bundle_android(build, output, **given, package=package, classpath=classpath)
+    if target == "ios":
+        return bundle_ios(build, output, **given)
     if target == "linux":
         return package_linux(build, output, **given, abis=abis)
     return bundle_linux(build, output, **given)

@@ -131,9 +131,13 @@ enum Preprocessing {
   /// One grey channel (ITU-R BT.601, in 16 bits).
   static func gray(_ image: Tensor) throws -> Tensor {
     let pixels = try colors(image)
-    let made = stride(from: 0, to: pixels.count, by: 3).map { at -> UInt8 in
-      let (red, green, blue) = (Int(pixels[at]), Int(pixels[at + 1]), Int(pixels[at + 2]))
-      return UInt8((19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16)
+    var made = [UInt8](repeating: 0, count: pixels.count / 3)
+    for at in made.indices {
+      let red = Int(pixels[3 * at])
+      let green = Int(pixels[3 * at + 1])
+      let blue = Int(pixels[3 * at + 2])
+      let luma: Int = 19595 * red + 38470 * green + 7471 * blue
+      made[at] = UInt8((luma + (1 << 15)) >> 16)
     }
     return try Tensor(.uint8(made), shape: [image.shape[0], image.shape[1], 1])
   }
