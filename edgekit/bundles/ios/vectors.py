@@ -118,7 +118,7 @@ def test_source(all_checks: Iterable[Check], names: Iterable[str], module: str) 
         if check.real:
             made = f"try Tensor(.float32({made}), shape: vector.given.shape)"
         lines += [
-            f"  func test{number:03}{''.join(words(check.key.title()))}() throws {{",
+            f"  func test{number:03}{_title(check.key)}() throws {{",
             f'    for vector in try vectors(of: "{check.key}") {{',
             f"      vector.expect({made})",
             "    }",
@@ -128,6 +128,10 @@ def test_source(all_checks: Iterable[Check], names: Iterable[str], module: str) 
     lines += ["  func testFiles() throws {"]
     lines += [f"    try {name}.modelFile().check()" for name in names]
     return "\n".join([*lines, "  }", "}"]) + "\n"
+
+
+def _title(key: str) -> str:
+    return "".join(word[0].upper() + word[1:] for word in words(key))
 
 
 def _argument(take: Given) -> str:

@@ -164,14 +164,15 @@ enum Preprocessing {
     try checkFinite(values, "normalize")
     let stated = max(mean.count, std.count)
     let rank = values.shape.count
-    let channels = rank == 0 ? 1 : values.shape[values.channelsFirst ? 0 : rank - 1]
+    let axis = values.channelsFirst ? 0 : rank - 1
+    let channels = rank == 0 ? 1 : values.shape[axis]
     guard stated == 1 || (rank > 0 && stated == channels) else {
       throw ModelError("normalize: \(stated) channels stated, the input is \(values)")
     }
     var made = try values.reals()
     let each = values.channelsFirst ? made.count / max(channels, 1) : 1
     for at in made.indices {
-      let channel = stated == 1 ? 0 : at / each % channels
+      let channel = stated == 1 ? 0 : (at / each) % channels
       let shift = mean[mean.count == 1 ? 0 : channel]
       let divisor = std[std.count == 1 ? 0 : channel]
       made[at] = (made[at] - shift) / divisor
