@@ -69,11 +69,12 @@ def enter(work: Path, command: Sequence[str]) -> list[str]:
 class Package:
     """A package of a bundle, over doubles of what Xcode would fetch."""
 
-    def __init__(self, package: Path, work: Path, *, programs: Sequence[str] = ()) -> None:
+    def __init__(self, package: Path, work: Path, programs: dict[str, str]) -> None:
         """Copy `package` and the doubles below `work`.
 
         Args:
-            programs: sources of `tests/bundles/ios`, each to be a program beside the module.
+            programs: names and sources of programs beside the module, which the sources call
+                EdgekitModels.
         """
         self.name, self.work = package.name, work
         self.folder = work / self.name
@@ -89,8 +90,7 @@ class Package:
         text = text.replace("  dependencies: [\n", f"  dependencies: [\n{own}", 1)
         product = '        .product(name: "CryptoKit", package: "CryptoKit"),\n'
         text = text.replace("      dependencies: [\n", f"      dependencies: [\n{product}", 1)
-        for program in programs:
-            source = (HERE / f"{program}.swift").read_text()
+        for program, source in programs.items():
             target = f'    .executableTarget(name: "{program}", dependencies: ["{self.name}"]),\n'
             text = text.replace("  targets: [\n", f"  targets: [\n{target}", 1)
             place = self.folder / "Sources" / program / "main.swift"

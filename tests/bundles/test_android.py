@@ -15,12 +15,8 @@ import numpy as np
 import pytest
 
 from edgekit.bundles import (
-    About,
-    Signer,
-    Trust,
     accessor,
     bundle_android,
-    make_key,
     verify_bundle,
 )
 from edgekit.bundles.android.accessor import class_names
@@ -33,7 +29,7 @@ from edgekit.bundles.android.names import (
     package_name,
 )
 from edgekit.core.build import Build
-from edgekit.core.errors import ConversionError, InputError, IntegrityError, UsageError
+from edgekit.core.errors import ConversionError, InputError, UsageError
 from edgekit.core.preprocess_reference import apply
 from edgekit.core.preprocess_text import parse_preprocessing
 from edgekit.core.tensor import TensorSpec
@@ -80,22 +76,6 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
-
-
-def test_it_can_be_signed(tmp_path: Path) -> None:
-    public = make_key(tmp_path / "key.pem")
-    build = build_of("picture", tmp_path / "build")
-    about = About("pets", "1.2.0", licence="Apache-2.0")
-    signer = Signer(tmp_path / "key.pem")
-    made = bundle_android(build, tmp_path / "out", about=about, signer=signer)
-    assert (made.manifest.name, made.manifest.version) == ("pets", "1.2.0")
-    signed = verify_bundle(made.folder, trust=Trust(public_key=public)).signed
-    assert signed is not None
-    assert signed.checked
-    gradle = made.folder / "module" / "build.gradle.kts"
-    gradle.write_text(gradle.read_text() + "// and more")
-    with pytest.raises(IntegrityError, match=r"build\.gradle\.kts"):
-        verify_bundle(made.folder, trust=Trust(public_key=public))
 
 
 def test_what_is_in_it(bundles: dict[str, Path]) -> None:

@@ -17,6 +17,11 @@ from hypothesis import strategies as st
 
 from edgekit.bundles import bundle_ios
 from edgekit.bundles.accessor import to_real
+from edgekit.bundles.apps import all_given
+from edgekit.bundles.ios.accessor import class_names, swift_type
+from edgekit.bundles.ios.names import member_names
+from edgekit.bundles.ios.usage import usage
+from edgekit.bundles.manifest import Manifest
 from edgekit.core.preprocess_reference import apply
 from edgekit.core.preprocess_text import parse_preprocessing
 from edgekit.core.preprocessing import Cast, Normalize, Operation, Preprocessing, Quantize
@@ -31,7 +36,7 @@ from tests.bundles.preprocessing_cases import (
     stored,
 )
 from tests.ios_nets import CASES, VARIANTS, build_of_all
-from tests.swift import Package, Steps, needs_swift
+from tests.swift import HERE, Package, Steps, needs_swift
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("swift")]
 
@@ -51,10 +56,32 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     folder = tmp_path_factory.mktemp("swift")
     build = build_of_all(folder / "build", **CONTENT)
     made = bundle_ios(build, folder / "out", variants=list(VARIANTS.values()))
-    package = Package(made.folder / "AllModels", folder / "work", programs=("Steps", "App"))
+    programs = {name: (HERE / f"{name}.swift").read_text() for name in ("Steps", "App")}
+    programs["Readme"] = readme_program(made.manifest)
+    package = Package(made.folder / "AllModels", folder / "work", programs)
     said = package.swift("build", "--build-tests")
     assert "warning:" not in said, said
     return package
+
+
+def readme_program(manifest: Manifest) -> str:
+    """What READMEs show, a function for each model, whose parameters are the model's inputs."""
+    lines = ["import EdgekitModels"]
+    names = class_names("all", [artifact.variant for artifact in manifest.artifacts])
+    for artifact, name in zip(manifest.artifacts, names, strict=True):
+        shown = usage((artifact,), default=artifact.variant, module="AllModels", model="all")
+        (block,) = [part for part in shown if part.startswith("```swift\n")]
+        first, _, body = block.removesuffix("\n```").partition("\n\n")
+        assert first == "```swift\nimport AllModels"
+        inputs = member_names(spec.name for spec in artifact.signature.inputs)
+        declared = ", ".join(
+            f"{parameter}: {swift_type(take)}"
+            for parameter, take in zip(inputs, all_given(artifact), strict=True)
+        )
+        # The package has one model and the class its name; here there are several.
+        body = body.replace("= try All()", f"= try {name}()")
+        lines.append(f"func use{name}({declared}) throws {{\n{body}\n}}")
+    return "\n\n".join(lines) + "\n"
 
 
 @pytest.fixture(scope="module")
