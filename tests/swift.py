@@ -86,10 +86,13 @@ class Package:
             start, found, rest = text.partition(f'.package(url: "{url}"')
             if found:
                 text = f'{start}.package(path: "../stubs/{double}"{rest[rest.index(")") :]}'
-        own = '    .package(path: "../stubs/CryptoKit"),\n'
+        own = '    .package(path: "../stubs/Apple"),\n'
         text = text.replace("  dependencies: [\n", f"  dependencies: [\n{own}", 1)
-        product = '        .product(name: "CryptoKit", package: "CryptoKit"),\n'
-        text = text.replace("      dependencies: [\n", f"      dependencies: [\n{product}", 1)
+        needed = "".join(
+            f'        .product(name: "{name}", package: "Apple"),\n'
+            for name in ("CryptoKit", "CoreGraphics", "CoreVideo")
+        )
+        text = text.replace("      dependencies: [\n", f"      dependencies: [\n{needed}", 1)
         for program, source in programs.items():
             target = f'    .executableTarget(name: "{program}", dependencies: ["{self.name}"]),\n'
             text = text.replace("  targets: [\n", f"  targets: [\n{target}", 1)

@@ -135,6 +135,8 @@ def test_what_an_app_sees(package: Package) -> None:
         "CPU, threads: 2",
         '["cat", "a \\"dog\\"", "ü"]',
         f"true [{first}, {second}]",
+        "true true",
+        "refused: ask the camera for kCVPixelFormatType_32BGRA",
         "refused: the model is closed",
         f"CPU, threads as the runtime likes; refused by {refused}",
         "refused: LiteRT does not open 0-net.tflite: Core ML: LiteRT's Swift package has no Core"

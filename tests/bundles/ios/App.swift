@@ -1,9 +1,13 @@
 // What an app sees of the model "picture": a report, answers, refusals. A line for each.
+import CoreGraphics
+import CoreVideo
 import EdgekitModels
 import Foundation
 
+let rgb = (0..<36 * 9).map { UInt8(7 * $0 % 256) }
+
 func picture() throws -> Picture {
-  try Picture(rgb: (0..<36 * 9).map { UInt8(7 * $0 % 256) }, width: 9, height: 12)
+  try Picture(rgb: rgb, width: 9, height: 12)
 }
 
 func refused(_ work: () throws -> Void) {
@@ -27,6 +31,10 @@ print(model.labels)
 let answer = try model.run(image: picture())
 print(answer.scores, answer.scoresShape)
 print(answer.best.score == answer.scores.max()!, answer.top(2).map(\.index))
+let image = try model.run(image: CGImage(rgb: rgb, width: 9, height: 12))
+let frame = try model.run(image: CVPixelBuffer(rgb: rgb, width: 9, height: 12))
+print(image.scores == answer.scores, frame.scores == answer.scores)
+refused { _ = try model.run(image: CVPixelBuffer(rgb: rgb, width: 9, height: 12, format: 32)) }
 model.close()
 model.close()
 refused { _ = try model.run(image: picture()) }
