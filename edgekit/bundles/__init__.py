@@ -6,7 +6,7 @@ One module a kind of bundle (`linux`, `android`, `ios`); what all kinds have is 
 
 from __future__ import annotations
 
-from edgekit.bundles.android import bundle_android
+from edgekit.bundles.android import Delivery, bundle_android
 from edgekit.bundles.contents import About
 from edgekit.bundles.ios import bundle_ios
 from edgekit.bundles.linux import bundle_linux, package_linux
@@ -18,6 +18,7 @@ from edgekit.bundles.verify import Finding, Inspection, inspect_bundle, verify_b
 __all__ = [
     "About",
     "Bundle",
+    "Delivery",
     "Finding",
     "Inspection",
     "Manifest",

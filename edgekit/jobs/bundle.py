@@ -9,6 +9,7 @@ from typing import Any, Literal
 from edgekit.bundles import (
     About,
     Bundle,
+    Delivery,
     Signer,
     bundle_android,
     bundle_ios,
@@ -35,13 +36,15 @@ def bundle(
     abis: Sequence[str] = (),
     package: str = "",
     classpath: Sequence[Path] = (),
+    asset_pack: Delivery = "",
 ) -> Bundle:
     """Write the bundle folder `output`; see `edgekit.bundles.bundle_linux` for what it raises.
 
     Args:
         target: "linux": `output` is a folder for the bundle, a tarball and a package for each of
             `abis`, see `edgekit.bundles.package_linux`; "android": see
-            `edgekit.bundles.bundle_android`, which takes `package` and `classpath`; "ios": see
+            `edgekit.bundles.bundle_android`, which takes `package`, `classpath` and
+            `asset_pack`; "ios": see
             `edgekit.bundles.bundle_ios`.
 
     Raises:
@@ -49,8 +52,8 @@ def bundle(
     """
     if abis and target != "linux":
         raise UsageError("--abi is of a package", hint="add --for linux")
-    if (package or classpath) and target != "android":
-        name = "package" if package else "classpath"
+    if (package or classpath or asset_pack) and target != "android":
+        name = "package" if package else "classpath" if classpath else "asset-pack"
         raise UsageError(f"--{name} is of an Android app's classes", hint="add --for android")
     given: dict[str, Any] = {
         "variants": variants,
@@ -60,7 +63,9 @@ def bundle(
         "signer": signer,
     }
     if target == "android":
-        return bundle_android(build, output, **given, package=package, classpath=classpath)
+        return bundle_android(
+            build, output, **given, package=package, classpath=classpath, asset_pack=asset_pack
+        )
     if target == "ios":
         return bundle_ios(build, output, **given)
     if target == "linux":

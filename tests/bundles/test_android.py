@@ -212,6 +212,65 @@ class TestAnAppWithATflite:
         assert opened.startswith("GPU; the file's hash was not checked. LiteRT took the model for")
 
 
+class TestAssetPacks:
+    """https://developer.android.com/guide/playcore/asset-delivery/integrate-java"""
+
+    @pytest.mark.parametrize("delivery", ["install-time", "fast-follow", "on-demand"])
+    def test_the_model_is_in_a_module_of_its_own(self, tmp_path: Path, delivery: Any) -> None:
+        build = build_of("picture", tmp_path / "build")
+        made = bundle_android(
+            build, tmp_path / "out", package="com.example.pets", asset_pack=delivery
+        )
+        verify_bundle(made.folder)
+        files = tree(made.folder)
+        assert {name for name in files if "/assets/" in name} == {
+            "pack/src/main/assets/com/example/pets/labels.txt",
+            "pack/src/main/assets/com/example/pets/net.tflite",
+        }
+        lines = [line.strip() for line in files["pack/build.gradle.kts"].decode().splitlines()]
+        assert [line for line in lines if line not in ("", "}")] == [
+            "plugins {",
+            'id("com.android.asset-pack")',
+            "assetPack {",
+            'packName.set("pets_pack")',
+            "dynamicDelivery {",
+            f'deliveryType.set("{delivery}")',
+        ]
+        java = files["module/src/main/java/com/example/pets/PictureModel.java"].decode()
+        assert 'ASSET = "com/example/pets/net.tflite"' in java
+        readme = files["README.md"].decode()
+        assert 'assetPacks += listOf(":pets_pack")' in readme
+        assert ("getPackLocation" in readme) == (delivery != "install-time")
+
+    def test_an_aar_has_no_model_then(self, tmp_path: Path, api: Path) -> None:
+        build = build_of("pixels", tmp_path / "build")
+        bundle_android(build, tmp_path / "out", classpath=[api], asset_pack="on-demand")
+        names = zipfile.ZipFile(tmp_path / "out" / "pixels.aar").namelist()
+        assert "classes.jar" in names
+        assert not any(name.startswith("assets/") for name in names)
+
+    def test_an_app_opens_it_where_play_put_it(
+        self, tmp_path: Path, libraries: tuple[Path, Path]
+    ) -> None:
+        text = TestAnAppWithATflite.TEXT
+        build = make_build(
+            tmp_path / "build",
+            (spec("image", "float32", 2, 2, 3),),
+            (SCORES,),
+            steps=TestAnAppWithATflite.STEPS,
+            content=text,
+            labels=("cat", "dog", "owl"),
+        )
+        app = App(build, "AppMain", tmp_path, libraries)
+        pack = app.assets.rename(tmp_path / "pack")
+        opened = ["CPU, threads as the runtime likes", "[cat, dog, owl]"]
+        assert app.run("folder", str(pack)) == opened
+        model = pack / "edgekit" / "net" / "net.tflite"
+        model.write_bytes(text + b"more=1\n")
+        (refused,) = app.run("folder", str(pack))
+        assert refused.startswith("refused edgekit/net/net.tflite is not the file that was")
+
+
 class TestAnAppWithAPte:
     @pytest.fixture
     def app(self, tmp_path: Path, libraries: tuple[Path, Path]) -> App:

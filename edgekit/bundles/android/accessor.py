@@ -183,7 +183,7 @@ def accessor(
         f"    public static final String VERSION = {literal(version)};",
         f"    public static final String VARIANT = {literal(artifact.variant)};",
         "",
-        "    /** Path of the model among the app's assets, and what its bytes must be. */",
+        "    /** Path of the model among the assets, and what its bytes must be. */",
         f"    public static final String ASSET = {literal(asset)};",
         "",
         f"    public static final String SHA256 = {literal(file.sha256)};",
@@ -213,7 +213,9 @@ def accessor(
         "    /** The same, with options: threads, accelerators, warm-up, hash check. */",
         f"    public static {name} open(Context context, ModelOptions options)",
         "            throws IOException {",
-        f"        ModelFile file = new ModelFile(context, ASSET, SHA256, {file.size_bytes}L);",
+        "        ModelFile file =",
+        "                new ModelFile(",
+        f"                        context, ASSET, SHA256, {file.size_bytes}L, options.folder());",
         *_labels(labels),
         *_engine(artifact, usual),
         f"        {name} model = new {name}(engine, labels);",
@@ -277,7 +279,7 @@ def _specs(specs: Iterable[TensorSpec], unit: Callable[[TensorSpec], str]) -> li
 def _labels(labels: str | None) -> list[str]:
     if labels is None:
         return ["        List<String> labels = Collections.<String>emptyList();"]
-    lines = f"ModelFile.lines(context, {literal(labels)})"
+    lines = f"ModelFile.lines(context, options.folder(), {literal(labels)})"
     return [
         "        List<String> labels =",
         f"                Collections.unmodifiableList({lines});",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from edgekit.bundles.android.aar import make_aar
 from edgekit.bundles.android.accessor import check_artifact
@@ -14,6 +15,7 @@ from edgekit.bundles.android.sources import (
     build_file,
     consumer_rules,
     java_sources,
+    pack_file,
 )
 from edgekit.bundles.android.usage import usage
 from edgekit.bundles.contents import LABELS, About, Contents
@@ -25,6 +27,9 @@ from edgekit.core.result import Result
 
 MODULE = "module"
 ASSETS = f"{MODULE}/src/main/assets"
+PACK = "pack"
+PACK_ASSETS = f"{PACK}/src/main/assets"
+Delivery = Literal["", "install-time", "fast-follow", "on-demand"]
 JAVA = f"{MODULE}/src/main/java"
 
 
@@ -39,6 +44,7 @@ def bundle_android(
     signer: Signer | None = None,
     package: str = "",
     classpath: Sequence[Path] = (),
+    asset_pack: Delivery = "",
 ) -> Bundle:
     """Write the folder `target`; an older bundle there is replaced as a whole.
 
@@ -48,6 +54,8 @@ def bundle_android(
         build, variants, every, results, about, signer: as of `edgekit.bundles.bundle_linux`.
         package: of the Java classes; ``edgekit.<model>`` if not given.
         classpath: android.jar and the runtime's .aar files. With them an .aar is made too.
+        asset_pack: how Play delivers the model in a pack of its own; empty: it is among the
+            assets of the library.
 
     Raises:
         InputError: also where no app runs a variant, or the runtime's Java classes have no such
@@ -57,12 +65,15 @@ def bundle_android(
         EdgekitError: else as `bundle_linux`.
     """
     package = package_name(package, (about or About()).name or build.name)
-    assets = f"{ASSETS}/{package.replace('.', '/')}"
+    root = PACK_ASSETS if asset_pack else ASSETS
+    assets = f"{root}/{package.replace('.', '/')}"
 
     def add(contents: Contents, manifest: Manifest) -> None:
         for artifact in manifest.artifacts:
             check_artifact(artifact)
-        _add_library(contents, manifest, package, classpath)
+        _add_library(contents, manifest, package, classpath, root)
+        if asset_pack:
+            contents.add(f"{PACK}/build.gradle.kts", pack_file(package, asset_pack).encode())
 
     def told(manifest: Manifest) -> list[str]:
         return usage(
@@ -71,6 +82,7 @@ def bundle_android(
             package=package,
             model=manifest.name,
             aar=bool(classpath),
+            delivery=asset_pack,
         )
 
     return make_bundle(
@@ -89,8 +101,10 @@ def bundle_android(
     )
 
 
-def _add_library(contents: Contents, of: Manifest, package: str, classpath: Sequence[Path]) -> None:
-    """The module, and with a `classpath` the same library as an .aar."""
+def _add_library(
+    contents: Contents, of: Manifest, package: str, classpath: Sequence[Path], root: str
+) -> None:
+    """The module, and with a `classpath` the same library as an .aar; `root`: where assets are."""
     artifacts = of.artifacts
     bundled = list(contents.files)
     sources = java_sources(
@@ -99,7 +113,7 @@ def _add_library(contents: Contents, of: Manifest, package: str, classpath: Sequ
         package=package,
         model=of.name,
         version=of.version,
-        assets=ASSETS,
+        assets=root,
     )
     rules = consumer_rules(artifacts).encode()
     for path, text in sources.items():
@@ -119,6 +133,7 @@ def _add_library(contents: Contents, of: Manifest, package: str, classpath: Sequ
                     contents.folder / file.path
                 ).read_bytes()
                 for file in bundled
+                if root == ASSETS
             },
         }
         contents.add(f"{package.rpartition('.')[2]}.aar", make_aar(entries, sources, classpath))

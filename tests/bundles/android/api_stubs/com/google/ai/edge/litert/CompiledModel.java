@@ -23,6 +23,10 @@ public final class CompiledModel extends JniHandle {
         throw new UnsupportedOperationException("a stub");
     }
 
+    public static CompiledModel create(String filePath, Options options) throws LiteRtException {
+        throw new UnsupportedOperationException("a stub");
+    }
+
     public TensorBuffer createInputBuffer(String inputName, String signature)
             throws LiteRtException {
         throw new UnsupportedOperationException("a stub");
