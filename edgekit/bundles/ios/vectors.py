@@ -63,18 +63,20 @@ def checks(artifact: BundledArtifact, name: str) -> Iterator[Check]:
     for index, (spec, parameter, take) in enumerate(
         zip(inputs, parameters, all_given(artifact), strict=True)
     ):
-        made = []
-        for number, sample in enumerate(_samples(spec, take, f"{name} {parameter}")):
+        made: list[Vector] = []
+        for sample in _samples(spec, take, f"{name} {parameter}"):
+            if len(made) == PICTURES:
+                break
             try:
                 prepared = apply(preprocessing_of(artifact, index), sample)
             except DataError:  # a picture that is smaller than what is cut out of it
                 continue
             vector = Vector(sample, to_input(spec.to_json(), prepared))
-            if number and vector.given.nbytes + vector.wanted.nbytes > MAX_BYTES:
+            if made and vector.given.nbytes + vector.wanted.nbytes > MAX_BYTES:
                 continue
             made.append(vector)
         call = f"{name}.{prepare_name(parameter)}({_argument(take)})"
-        yield Check(f"{name}.{parameter}", call, tuple(made[:PICTURES]))
+        yield Check(f"{name}.{parameter}", call, tuple(made))
     for index, spec in enumerate(artifact.signature.outputs):
         if spec.quantization is not None:
             stored = _numbers(spec.dtype, least_shape(spec), f"{name} output {index}")

@@ -30,7 +30,9 @@ public enum Postprocessing {
   /// The classes with the highest scores, best first; of equal ones that of lower index.
   static func top(_ scores: [Float], _ labels: [String], _ count: Int) -> [Label] {
     let named = labels.count == scores.count
-    let all = scores.indices.map { Label(index: $0, name: named ? labels[$0] : "", score: scores[$0]) }
+    let all = scores.indices.map { at in
+      Label(index: at, name: named ? labels[at] : "", score: scores[at])
+    }
     let sorted = all.sorted { ($1.score, $0.index) < ($0.score, $1.index) }
     return Array(sorted.prefix(max(count, 0)))
   }
