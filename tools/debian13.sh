@@ -6,7 +6,7 @@
 #   tools/debian13.sh FOLDER PACKAGE...
 set -euo pipefail
 release=trixie
-target=$1
+target=$(realpath -m "$1")
 shift
 [[ -e "$target" ]] && exit 0
 

@@ -59,6 +59,7 @@ def test_what_is_in_it(tmp_path: Path) -> None:
     assert f"{sources}/ExecuTorchEngine.swift" not in files
     readme = (folder / "README.md").read_text()
     assert f"import {module}" in readme
+    assert "`ModelOptions(threads: 4, warmUp: 0, checkHash: false)`" in readme
     assert "// image: CGImage, CVPixelBuffer or Picture, a picture of any size" in readme
 
 
@@ -79,6 +80,8 @@ def test_each_package_needs_what_runs_its_models(tmp_path: Path) -> None:
     text = package_of(tmp_path / "gpu", "3d; rm -rf ~")
     assert re.findall(r'product\(name: "(\w+)"', text) == ["LiteRT", "LiteRtMetalAccelerator"]
     text = package_of(tmp_path / "coreml", "planes")
+    readme = (tmp_path / "coreml" / "out" / "README.md").read_text()
+    assert "`ModelOptions(warmUp: 0, checkHash: false)`" in readme
     assert "platforms: [.iOS(.v17), .macOS(.v14)]" in text
     assert 'url: "https://github.com/pytorch/executorch.git", branch: "swiftpm-1.5.0"' in text
     assert re.findall(r'product\(name: "(\w+)"', text) == [

@@ -27,6 +27,8 @@ def usage(
         f"`{PACKAGES[form][0]}`, branch `{PACKAGES[form][1]}`"
         for form in dict.fromkeys(artifact.format for artifact in artifacts)
     )
+    # ExecuTorch's Swift package sets no threads.
+    threads = "threads: 4, " if artifacts[shown].format == "tflite" else ""
     return [
         "## Use it in an app",
         f"`{module}/` is a Swift package: the model among its resources and the class "
@@ -38,7 +40,7 @@ def usage(
         f"```swift\n{_swift(artifacts[shown], module, names[shown])}\n```",
         "Opening compares the file's SHA-256 with that of the file that was verified, and computes "
         "zeros once so that the first answer does not take longer. Options: "
-        "`ModelOptions(threads: 4, warmUp: 0, checkHash: false)`. `model.report` says what was "
+        f"`ModelOptions({threads}warmUp: 0, checkHash: false)`. `model.report` says what was "
         "applied, and who refused the model before. `run` makes the model's input by exactly the "
         "steps stated below, bit for bit as edgekit did when it verified the model; an app that "
         "scales pictures in another way runs another model.",
