@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -122,3 +124,45 @@ def stored(draw: st.DrawFn) -> tuple[Any, Quantization]:
     scale = draw(st.lists(st.floats(1e-9, 1e3), min_size=count, max_size=count))
     point = draw(st.lists(st.integers(-128, 255), min_size=count, max_size=count))
     return array, Quantization(scale=tuple(scale), zero_point=tuple(point), axis=axis)
+
+
+# Where numbers end, and where they round.
+EDGES: tuple[tuple[list[Operation], Any], ...] = (
+    ([Cast(dtype="int8")], np.array([0.5, 1.5, -0.5, -2.5, 1e30, -1e30], np.float32)),
+    ([Cast(dtype="int8")], np.array([np.nan], np.float32)),
+    (
+        [Normalize(mean=(-3.4e38,), std=(0.1,)), Cast(dtype="float32")],
+        np.array([3.4e38], np.float32),
+    ),
+    (
+        [Quantize(scale=2.0, zero_point=3, dtype="int8")],
+        np.array([1, 3, 5, -1, -3, 7e9], np.float32),
+    ),
+    ([Quantize(scale=1.2e-38, zero_point=1, dtype="int16")], np.array([3e38], np.float32)),
+)
+
+
+def any_steps_on_anything(test: Callable[..., None]) -> Callable[..., None]:
+    """Give `test` a ``chain`` of operations and an ``array``: the edges, and whatever may come."""
+    for chain, array in EDGES:
+        test = example(chain=chain, array=array)(test)
+    chains = st.lists(operations, min_size=1, max_size=5)
+    return settings(max_examples=400, deadline=None)(
+        given(chain=chains, array=images | numbers)(test)
+    )
+
+
+def check(made: Any, preprocessing: Preprocessing, array: Any) -> bool:
+    """Whether both take it; asserts that `made` equals the reference's, or that both refuse.
+
+    Args:
+        made: what another language makes of `array`; the words of its error where it refuses.
+    """
+    wanted = reference(preprocessing, array)
+    if wanted is None:
+        assert isinstance(made, str), "what the reference refuses was taken"
+        return False
+    assert not isinstance(made, str), made
+    assert (made.dtype, made.shape) == (wanted.dtype, wanted.shape)
+    assert made.tobytes() == np.ascontiguousarray(wanted).tobytes()
+    return True
