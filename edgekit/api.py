@@ -29,7 +29,7 @@ from edgekit.core.sensitivity import MOST_SAMPLES, Sensitivity, TechniqueSensiti
 from edgekit.work.steps import Progress
 
 if TYPE_CHECKING:
-    from edgekit.bundles import Bundle, Manifest
+    from edgekit.bundles import Bundle, Delivery, Manifest
     from edgekit.jobs.doctor import Finding
     from edgekit.jobs.run import Ran
 
@@ -278,14 +278,15 @@ def bundle(
     maintainer: str = "",
     sign_key: str | Path | None = None,
     sign_certificate: str | Path | None = None,
-    target: Literal["folder", "linux", "android"] = "folder",
+    target: Literal["folder", "linux", "android", "ios"] = "folder",
     package: str = "",
     classpath: Sequence[str | Path] = (),
+    asset_pack: Delivery = "",
 ) -> Bundle:
     """Make the folder that goes into the product; see ``edgekit bundle --help``.
 
-    Of variants that are not named it takes what `profile` does. `package` and `classpath` are for
-    Android.
+    Of variants that are not named it takes what `profile` does. `package`, `classpath` and
+    `asset_pack` are for Android.
 
     Raises:
         RejectedError: no variant was accepted, and none was named.
@@ -309,6 +310,7 @@ def bundle(
         target=target,
         package=package,
         classpath=[Path(each) for each in classpath],
+        asset_pack=asset_pack,
     )
 
 

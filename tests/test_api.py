@@ -47,6 +47,13 @@ def test_a_bundle_for_android(tmp_path: Path) -> None:
     assert (made.folder / "module/src/main/java/com/acme/ocr/Digits.java").is_file()
 
 
+def test_a_bundle_for_ios(tmp_path: Path) -> None:
+    write_build(tmp_path / "build")
+    made = edgekit.bundle(tmp_path / "build", output=tmp_path / "out", target="ios")
+    assert edgekit.verify_bundle(made.folder, digest=made.digest).kind == "ios"
+    assert (made.folder / "DigitsModels/Sources/DigitsModels/Digits.swift").is_file()
+
+
 def test_where_the_command_exits_non_zero_the_call_raises(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="raspberry-pi-5"):
         edgekit.convert("model.keras", board="raspbery-pi-5", output=tmp_path / "b")

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from edgekit import __version__
 from edgekit.bundles.manifest import (
@@ -20,6 +19,7 @@ from edgekit.bundles.manifest import (
     VERSION,
     BundledArtifact,
     BundledFile,
+    Kind,
     Manifest,
     Measured,
     Provenance,
@@ -299,7 +299,7 @@ def manifest_of(
     artifacts: tuple[BundledArtifact, ...],
     *,
     about: About,
-    kind: Literal["linux", "android"],
+    kind: Kind,
     results: Sequence[Result] = (),
     bill: str | None = None,
     signed: bool = False,

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from edgekit.bundles.bom import BILL, bill_of_materials
 from edgekit.bundles.classes import accessor, example, module_name
-from edgekit.bundles.contents import (
-    About,
-    Contents,
-    add_artifacts,
-    check_target,
-    manifest_of,
-)
+from edgekit.bundles.contents import About, Contents
+from edgekit.bundles.making import Bundle, make_bundle
 from edgekit.bundles.manifest import Manifest
 from edgekit.bundles.packages import (
     Package,
@@ -25,29 +18,11 @@ from edgekit.bundles.packages import (
     write_deb,
     write_tarball,
 )
-from edgekit.bundles.readme import readme
-from edgekit.bundles.signing import Signer, check_signer
+from edgekit.bundles.signing import Signer
 from edgekit.core.build import Build
-from edgekit.core.files import replaced_folder
 from edgekit.core.result import Result
 
-README = "README.md"
 EXAMPLE = "example.py"
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A bundle that was just written.
-
-    Attributes:
-        digest: SHA-256 of its manifest, to be printed and kept apart from it.
-        packages: the same as files to install or unpack, if any were asked for.
-    """
-
-    folder: Path
-    manifest: Manifest
-    digest: str
-    packages: tuple[Path, ...] = ()
 
 
 def bundle_linux(
@@ -81,32 +56,23 @@ def bundle_linux(
         InputError: a file of the build was changed since.
         OutputError: something else is at `target`, or it cannot be written.
     """
-    about = about or About()
-    about.check()
-    chosen = build.choose(variants, every=every, results=results)
-    target = Path.cwd() / target
-    check_target(target)
-    if signer is not None:
-        check_signer(signer)
-    with replaced_folder(target) as scratch:
-        contents = Contents(scratch)
-        artifacts = add_artifacts(contents, build, chosen, results)
+    return make_bundle(
+        build,
+        target,
+        kind="linux",
+        add=_add_programs,
+        variants=variants,
+        every=every,
+        results=results,
+        about=about,
+        signer=signer,
+    )
 
-        def manifest(**more: Any) -> Manifest:
-            return manifest_of(
-                contents, build, artifacts, about=about, kind="linux", results=results, **more
-            )
 
-        draft = manifest(signed=signer is not None)
-        module = module_name(draft.name)
-        contents.add(f"{module}.py", accessor(draft))
-        contents.add(EXAMPLE, example(module))
-        text = readme(draft, board=build.profile.title, labels=len(build.labels))
-        contents.add(README, text.encode())
-        contents.add(BILL, bill_of_materials(draft))
-        final = manifest(bill=BILL, signed=signer is not None)
-        digest = contents.finish(final, signer)
-    return Bundle(target, final, digest)
+def _add_programs(contents: Contents, manifest: Manifest) -> None:
+    module = module_name(manifest.name)
+    contents.add(f"{module}.py", accessor(manifest))
+    contents.add(EXAMPLE, example(module))
 
 
 def package_linux(

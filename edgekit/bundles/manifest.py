@@ -128,6 +128,9 @@ class Provenance(Noun):
     overlap: int
 
 
+Kind = Literal["linux", "android", "ios"]
+
+
 class Manifest(Noun):
     """A bundle. `created` is the build's time, so that the same build gives the same bytes.
 
@@ -147,7 +150,7 @@ class Manifest(Noun):
     description: Line = ""
     licence: Line = ""
     maintainer: Line = ""
-    kind: Literal["linux", "android"]
+    kind: Kind
     created: str
     default: str
     notices: tuple[str, ...]

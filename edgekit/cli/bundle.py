@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from edgekit.bundles import Delivery
     from edgekit.jobs.bundle import Target
 
 # name: (where, the line shown in `edgekit bundle --help`)
@@ -72,11 +73,11 @@ class BuildOrCommand(click.Group):
 @click.option(
     "--for",
     "target",
-    type=click.Choice(["folder", "linux", "android"]),
+    type=click.Choice(["folder", "linux", "android", "ios"]),
     default="folder",
     show_default=True,
     help="linux: DIR gets the folder, a .deb for each ABI, and a tarball. android: a Gradle module "
-    "with a typed class.",
+    "with a typed class. ios: a Swift package with one.",
 )
 @click.option(
     "--abi",
@@ -111,6 +112,11 @@ class BuildOrCommand(click.Group):
     help="Android: make an .aar too, compiled against these: android.jar, the runtime's .aar, "
     "or folders with them.",
 )
+@click.option(
+    "--asset-pack",
+    type=click.Choice(["install-time", "fast-follow", "on-demand"]),
+    help="Android: the model in an asset pack of Google Play.",
+)
 def make(
     build: Path,
     output: Path,
@@ -127,6 +133,7 @@ def make(
     sign_cert: Path | None,
     package: str,
     classpath: tuple[Path, ...],
+    asset_pack: Delivery | None,
 ) -> None:
     """Make the folder that goes into the product.
 
@@ -156,6 +163,7 @@ def make(
         abis=abis,
         package=package,
         classpath=classpath,
+        asset_pack=asset_pack or "",
     )
     folder = output / made.folder.name if target == "linux" else output
     width = max(len(artifact.variant) for artifact in made.manifest.artifacts)

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekit.bundles import About, Bundle, Signer, bundle_android, bundle_linux, package_linux
+from edgekit.bundles import (
+    About,
+    Bundle,
+    Delivery,
+    Signer,
+    bundle_android,
+    bundle_ios,
+    bundle_linux,
+    package_linux,
+)
 from edgekit.core.build import Build
 from edgekit.core.errors import UsageError
 from edgekit.core.result import latest
 from edgekit.jobs.results import results_of
 
-Target = Literal["folder", "linux", "android"]
+Target = Literal["folder", "linux", "android", "ios"]
 
 
 def bundle(
@@ -27,21 +36,24 @@ def bundle(
     abis: Sequence[str] = (),
     package: str = "",
     classpath: Sequence[Path] = (),
+    asset_pack: Delivery = "",
 ) -> Bundle:
     """Write the bundle folder `output`; see `edgekit.bundles.bundle_linux` for what it raises.
 
     Args:
         target: "linux": `output` is a folder for the bundle, a tarball and a package for each of
             `abis`, see `edgekit.bundles.package_linux`; "android": see
-            `edgekit.bundles.bundle_android`, which takes `package` and `classpath`.
+            `edgekit.bundles.bundle_android`, which takes `package`, `classpath` and
+            `asset_pack`; "ios": see
+            `edgekit.bundles.bundle_ios`.
 
     Raises:
         UsageError: something is given that is for another target.
     """
     if abis and target != "linux":
         raise UsageError("--abi is of a package", hint="add --for linux")
-    if (package or classpath) and target != "android":
-        name = "package" if package else "classpath"
+    if (package or classpath or asset_pack) and target != "android":
+        name = "package" if package else "classpath" if classpath else "asset-pack"
         raise UsageError(f"--{name} is of an Android app's classes", hint="add --for android")
     given: dict[str, Any] = {
         "variants": variants,
@@ -51,7 +63,11 @@ def bundle(
         "signer": signer,
     }
     if target == "android":
-        return bundle_android(build, output, **given, package=package, classpath=classpath)
+        return bundle_android(
+            build, output, **given, package=package, classpath=classpath, asset_pack=asset_pack
+        )
+    if target == "ios":
+        return bundle_ios(build, output, **given)
     if target == "linux":
         return package_linux(build, output, **given, abis=abis)
     return bundle_linux(build, output, **given)

@@ -15,12 +15,8 @@ import numpy as np
 import pytest
 
 from edgekit.bundles import (
-    About,
-    Signer,
-    Trust,
     accessor,
     bundle_android,
-    make_key,
     verify_bundle,
 )
 from edgekit.bundles.android.accessor import class_names
@@ -33,7 +29,7 @@ from edgekit.bundles.android.names import (
     package_name,
 )
 from edgekit.core.build import Build
-from edgekit.core.errors import ConversionError, InputError, IntegrityError, UsageError
+from edgekit.core.errors import ConversionError, InputError, UsageError
 from edgekit.core.preprocess_reference import apply
 from edgekit.core.preprocess_text import parse_preprocessing
 from edgekit.core.tensor import TensorSpec
@@ -80,22 +76,6 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
-
-
-def test_it_can_be_signed(tmp_path: Path) -> None:
-    public = make_key(tmp_path / "key.pem")
-    build = build_of("picture", tmp_path / "build")
-    about = About("pets", "1.2.0", licence="Apache-2.0")
-    signer = Signer(tmp_path / "key.pem")
-    made = bundle_android(build, tmp_path / "out", about=about, signer=signer)
-    assert (made.manifest.name, made.manifest.version) == ("pets", "1.2.0")
-    signed = verify_bundle(made.folder, trust=Trust(public_key=public)).signed
-    assert signed is not None
-    assert signed.checked
-    gradle = made.folder / "module" / "build.gradle.kts"
-    gradle.write_text(gradle.read_text() + "// and more")
-    with pytest.raises(IntegrityError, match=r"build\.gradle\.kts"):
-        verify_bundle(made.folder, trust=Trust(public_key=public))
 
 
 def test_what_is_in_it(bundles: dict[str, Path]) -> None:
@@ -230,6 +210,65 @@ class TestAnAppWithATflite:
         refused, opened = app.run("changed")
         assert refused.startswith("refused edgekit/net/net.tflite is not the file that was")
         assert opened.startswith("GPU; the file's hash was not checked. LiteRT took the model for")
+
+
+class TestAssetPacks:
+    """https://developer.android.com/guide/playcore/asset-delivery/integrate-java"""
+
+    @pytest.mark.parametrize("delivery", ["install-time", "fast-follow", "on-demand"])
+    def test_the_model_is_in_a_module_of_its_own(self, tmp_path: Path, delivery: Any) -> None:
+        build = build_of("picture", tmp_path / "build")
+        made = bundle_android(
+            build, tmp_path / "out", package="com.example.pets", asset_pack=delivery
+        )
+        verify_bundle(made.folder)
+        files = tree(made.folder)
+        assert {name for name in files if "/assets/" in name} == {
+            "pack/src/main/assets/com/example/pets/labels.txt",
+            "pack/src/main/assets/com/example/pets/net.tflite",
+        }
+        lines = [line.strip() for line in files["pack/build.gradle.kts"].decode().splitlines()]
+        assert [line for line in lines if line not in ("", "}")] == [
+            "plugins {",
+            'id("com.android.asset-pack")',
+            "assetPack {",
+            'packName.set("pets_pack")',
+            "dynamicDelivery {",
+            f'deliveryType.set("{delivery}")',
+        ]
+        java = files["module/src/main/java/com/example/pets/PictureModel.java"].decode()
+        assert 'ASSET = "com/example/pets/net.tflite"' in java
+        readme = files["README.md"].decode()
+        assert 'assetPacks += listOf(":pets_pack")' in readme
+        assert ("getPackLocation" in readme) == (delivery != "install-time")
+
+    def test_an_aar_has_no_model_then(self, tmp_path: Path, api: Path) -> None:
+        build = build_of("pixels", tmp_path / "build")
+        bundle_android(build, tmp_path / "out", classpath=[api], asset_pack="on-demand")
+        names = zipfile.ZipFile(tmp_path / "out" / "pixels.aar").namelist()
+        assert "classes.jar" in names
+        assert not any(name.startswith("assets/") for name in names)
+
+    def test_an_app_opens_it_where_play_put_it(
+        self, tmp_path: Path, libraries: tuple[Path, Path]
+    ) -> None:
+        text = TestAnAppWithATflite.TEXT
+        build = make_build(
+            tmp_path / "build",
+            (spec("image", "float32", 2, 2, 3),),
+            (SCORES,),
+            steps=TestAnAppWithATflite.STEPS,
+            content=text,
+            labels=("cat", "dog", "owl"),
+        )
+        app = App(build, "AppMain", tmp_path, libraries)
+        pack = app.assets.rename(tmp_path / "pack")
+        opened = ["CPU, threads as the runtime likes", "[cat, dog, owl]"]
+        assert app.run("folder", str(pack)) == opened
+        model = pack / "edgekit" / "net" / "net.tflite"
+        model.write_bytes(text + b"more=1\n")
+        (refused,) = app.run("folder", str(pack))
+        assert refused.startswith("refused edgekit/net/net.tflite is not the file that was")
 
 
 class TestAnAppWithAPte:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from edgekit.bundles import bundle_android
-from edgekit.bundles.android.accessor import KOTLIN, given
+from edgekit.bundles.android.accessor import KOTLIN, java
 from edgekit.bundles.android.names import member_names
+from edgekit.bundles.apps import given
 from edgekit.core.preprocess_text import parse_preprocessing
 from edgekit.core.preprocessing import Preprocessing
 from tests.android_nets import CASES, build_of
@@ -52,7 +53,7 @@ def app(case: str, folder: Path, number: int) -> str:
     names = member_names(spec.name for spec in inputs)
     for index, (spec, name) in enumerate(zip(inputs, names, strict=True)):
         take = given(spec, steps if index == 0 else Preprocessing())
-        kind = "android.graphics.Bitmap" if take.picture else KOTLIN.get(take.java, take.java)
+        kind = "android.graphics.Bitmap" if take.picture else KOTLIN.get(java(take), java(take))
         declared.append(f"{name}: {kind}")
     return (
         f"package app{number}\n\nimport {package}.*\n{first}\n\n"

@@ -6,14 +6,15 @@ properties, `AutoCloseable` is `use { }`. What does not depend on the model lies
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+from edgekit.bundles import apps
 from edgekit.bundles.android.names import GETTERS, class_name, comment, literal, member_names
+from edgekit.bundles.apps import Given, all_given, class_scores, is_real, preprocessing_of
 from edgekit.bundles.manifest import BundledArtifact, BundledFile
-from edgekit.bundles.readme import steps, takes_pictures
+from edgekit.bundles.readme import steps
 from edgekit.core.errors import InputError
 from edgekit.core.preprocessing import (
     Cast,
@@ -21,7 +22,6 @@ from edgekit.core.preprocessing import (
     Color,
     Normalize,
     Operation,
-    Preprocessing,
     Quantize,
     Resize,
     ResizeShortSide,
@@ -44,7 +44,6 @@ TYPES = {
     "tflite": ("uint8", "int8", "int32", "int64", "float32", "bool"),
     "executorch": ("uint8", "int8", "int32", "int64", "float32"),
 }
-RUNTIME = {"tflite": "LiteRT", "executorch": "ExecuTorch"}
 ARRAYS = {
     "uint8": "byte[]",
     "int8": "byte[]",
@@ -68,46 +67,26 @@ READ = {
     "float32": "floats",
     "bool": "booleans",
 }
-PICTURE_STEPS = (Resize, ResizeShortSide, CenterCrop, Color)
+BYTES = "whole numbers from 0 to 255, in Java's signed bytes"
+class_names = partial(apps.class_names, name_of=class_name)
 
 
-@dataclass(frozen=True)
-class Given:
-    """What the app gives for an input, before preprocessing; `shape` without the batch.
+def java(take: Given) -> str:
+    """The type in Java of what is given for an input."""
+    if take.picture:
+        return "Picture"
+    return "Tensor" if None in take.shape else ARRAYS[take.dtype]
 
-    `picture`: RGB, uint8. None in the shape is a size that is free.
-    """
 
-    dtype: str
-    shape: tuple[int | None, ...]
-    picture: bool
-
-    @property
-    def java(self) -> str:
-        """Its type in Java."""
-        if self.picture:
-            return "Picture"
-        return "Tensor" if None in self.shape else ARRAYS[self.dtype]
-
-    @property
-    def tensor(self) -> str:
-        """The expression that makes a Tensor of an argument ``{}``."""
-        if self.picture:
-            return "{}.tensor()"
-        if None in self.shape:
-            return "{}"
-        sizes = "".join(f", {size}" for size in self.shape)
-        name = {"uint8": "ofUint8", "int8": "ofInt8"}.get(self.dtype, "of")
-        return f"Tensor.{name}({{}}{sizes})"
-
-    @property
-    def words(self) -> str:
-        sizes = " x ".join("any" if size is None else str(size) for size in self.shape) or "scalar"
-        if self.picture and None in self.shape[:2]:
-            return "a picture of any size"
-        if self.picture:
-            return f"a picture of {self.shape[1]} by {self.shape[0]} pixels"
-        return f"{self.dtype}, {sizes}"
+def _tensor(take: Given, argument: str) -> str:
+    """The expression that makes a Tensor of `argument`."""
+    if take.picture:
+        return f"{argument}.tensor()"
+    if None in take.shape:
+        return argument
+    sizes = "".join(f", {size}" for size in take.shape)
+    name = {"uint8": "ofUint8", "int8": "ofInt8"}.get(take.dtype, "of")
+    return f"Tensor.{name}({argument}{sizes})"
 
 
 def check_artifact(artifact: BundledArtifact) -> None:
@@ -117,61 +96,14 @@ def check_artifact(artifact: BundledArtifact) -> None:
         InputError: its format or delegate does not run on Android, or the runtime's Java classes
             have no such tensors.
     """
-    name, delegate = artifact.variant, artifact.recipe.delegate
-    if (artifact.format, delegate) not in USUAL:
-        known = ", ".join(f"{form} with {which}" for form, which in USUAL)
-        raise InputError(
-            f"{name} is {artifact.format} with {delegate}, which no Android app runs; {known} do",
-            hint="name another with --variant, or convert for a phone",
-        )
-    if len(artifact.files) != 1:
-        raise InputError(f"{name} has {len(artifact.files)} files; an app opens one")
+    apps.check_artifact(artifact, runs=USUAL, types=TYPES, app="Android app", api="Java classes")
     file_name = artifact.files[0].rpartition("/")[2]
     if file_name.startswith(".") or file_name.endswith("~"):
         raise InputError(
-            f"{name}: Android's tools leave a file of the name {file_name!r} out of an app",
+            f"{artifact.variant}: Android's tools leave a file of the name {file_name!r} out of an "
+            "app",
             hint="rename the model's file and convert it again",
         )
-    runtime = RUNTIME[artifact.format]
-    for spec in (*artifact.signature.inputs, *artifact.signature.outputs):
-        if spec.dtype not in TYPES[artifact.format]:
-            raise InputError(
-                f"{name}: {spec.name!r} is {spec.dtype}; {runtime}'s Java classes have "
-                f"{', '.join(TYPES[artifact.format])}",
-                hint="convert with float inputs and outputs, or name another with --variant",
-            )
-        if None in spec.shape or (spec.open and artifact.format == "tflite"):
-            raise InputError(
-                f"{name}: {spec.name!r} is {spec.sizes}; {runtime}'s Java classes take one size",
-                hint="convert with one: --dim NAME=SIZE",
-            )
-    for spec in artifact.signature.inputs:
-        if spec.shape[:1] != (1,) or any(each.axis == 0 for each in spec.open):
-            raise InputError(
-                f"{name}: input {spec.name!r} is {spec.sizes}; an app feeds one sample, so the "
-                "first dimension has to be 1",
-                hint="convert with a batch of 1",
-            )
-
-
-def given(spec: TensorSpec, preprocessing: Preprocessing) -> Given:
-    """What becomes the input `spec` by `preprocessing`, worked out from the end."""
-    dtype = "float32" if spec.quantization else spec.dtype
-    opened = {each.axis for each in spec.open}
-    shape = [None if axis in opened else size for axis, size in enumerate(spec.shape)][1:]
-    for op in reversed(preprocessing.operations):
-        if op.op == "layout":
-            shape = shape[1:] + shape[:1]
-            continue
-        dtype = "uint8" if isinstance(op, PICTURE_STEPS) else "float32"
-        if isinstance(op, Color):
-            shape[2:] = [3]
-        elif isinstance(op, PICTURE_STEPS):
-            shape[:2] = [None, None]
-    picture = takes_pictures(spec, preprocessing) or (
-        dtype == "uint8" and len(shape) == 3 and shape[2] == 3
-    )
-    return Given(dtype, tuple(shape), picture)
 
 
 def step(op: Operation, values: str) -> str:
@@ -198,10 +130,7 @@ def step(op: Operation, values: str) -> str:
 
 def float32(value: float) -> str:
     """`value` rounded to float32, as a Java literal that is exactly that."""
-    (rounded,) = struct.unpack("<f", struct.pack("<f", value))
-    # The digits of `value` itself Java would round once, and we round twice (float64, float32).
-    # Nine digits lead back to every float32.
-    return f"{rounded:.9g}f"
+    return f"{apps.float32(value)}f"
 
 
 def accessor(
@@ -227,10 +156,7 @@ def accessor(
     inputs, outputs = artifact.signature.inputs, artifact.signature.outputs
     parameters = member_names(spec.name for spec in inputs)
     getters = member_names((spec.name for spec in outputs), reserved=GETTERS)
-    takes = [
-        given(spec, artifact.preprocessing if index == 0 else Preprocessing())
-        for index, spec in enumerate(inputs)
-    ]
+    takes = all_given(artifact)
     usual = USUAL[artifact.format, artifact.recipe.delegate]
     scores = class_scores(artifact)
     lines = [
@@ -257,16 +183,19 @@ def accessor(
         f"    public static final String VERSION = {literal(version)};",
         f"    public static final String VARIANT = {literal(artifact.variant)};",
         "",
-        "    /** Path of the model among the app's assets, and what its bytes must be. */",
+        "    /** Path of the model among the assets, and what its bytes must be. */",
         f"    public static final String ASSET = {literal(asset)};",
         "",
         f"    public static final String SHA256 = {literal(file.sha256)};",
         "",
         "    /** As the model itself has them, after preprocessing. */",
         "    public static final List<TensorSpec> INPUTS =",
-        *_specs(inputs, _input_unit),
+        *_specs(inputs, lambda spec: apps.input_unit(spec, BYTES)),
         "    public static final List<TensorSpec> OUTPUTS =",
-        *_specs(outputs, lambda spec: _output_unit(spec, spec is scores)),
+        *_specs(
+            outputs,
+            lambda spec: apps.output_unit(spec, scores=spec is scores, bytes_=BYTES),
+        ),
         "    private final Engine engine;",
         "    private final List<String> labels;",
         "    private boolean closed;",
@@ -284,7 +213,9 @@ def accessor(
         "    /** The same, with options: threads, accelerators, warm-up, hash check. */",
         f"    public static {name} open(Context context, ModelOptions options)",
         "            throws IOException {",
-        f"        ModelFile file = new ModelFile(context, ASSET, SHA256, {file.size_bytes}L);",
+        "        ModelFile file =",
+        "                new ModelFile(",
+        f"                        context, ASSET, SHA256, {file.size_bytes}L, options.folder());",
         *_labels(labels),
         *_engine(artifact, usual),
         f"        {name} model = new {name}(engine, labels);",
@@ -318,40 +249,15 @@ def accessor(
     return "\n".join(lines) + "\n"
 
 
-def class_scores(artifact: BundledArtifact) -> TensorSpec | None:
-    """The output that the labels speak of, for which there is a best class; None without labels."""
-    found = artifact.signature.score_output()
-    if artifact.labels is None or found is None or found.open:
-        return None
-    return found if found.shape[0] == 1 and (found.shape[1] or 0) > 1 else None
-
-
-def class_names(model: str, variants: Sequence[str]) -> list[str]:
-    """``Digits`` for a single variant; ``DigitsInt8``, ``DigitsFloat32`` for several."""
-    if len(variants) == 1:
-        return [class_name(model)]
-    names: list[str] = []
-    for variant in variants:
-        name = base = class_name(model, variant)
-        count = 1
-        while name in names:
-            count += 1
-            name = f"{base}{count}"
-        names.append(name)
-    return names
-
-
 def _specs(specs: Iterable[TensorSpec], unit: Callable[[TensorSpec], str]) -> list[str]:
     made = []
     for spec in specs:
-        opened = {each.axis: each.least for each in spec.open}
-        least = [opened.get(axis, size) for axis, size in enumerate(spec.shape)]
         quantization = spec.quantization
         made.append(
             f"                            new TensorSpec(\n"
             f"                                    {literal(spec.name)},\n"
             f"                                    Tensor.Type.{spec.dtype.upper()},\n"
-            f"                                    {_ints(least)},\n"
+            f"                                    {_ints(apps.least_shape(spec))},\n"
             f"                                    {_ints(spec.shape)},\n"
             f"                                    {literal(unit(spec))},\n"
             f"                                    "
@@ -370,31 +276,10 @@ def _specs(specs: Iterable[TensorSpec], unit: Callable[[TensorSpec], str]) -> li
     ]
 
 
-def _input_unit(spec: TensorSpec) -> str:
-    if spec.quantization:
-        return "scale x (stored - zero point) is the real number"
-    return _plain_unit(spec)
-
-
-def _output_unit(spec: TensorSpec, scores: bool) -> str:
-    if scores:
-        unit = "a score a class, in the order of the labels"
-        return f"{unit}; scale x (stored - zero point)" if spec.quantization else unit
-    return _input_unit(spec)
-
-
-def _plain_unit(spec: TensorSpec) -> str:
-    if spec.dtype == "bool":
-        return "true or false"
-    if spec.dtype == "uint8":
-        return "whole numbers from 0 to 255, in Java's signed bytes"
-    return "real numbers" if spec.dtype == "float32" else "whole numbers"
-
-
 def _labels(labels: str | None) -> list[str]:
     if labels is None:
         return ["        List<String> labels = Collections.<String>emptyList();"]
-    lines = f"ModelFile.lines(context, {literal(labels)})"
+    lines = f"ModelFile.lines(context, options.folder(), {literal(labels)})"
     return [
         "        List<String> labels =",
         f"                Collections.unmodifiableList({lines});",
@@ -427,7 +312,7 @@ def _run(
         f"     * @param {parameter} the input {comment(spec.name)}: {comment(take.words)}"
         for spec, parameter, take in zip(inputs, parameters, takes, strict=True)
     ]
-    declared = ", ".join(f"{t.java} {p}" for t, p in zip(takes, parameters, strict=True))
+    declared = ", ".join(f"{java(t)} {p}" for t, p in zip(takes, parameters, strict=True))
     prepared = ", ".join(f"{_prepare_name(p)}({p})" for p in parameters)
     lines = [
         "    /**",
@@ -442,7 +327,7 @@ def _run(
     ]
     if any(take.picture for take in takes):
         declared = ", ".join(
-            f"{'Bitmap' if t.picture else t.java} {p}"
+            f"{'Bitmap' if t.picture else java(t)} {p}"
             for t, p in zip(takes, parameters, strict=True)
         )
         passed = ", ".join(
@@ -469,14 +354,14 @@ def _prepare(
     lines: list[str] = []
     inputs = artifact.signature.inputs
     for index, (parameter, take) in enumerate(zip(parameters, takes, strict=True)):
-        preprocessing = artifact.preprocessing if index == 0 else Preprocessing()
-        values = take.tensor.format(parameter)
+        preprocessing = preprocessing_of(artifact, index)
+        values = _tensor(take, parameter)
         told = [comment(text) for text in steps(preprocessing, inputs[index : index + 1])]
         lines += [
             "    /**",
             *(f"     * {text}<br>" for text in told),
             "     */",
-            f"    static Tensor {_prepare_name(parameter)}({take.java} {parameter}) {{",
+            f"    static Tensor {_prepare_name(parameter)}({java(take)} {parameter}) {{",
             f"        Tensor made_ = {values};",
             *(f"        made_ = {step(op, 'made_')};" for op in preprocessing.operations),
             f"        return Preprocessing.toInput(INPUTS.get({index}), made_);",
@@ -501,7 +386,7 @@ def _rest(
         value = f"tensors.get({index})"
         made.append(
             f"Postprocessing.toReal(OUTPUTS.get({index}), {value})"
-            if _is_real(spec)
+            if is_real(spec)
             else f"{value}.{READ[spec.dtype]}()"
         )
         made.append(f"{value}.getShape()")
@@ -553,7 +438,7 @@ def _answer(
     lines += ["        }"]
     for index, (spec, getter) in enumerate(zip(outputs, getters, strict=True)):
         title = getter[0].upper() + getter[1:]
-        what = "real numbers" if _is_real(spec) else _plain_unit(spec)
+        what = "real numbers" if is_real(spec) else apps.input_unit(spec, BYTES)
         lines += [
             "",
             f"        /** The output {comment(spec.name)}, {comment(spec.sizes)}: {what}. */",
@@ -581,12 +466,8 @@ def _answer(
     return [*lines, "    }"]
 
 
-def _is_real(spec: TensorSpec) -> bool:
-    return spec.dtype == "float32" or spec.quantization is not None
-
-
 def _java(spec: TensorSpec) -> str:
-    return "float[]" if _is_real(spec) else ARRAYS[spec.dtype]
+    return "float[]" if is_real(spec) else ARRAYS[spec.dtype]
 
 
 def _ints(values: Iterable[int | None]) -> str:

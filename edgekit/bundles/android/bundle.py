@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from edgekit.bundles.android.aar import make_aar
 from edgekit.bundles.android.accessor import check_artifact
@@ -15,27 +15,21 @@ from edgekit.bundles.android.sources import (
     build_file,
     consumer_rules,
     java_sources,
+    pack_file,
 )
 from edgekit.bundles.android.usage import usage
-from edgekit.bundles.bom import BILL, bill_of_materials
-from edgekit.bundles.contents import (
-    LABELS,
-    About,
-    Contents,
-    add_artifacts,
-    check_target,
-    manifest_of,
-)
-from edgekit.bundles.linux import README, Bundle
-from edgekit.bundles.manifest import BundledArtifact, Manifest
-from edgekit.bundles.readme import readme
-from edgekit.bundles.signing import Signer, check_signer
+from edgekit.bundles.contents import LABELS, About, Contents
+from edgekit.bundles.making import Bundle, make_bundle
+from edgekit.bundles.manifest import Manifest
+from edgekit.bundles.signing import Signer
 from edgekit.core.build import Build
-from edgekit.core.files import replaced_folder
 from edgekit.core.result import Result
 
 MODULE = "module"
 ASSETS = f"{MODULE}/src/main/assets"
+PACK = "pack"
+PACK_ASSETS = f"{PACK}/src/main/assets"
+Delivery = Literal["", "install-time", "fast-follow", "on-demand"]
 JAVA = f"{MODULE}/src/main/java"
 
 
@@ -50,6 +44,7 @@ def bundle_android(
     signer: Signer | None = None,
     package: str = "",
     classpath: Sequence[Path] = (),
+    asset_pack: Delivery = "",
 ) -> Bundle:
     """Write the folder `target`; an older bundle there is replaced as a whole.
 
@@ -59,6 +54,8 @@ def bundle_android(
         build, variants, every, results, about, signer: as of `edgekit.bundles.bundle_linux`.
         package: of the Java classes; ``edgekit.<model>`` if not given.
         classpath: android.jar and the runtime's .aar files. With them an .aar is made too.
+        asset_pack: how Play delivers the model in a pack of its own; empty: it is among the
+            assets of the library.
 
     Raises:
         InputError: also where no app runs a variant, or the runtime's Java classes have no such
@@ -67,67 +64,56 @@ def bundle_android(
         ConversionError: the accessor does not compile against `classpath`.
         EdgekitError: else as `bundle_linux`.
     """
-    about = about or About()
-    about.check()
-    name = about.name or build.name
-    package = package_name(package, name)
-    chosen = build.choose(variants, every=every, results=results)
-    target = Path.cwd() / target
-    check_target(target)
-    if signer is not None:
-        check_signer(signer)
-    with replaced_folder(target) as scratch:
-        contents = Contents(scratch)
-        assets = f"{ASSETS}/{package.replace('.', '/')}"
-        artifacts = add_artifacts(
-            contents, build, chosen, results, models=assets, labels_path=f"{assets}/{LABELS}"
-        )
-        for artifact in artifacts:
+    package = package_name(package, (about or About()).name or build.name)
+    root = PACK_ASSETS if asset_pack else ASSETS
+    assets = f"{root}/{package.replace('.', '/')}"
+
+    def add(contents: Contents, manifest: Manifest) -> None:
+        for artifact in manifest.artifacts:
             check_artifact(artifact)
-        _add_library(contents, artifacts, package, name, about.version, classpath)
+        _add_library(contents, manifest, package, classpath, root)
+        if asset_pack:
+            contents.add(f"{PACK}/build.gradle.kts", pack_file(package, asset_pack).encode())
 
-        def manifest(**more: Any) -> Manifest:
-            return manifest_of(
-                contents, build, artifacts, about=about, kind="android", results=results, **more
-            )
-
-        draft = manifest(signed=signer is not None)
-        text = readme(
-            draft,
-            board=build.profile.title,
-            labels=len(build.labels),
-            usage=usage(
-                artifacts,
-                default=draft.default,
-                package=package,
-                model=name,
-                aar=bool(classpath),
-            ),
+    def told(manifest: Manifest) -> list[str]:
+        return usage(
+            manifest.artifacts,
+            default=manifest.default,
+            package=package,
+            model=manifest.name,
+            aar=bool(classpath),
+            delivery=asset_pack,
         )
-        contents.add(README, text.encode())
-        contents.add(BILL, bill_of_materials(draft))
-        made = manifest(bill=BILL, signed=signer is not None)
-        digest = contents.finish(made, signer)
-    return Bundle(target, made, digest)
+
+    return make_bundle(
+        build,
+        target,
+        kind="android",
+        add=add,
+        usage=told,
+        models=assets,
+        labels_path=f"{assets}/{LABELS}",
+        variants=variants,
+        every=every,
+        results=results,
+        about=about,
+        signer=signer,
+    )
 
 
 def _add_library(
-    contents: Contents,
-    artifacts: tuple[BundledArtifact, ...],
-    package: str,
-    model: str,
-    version: str,
-    classpath: Sequence[Path],
+    contents: Contents, of: Manifest, package: str, classpath: Sequence[Path], root: str
 ) -> None:
-    """The module, and with a `classpath` the same library as an .aar."""
+    """The module, and with a `classpath` the same library as an .aar; `root`: where assets are."""
+    artifacts = of.artifacts
     bundled = list(contents.files)
     sources = java_sources(
         artifacts,
         {file.path: file for file in bundled},
         package=package,
-        model=model,
-        version=version,
-        assets=ASSETS,
+        model=of.name,
+        version=of.version,
+        assets=root,
     )
     rules = consumer_rules(artifacts).encode()
     for path, text in sources.items():
@@ -147,6 +133,7 @@ def _add_library(
                     contents.folder / file.path
                 ).read_bytes()
                 for file in bundled
+                if root == ASSETS
             },
         }
         contents.add(f"{package.rpartition('.')[2]}.aar", make_aar(entries, sources, classpath))

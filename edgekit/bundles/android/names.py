@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from edgekit.bundles import apps
+from edgekit.bundles.apps import MAX_NAME
 from edgekit.core.errors import UsageError
 
 # Java's and Kotlin's words: what is none of them needs no quotes in either language.
@@ -33,40 +35,16 @@ CLASSES = frozenset(
 # Of `Answer`: getClass is every object's, the others are its own.
 GETTERS = frozenset({"class", "best", "top"})
 PACKAGE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
-MAX_NAME = 60
 
 
 def class_name(*parts: str) -> str:
     """``DigitsInt8Io`` for ``digits`` and ``int8-io``."""
-    words = [word for part in parts for word in _words(part)]
-    name = "".join(word[0].upper() + word[1:] for word in words)[:MAX_NAME] or "Model"
-    if not name[0].isalpha():
-        name = f"Model{name}"
-    return f"{name}Model" if name in CLASSES else name
+    return apps.class_name(*parts, taken=CLASSES)
 
 
 def member_names(names: Iterable[str], *, reserved: frozenset[str] = frozenset()) -> list[str]:
-    """A Java name for each, all different: ``servingDefaultX0`` for ``serving_default_x:0``.
-
-    No name is another's with ``Shape`` behind it either, since an output has a getter of that name.
-    """
-    made: list[str] = []
-    taken: set[str] = set()
-    for given in names:
-        words = _words(given)
-        name = "".join([*words[:1], *(word[0].upper() + word[1:] for word in words[1:])])
-        name = name[:1].lower() + name[1:MAX_NAME]
-        if not name or not name[0].isalpha():
-            name = f"tensor{name[:1].upper()}{name[1:]}"
-        if name in KEYWORDS or name in reserved:
-            name += "_"
-        base, count = name, 1
-        while name in taken or f"{name}Shape" in taken:
-            count += 1
-            name = f"{base}{count}"
-        taken |= {name, f"{name}Shape"}
-        made.append(name)
-    return made
+    """A Java name for each, all different: ``servingDefaultX0`` for ``serving_default_x:0``."""
+    return apps.member_names(names, keywords=KEYWORDS, reserved=reserved)
 
 
 def package_name(wanted: str, model: str) -> str:
@@ -110,7 +88,3 @@ def comment(text: str) -> str:
     plain = "".join(char if " " <= char <= "~" else "?" for char in " ".join(known.split()))
     plain = plain.replace("\\", "/").replace("*/", "* /").replace("@", "(at)")
     return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[A-Za-z0-9]+", text)

@@ -148,6 +148,27 @@ dependencies {{
 """
 
 
+def pack_name(package: str) -> str:
+    """Of the asset pack, which is a module of the app's project by that name."""
+    return f"{package.rpartition('.')[2]}_pack"
+
+
+def pack_file(package: str, delivery: str) -> str:
+    """``build.gradle.kts`` of the asset pack."""
+    return f"""\
+plugins {{
+    id("com.android.asset-pack")
+}}
+
+assetPack {{
+    packName.set("{pack_name(package)}")
+    dynamicDelivery {{
+        deliveryType.set("{delivery}")
+    }}
+}}
+"""
+
+
 def aar_metadata() -> str:
     """``aar-metadata.properties``: Gradle refuses a file of that name that lacks the versions."""
     return (

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from edgekit.bundles.android.accessor import KOTLIN, USUAL, class_names, class_scores, given
+from edgekit.bundles.android.accessor import KOTLIN, USUAL, class_names, java
 from edgekit.bundles.android.names import GETTERS, member_names
-from edgekit.bundles.android.sources import libraries, suffixes
+from edgekit.bundles.android.sources import libraries, pack_name, suffixes
+from edgekit.bundles.apps import all_given, class_scores
 from edgekit.bundles.manifest import BundledArtifact
 from edgekit.bundles.readme import code
-from edgekit.core.preprocessing import Preprocessing
 
 
 def usage(
-    artifacts: tuple[BundledArtifact, ...], *, default: str, package: str, model: str, aar: bool
+    artifacts: tuple[BundledArtifact, ...],
+    *,
+    default: str,
+    package: str,
+    model: str,
+    aar: bool,
+    delivery: str,
 ) -> list[str]:
     """Paragraphs of Markdown.
 
     Args:
         default: the variant that is shown.
         aar: there is one in the bundle.
+        delivery: of the asset pack; empty without.
     """
     module = package.rpartition(".")[2]
     names = class_names(model, [artifact.variant for artifact in artifacts])
     shown = next(at for at, artifact in enumerate(artifacts) if artifact.variant == default)
     parts = [
         "## Use it in an app",
-        "`module/` is an Android library: the model among its assets and the class "
-        f"{' or '.join(code(name) for name in names)}. Copy the folder into the app's project as "
-        f"`{module}/`, then:",
+        f"`module/` is an Android library: {'' if delivery else 'the model among its assets and '}"
+        f"the class {' or '.join(code(name) for name in names)}. Copy the folder into the "
+        f"app's project as `{module}/`, then:",
         f"```kotlin\n{_gradle(artifacts, module)}\n```",
         f"```kotlin\n{_kotlin(artifacts[shown], package, names[shown])}\n```",
         "`open` compares the file's SHA-256 with that of the file that was verified, and computes "
@@ -35,6 +42,7 @@ def usage(
         "applied, and who refused the model before. `run` makes the model's input by exactly the "
         "steps stated below, bit for bit as edgekit did when it verified the model; an app that "
         "scales pictures in another way runs another model.",
+        *(_pack(package, names[shown], delivery) if delivery else []),
         *_accelerators(artifacts),
     ]
     if aar:
@@ -52,6 +60,31 @@ def usage(
         "mean before you ship."
     )
     return parts
+
+
+def _pack(package: str, name: str, delivery: str) -> list[str]:
+    pack = pack_name(package)
+    lines = [
+        "// settings.gradle.kts",
+        f'include(":{pack}")',
+        "// app/build.gradle.kts",
+        f'android {{ assetPacks += listOf(":{pack}") }}',
+    ]
+    parts = [
+        f"`pack/` is an asset pack of Google Play ({delivery}) with the model and its labels; the "
+        f"library has none. Copy it into the app's project as `{pack}/`, too:",
+        "```kotlin\n" + "\n".join(lines) + "\n```",
+    ]
+    if delivery == "install-time":
+        return [*parts, "What is in it is among the app's assets; nothing else changes."]
+    return [
+        *parts,
+        "Play brings it after the app (`com.google.android.play:asset-delivery`, whose "
+        "`AssetPackManager` asks for it and tells how far it is). Then:",
+        "```kotlin\n"
+        f'val pack = AssetPackManagerFactory.getInstance(context).getPackLocation("{pack}")\n'
+        f"{name}.open(context, ModelOptions().folder(File(pack!!.assetsPath()!!)))\n```",
+    ]
 
 
 def _gradle(artifacts: tuple[BundledArtifact, ...], module: str) -> str:
@@ -80,9 +113,8 @@ def _kotlin(artifact: BundledArtifact, package: str, name: str) -> str:
     parameters = member_names(spec.name for spec in inputs)
     getters = member_names((spec.name for spec in outputs), reserved=GETTERS)
     told = []
-    for index, (spec, parameter) in enumerate(zip(inputs, parameters, strict=True)):
-        take = given(spec, artifact.preprocessing if index == 0 else Preprocessing())
-        kind = "Bitmap or Picture" if take.picture else KOTLIN.get(take.java, take.java)
+    for take, parameter in zip(all_given(artifact), parameters, strict=True):
+        kind = "Bitmap or Picture" if take.picture else KOTLIN.get(java(take), java(take))
         told.append(f"    // {parameter}: {kind}, {take.words}")
     lines = [
         f"import {package}.{name}",

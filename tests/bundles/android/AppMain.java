@@ -36,9 +36,19 @@ public final class AppMain {
 
     private AppMain() {}
 
-    /** The assets' folder, another one, and whether the file was changed. */
+    /** The assets' folder, another one, and either that the file was changed or a pack's folder. */
     public static void main(String[] arguments) throws Exception {
         Context context = new FolderContext(new File(arguments[0]), new File(arguments[1]));
+        if (arguments.length > 3) {
+            ModelOptions there = new ModelOptions().folder(new File(arguments[3]));
+            try (Net model = Net.open(context, there)) {
+                System.out.println(model.getReport());
+                System.out.println(model.getLabels());
+            } catch (IOException e) {
+                System.out.println("refused " + e.getMessage());
+            }
+            return;
+        }
         if (arguments.length > 2) {
             try (Net model = Net.open(context)) {
                 System.out.println("opened");

@@ -42,7 +42,7 @@ final class LiteRtEngine implements Engine {
         Accelerator applied = null;
         for (Accelerator each : order) {
             try {
-                found = open(context, file.asset, each, options.threads());
+                found = open(context, file, each, options.threads());
                 applied = each;
                 break;
             } catch (LiteRtException e) {
@@ -76,7 +76,7 @@ final class LiteRtEngine implements Engine {
 
     /** One accelerator alone: with the CPU beside it a refusal would go unseen. */
     private static CompiledModel open(
-            Context context, String asset, Accelerator accelerator, int threads)
+            Context context, ModelFile file, Accelerator accelerator, int threads)
             throws LiteRtException {
         com.google.ai.edge.litert.Accelerator alone =
                 com.google.ai.edge.litert.Accelerator.valueOf(accelerator.name());
@@ -84,7 +84,9 @@ final class LiteRtEngine implements Engine {
         if (accelerator == Accelerator.CPU && threads > 0) {
             settings.setCpuOptions(new CompiledModel.CpuOptions(threads, null, null));
         }
-        return CompiledModel.create(context.getAssets(), asset, settings);
+        return file.placed() == null
+                ? CompiledModel.create(context.getAssets(), file.asset, settings)
+                : CompiledModel.create(file.placed().getPath(), settings);
     }
 
     private static String caveat(Accelerator applied) {

@@ -13,7 +13,10 @@ import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.List;
 
-/** A file among the app's assets, with the digest that it had when it was verified. */
+/**
+ * A file among the app's assets, or in a folder that Play fills, with the digest that it had when it
+ * was verified.
+ */
 final class ModelFile {
     private static final int PIECE = 1 << 16;
 
@@ -21,17 +24,31 @@ final class ModelFile {
     final String asset;
     private final String sha256;
     private final long sizeBytes;
+    private final File folder;
 
-    ModelFile(Context context, String asset, String sha256, long sizeBytes) {
+    ModelFile(Context context, String asset, String sha256, long sizeBytes, File folder) {
         this.context = context;
         this.asset = asset;
         this.sha256 = sha256;
         this.sizeBytes = sizeBytes;
+        this.folder = folder;
+    }
+
+    /** The file itself where it lies in a folder; null where it is an asset. */
+    File placed() {
+        return folder == null ? null : new File(folder, asset);
+    }
+
+    private static InputStream open(Context context, File folder, String asset)
+            throws IOException {
+        return folder == null
+                ? context.getAssets().open(asset)
+                : new FileInputStream(new File(folder, asset));
     }
 
     /** Throws IOException where the asset is not the file that was verified. */
     void check() throws IOException {
-        try (InputStream in = context.getAssets().open(asset)) {
+        try (InputStream in = open(context, folder, asset)) {
             compare(copy(in, null), asset);
         }
     }
@@ -42,8 +59,14 @@ final class ModelFile {
      * <p>The copy lies where backups do not go. With {@code check} it is compared each time.
      */
     File extracted(boolean check) throws IOException {
-        File folder = new File(context.getNoBackupFilesDir(), "edgekit");
-        File target = new File(folder, sha256);
+        if (folder != null) {
+            if (check) {
+                check();
+            }
+            return placed();
+        }
+        File copies = new File(context.getNoBackupFilesDir(), "edgekit");
+        File target = new File(copies, sha256);
         if (target.length() == sizeBytes && target.isFile()) {
             if (check) {
                 try (InputStream in = new FileInputStream(target)) {
@@ -52,11 +75,11 @@ final class ModelFile {
             }
             return target;
         }
-        if (!folder.isDirectory() && !folder.mkdirs()) {
-            throw new IOException("cannot make the folder " + folder);
+        if (!copies.isDirectory() && !copies.mkdirs()) {
+            throw new IOException("cannot make the folder " + copies);
         }
         // Under another name first: a copy that was cut off must not be taken for a whole one.
-        File partial = File.createTempFile("copy", ".partial", folder);
+        File partial = File.createTempFile("copy", ".partial", copies);
         try {
             String digest;
             try (InputStream in = context.getAssets().open(asset);
@@ -106,10 +129,10 @@ final class ModelFile {
         return hex.toString();
     }
 
-    /** The lines of a text among the assets; each ends in a newline. */
-    static List<String> lines(Context context, String asset) throws IOException {
+    /** The lines of a text that lies there too; each ends in a newline. */
+    static List<String> lines(Context context, File folder, String asset) throws IOException {
         ByteArrayOutputStream text = new ByteArrayOutputStream();
-        try (InputStream in = context.getAssets().open(asset)) {
+        try (InputStream in = open(context, folder, asset)) {
             copy(in, text);
         }
         List<String> lines = new ArrayList<>();

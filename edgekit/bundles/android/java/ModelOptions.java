@@ -1,5 +1,6 @@
 package edgekit.model;
 
+import java.io.File;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
@@ -9,6 +10,7 @@ public final class ModelOptions {
     private int threads;
     private int warmUp = 1;
     private boolean checkHash = true;
+    private File folder;
     private List<Accelerator> preferred = Collections.emptyList();
 
     /** Threads on the CPU; 0, as it is at first, leaves their number to the runtime. */
@@ -47,6 +49,20 @@ public final class ModelOptions {
     public ModelOptions checkHash(boolean check) {
         checkHash = check;
         return this;
+    }
+
+    /**
+     * Where the model lies if it is not among the app's assets: the assets' path of an asset pack
+     * that Play brings after the app is installed.
+     */
+    public ModelOptions folder(File place) {
+        folder = place;
+        return this;
+    }
+
+    /** Null for the app's assets. */
+    File folder() {
+        return folder;
     }
 
     int threads() {

@@ -1,6 +1,7 @@
 package com.google.ai.edge.litert;
 
 import android.content.res.AssetManager;
+import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.reflect.Array;
@@ -45,12 +46,25 @@ public final class CompiledModel extends JniHandle {
 
     public static CompiledModel create(
             AssetManager assetManager, String assetName, Options options) throws LiteRtException {
-        Properties text = new Properties();
         try (InputStream in = assetManager.open(assetName)) {
-            text.load(in);
+            return create(in, options);
         } catch (IOException e) {
             throw new LiteRtException(500, "no asset " + assetName);
         }
+    }
+
+    public static CompiledModel create(String filePath, Options options) throws LiteRtException {
+        try (InputStream in = new FileInputStream(filePath)) {
+            return create(in, options);
+        } catch (IOException e) {
+            throw new LiteRtException(500, "no file " + filePath);
+        }
+    }
+
+    private static CompiledModel create(InputStream in, Options options)
+            throws LiteRtException, IOException {
+        Properties text = new Properties();
+        text.load(in);
         String[] accepts = text.getProperty("accepts").split(" ");
         for (Accelerator each : options.accelerators) {
             if (!Arrays.asList(accepts).contains(each.name())) {
