@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
+from tests.sshd import free_port
+
 _WIDTH = 1 << 16
 _MAX_DATA = 1 << 20
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
@@ -54,8 +56,9 @@ class AdbDouble:
         self.services: list[str] = []
         self.shell, self.path = shell, path
         self._links: list[_Link] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
+        # Not one that the kernel gives to connections: it must be free when the phone comes back.
+        self.port = free_port()
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     @property
@@ -359,8 +362,7 @@ class RealServer:
         }
         self._log, self.port = folder / "adb.log", 0
         for _ in range(5):  # another test may take the port between the look and the start
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                self.port = int(probe.getsockname()[1])
+            self.port = free_port()
             if self.start():
                 return
         raise AssertionError(f"adb does not start: {self._log.read_text()}")
@@ -378,13 +380,13 @@ class RealServer:
         return self._answers()
 
     def _answers(self) -> bool:
-        for _ in range(200):
-            if self._process.poll() is not None:
-                return False
+        deadline = time.monotonic() + 60
+        while self._process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 self.ask("host:version")
-                return True
+                return self._process.poll() is None
             time.sleep(0.05)
+        self.stop()
         return False
 
     def ask(self, command: str) -> str:

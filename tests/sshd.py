@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import random
 import shutil
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -20,9 +21,27 @@ SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/l
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """One that nobody listens at, below those that the kernel gives to connections.
+
+    A connection of another test could get one of those between this look and the start of a server,
+    or a server's while that is restarted.
+    """
+    ports = range(10_000, 32_000)  # net.ipv4.ip_local_port_range begins at 32768
+    while True:
+        port = random.SystemRandom().choice(ports)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((host, port))
+            return port
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> bool:
+    """Whether it comes true within that time, which is long for a computer that is busy."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def make_key(path: Path, kind: str = "ed25519") -> Path:
@@ -40,7 +59,10 @@ def public_key(path: Path) -> str:
 
 def beside(pid: int) -> list[psutil.Process]:
     """What else runs in the namespaces (net, mnt) that the server `pid` has for itself."""
-    kinds = [kind for kind in ("net", "mnt") if _namespace(pid, kind) != _namespace("self", kind)]
+    try:
+        kinds = [k for k in ("net", "mnt") if _namespace(pid, k) != _namespace("self", k)]
+    except OSError:  # the server has ended by itself
+        return []
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -60,7 +82,7 @@ def end(processes: Iterable[psutil.Process]) -> None:
     for process in gone:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(gone, timeout=10)
+    psutil.wait_procs(gone, timeout=60)
 
 
 def may(*argv: str) -> bool:
@@ -125,6 +147,7 @@ class SSHServer:
             if self._answers(port):
                 self.port = port
                 return
+            self.stop()
         raise AssertionError(f"the server does not start: {self._log.read_text()}")
 
     def _command(self, port: int) -> list[str]:
@@ -159,12 +182,12 @@ class SSHServer:
 
     def _answers(self, port: int) -> bool:
         assert self._process is not None
-        for _ in range(100):
-            if self._process.poll() is not None:
-                return False
+        deadline = time.monotonic() + 60
+        while self._process.poll() is None and time.monotonic() < deadline:
             try:
-                with socket.create_connection((self.host, port), timeout=1) as probe:
-                    return probe.recv(4) == b"SSH-"
+                with socket.create_connection((self.host, port), timeout=5) as probe:
+                    # another server at the port would answer, too, and this one then end
+                    return probe.recv(4) == b"SSH-" and self._process.poll() is None
             except OSError:
                 time.sleep(0.05)
         return False
