@@ -8,8 +8,20 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.keras_zoo import zoo_for
+
+# A test does not fail for the time that its computer takes: no deadlines. In the full check, where
+# nothing may be skipped, the examples are always the same; new ones are tried at the desk.
+settings.register_profile(
+    "edgekit",
+    deadline=None,
+    derandomize=bool(os.environ.get("EDGEKIT_TEST_NO_SKIP")),
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("edgekit")
 
 
 @pytest.fixture(scope="session", autouse=True)
