@@ -162,7 +162,7 @@ class DeviceContract:
     def test_many_files_at_once(self, device: Device, tmp_path: Path) -> None:
         files = [
             make_file(tmp_path / f"file {number}", os.urandom(number))
-            for number in range(0, 4000, 90)
+            for number in range(0, 4000, 370)
         ]
         device.push(*files[3])
         remotes = device.push_all(files)
