@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -32,16 +32,6 @@ def free_port(host: str = "127.0.0.1") -> int:
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind((host, port))
             return port
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> bool:
-    """Whether it comes true within that time, which is long for a computer that is busy."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def make_key(path: Path, kind: str = "ed25519") -> Path:

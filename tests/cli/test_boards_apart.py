@@ -15,7 +15,7 @@ from edgekit.store import Store
 from tests.boards import configure, running_build
 from tests.boards_netns import NamespaceBoard
 from tests.cli.conftest import Run
-from tests.sshd import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 # A link that is dead for six seconds is given up, where the usual is a minute.

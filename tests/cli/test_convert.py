@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.core.build import load_build
 from tests.cli.conftest import Run
-from tests.sshd import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 ALL = ["float32", "float16", "dynamic", "int8", "int8-io", "int16x8"]

@@ -17,7 +17,8 @@ from edgekit.store import Store
 from edgekit.store.queue import Queue
 from tests.boards import configure, running_build
 from tests.cli.conftest import Run
-from tests.sshd import SSHServer, until
+from tests.sshd import SSHServer
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 SETTINGS = ["--runs", "3", "--min-seconds", "0", "--warmup-seconds", "0"]

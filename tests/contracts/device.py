@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.core.errors import DeviceError, InputError, OutputError, UsageError
 from edgekit.core.protocols import Device
-from tests.sshd import until
+from tests.waiting import until
 
 NASTY = (
     "two words",

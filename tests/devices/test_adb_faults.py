@@ -34,7 +34,8 @@ from edgekit.measure.subject import Subject
 from tests.adb_double import AdbDouble, RealServer, known_to
 from tests.contracts.device import make_file
 from tests.measure.test_session import subject
-from tests.sshd import free_port, until
+from tests.sshd import free_port
+from tests.waiting import until
 
 
 @pytest.fixture

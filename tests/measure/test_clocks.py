@@ -22,7 +22,7 @@ from edgekit.measure.clocks import held
 from tests.boards_busybox import BusyboxBoard
 from tests.contracts.device import ends
 from tests.measure.conftest import StoppedTime
-from tests.sshd import until
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ from edgekit.measure.subject import Subject
 from tests.measure.conftest import StoppedTime
 from tests.measure.test_clocks import become, fill, words
 from tests.measure.test_session import subject
-from tests.sshd import Proxy, SSHServer, until
+from tests.sshd import Proxy, SSHServer
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 SETTINGS = MeasureSettings(

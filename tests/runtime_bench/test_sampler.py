@@ -18,7 +18,7 @@ import pytest
 from edgekit.core.locate import shipped
 from edgekit.measure.native_program import native_program
 from tests.contracts.device import ends, is_running
-from tests.sshd import until
+from tests.waiting import until
 
 SAMPLER = shipped("runtime_bench") / "edgekit_sampler.py"
 

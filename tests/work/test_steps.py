@@ -18,7 +18,7 @@ from edgekit.work import pool
 from edgekit.work.cache import Cache
 from edgekit.work.pool import Pool
 from edgekit.work.steps import Done, Step, run_steps
-from tests.sshd import until
+from tests.waiting import until
 
 FUNCTIONS = "tests.work.functions"
 
