@@ -59,11 +59,16 @@ class AdbDouble:
         # Not one that the kernel gives to connections: it must be free when the phone comes back.
         self.port = free_port()
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._accepts = self._accepting()
 
     @property
     def serial(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    def _accepting(self) -> threading.Thread:
+        thread = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        thread.start()
+        return thread
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -86,12 +91,13 @@ class AdbDouble:
         """Be out of reach until `come_back`."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepts.join()  # it would take connections of a socket that gets the same number
         self._listener.close()
         self.drop()
 
     def come_back(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._accepts = self._accepting()
 
 
 class _Link:

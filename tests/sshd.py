@@ -248,7 +248,9 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._passing: list[threading.Thread] = []
+        self._accepts = threading.Thread(target=self._accept, daemon=True)
+        self._accepts.start()
 
     def _accept(self) -> None:
         while True:
@@ -269,7 +271,10 @@ class Proxy:
                 (server, client, None, False),
             ):
                 arguments = (source, sink, limit, count)
-                threading.Thread(target=self._pass, args=arguments, daemon=True).start()
+                self._passing.append(
+                    threading.Thread(target=self._pass, args=arguments, daemon=True)
+                )
+                self._passing[-1].start()
 
     def _pass(
         self, source: socket.socket, sink: socket.socket, limit: int | None, count: bool
@@ -303,6 +308,10 @@ class Proxy:
         if self._listener.fileno() < 0:
             return
         self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepts.join()  # it would take connections of a socket that gets the same number
         self._listener.close()
+        self.cut()
+        for thread in self._passing:
+            thread.join()
         for end in self._open:
             end.close()
