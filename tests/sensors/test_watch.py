@@ -68,14 +68,19 @@ def measured(
 ) -> Measurement:
     path = dense_model(folder / "model.tflite", inputs=512, outputs=512)
     watch = Watch.open(device, power=power, rate_hz=RATE_HZ)
-    found = measure(
-        device,
-        Subject(path, sha256_file(path), "none", "tiny", "float32"),
-        SETTINGS.model_copy(update=how),
-        runner=runner,
-        wish=RunnerWish(python=sys.executable if runner == "python" else None),
-        sensing=watch,
-    )
+    for _ in range(5):
+        found = measure(
+            device,
+            Subject(path, sha256_file(path), "none", "tiny", "float32"),
+            SETTINGS.model_copy(update=how),
+            runner=runner,
+            wish=RunnerWish(python=sys.executable if runner == "python" else None),
+            sensing=watch,
+        )
+        told = energy(found)
+        # Other work may keep the sampler waiting for all of a second: no energy is right then.
+        if told is None or "are too few" not in told.unavailable:
+            break
     assert Measurement.from_json(found.to_json()) == found
     return found
 
