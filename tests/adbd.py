@@ -49,7 +49,7 @@ class RealAdbd:
 def _relay(listener: socket.socket, port: int) -> None:
     while True:
         outside, _ = listener.accept()
-        for _ in range(200):  # adbd has only just been started
+        for _ in range(1200):  # adbd has only just been started
             try:
                 inside = socket.create_connection(("127.0.0.1", port))
                 break

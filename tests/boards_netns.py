@@ -9,8 +9,8 @@ Needs root, and the Debian packages openssh-server and iproute2.
 
 from __future__ import annotations
 
-import itertools
 import os
+import random
 import shutil
 import subprocess
 import time
@@ -21,7 +21,7 @@ import pytest
 from tests.sshd import SSHServer, beside, end, may
 
 IP = shutil.which("ip", path=os.environ.get("PATH", "") + ":/usr/sbin")
-_NUMBERS = itertools.count()
+_CABLE = "ek"  # its name is that and the number of its net
 _NETS = (1 << 17) // 4  # of four addresses each: the net, this computer, the board, broadcast
 
 # $1: the board's address; the rest is what runs there when the cable is in.
@@ -36,9 +36,9 @@ class NamespaceBoard(SSHServer):
     """The board; its user is root, its disk is this computer's."""
 
     def __init__(self, folder: Path) -> None:
-        number = next(_NUMBERS)
-        self.cable = f"ek{os.getpid()}n{number}"
-        net = (os.getpid() * 8 + number) % _NETS * 4 + (198 << 24) + (18 << 16)
+        number = _free_net()
+        self.cable = f"{_CABLE}{number}"
+        net = number * 4 + (198 << 24) + (18 << 16)
         self._here, self.host = (_dotted(net + host) for host in (1, 2))
         super().__init__(folder)
 
@@ -78,6 +78,14 @@ class NamespaceBoard(SSHServer):
         super().stop()
         end(running)
         subprocess.run([str(IP), "link", "del", self.cable], capture_output=True, check=False)
+
+
+def _free_net() -> int:
+    """The number of a net that no board of another test has."""
+    while True:
+        number = random.SystemRandom().randrange(_NETS)
+        if not Path(f"/sys/class/net/{_CABLE}{number}").exists():
+            return number
 
 
 def ip(*words: str) -> None:

@@ -9,16 +9,33 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.keras_zoo import zoo_for
+
+# A test does not fail for the time that its computer takes: no deadlines. In the full check, where
+# nothing may be skipped, the examples are always the same; new ones are tried at the desk.
+settings.register_profile(
+    "edgekit",
+    deadline=None,
+    derandomize=bool(os.environ.get("EDGEKIT_TEST_NO_SKIP")),
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("edgekit")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One cache, data and config folder for the whole session (child processes see them too)."""
+    """Data and config folders for the whole session, and a cache for all test processes of a run,
+    so that one makes what the others need, too (child processes see them as well).
+    """
+    base = tmp_path_factory.getbasetemp()
     root = tmp_path_factory.mktemp("edgekit")
-    for name in ("CACHE", "DATA", "CONFIG"):
+    for name in ("DATA", "CONFIG"):
         os.environ[f"EDGEKIT_{name}"] = str(root / name.lower())
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["EDGEKIT_CACHE"] = str(shared / "edgekit-cache")
     os.environ["NO_COLOR"] = "1"
     # Workers do not import from the current folder; the steps in tests/ are found this way.
     path = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]

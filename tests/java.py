@@ -86,4 +86,4 @@ def jvm(classpath: Sequence[Path]) -> Iterator[Jvm]:
         finally:
             assert process.stdin is not None
             process.stdin.close()
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=120) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -20,9 +21,17 @@ SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/l
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """One that nobody listens at, below those that the kernel gives to connections.
+
+    A connection of another test could get one of those between this look and the start of a server,
+    or a server's while that is restarted.
+    """
+    ports = range(10_000, 32_000)  # net.ipv4.ip_local_port_range begins at 32768
+    while True:
+        port = random.SystemRandom().choice(ports)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((host, port))
+            return port
 
 
 def make_key(path: Path, kind: str = "ed25519") -> Path:
@@ -40,7 +49,10 @@ def public_key(path: Path) -> str:
 
 def beside(pid: int) -> list[psutil.Process]:
     """What else runs in the namespaces (net, mnt) that the server `pid` has for itself."""
-    kinds = [kind for kind in ("net", "mnt") if _namespace(pid, kind) != _namespace("self", kind)]
+    try:
+        kinds = [k for k in ("net", "mnt") if _namespace(pid, k) != _namespace("self", k)]
+    except OSError:  # the server has ended by itself
+        return []
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -60,7 +72,7 @@ def end(processes: Iterable[psutil.Process]) -> None:
     for process in gone:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(gone, timeout=10)
+    psutil.wait_procs(gone, timeout=60)
 
 
 def may(*argv: str) -> bool:
@@ -125,6 +137,7 @@ class SSHServer:
             if self._answers(port):
                 self.port = port
                 return
+            self.stop()
         raise AssertionError(f"the server does not start: {self._log.read_text()}")
 
     def _command(self, port: int) -> list[str]:
@@ -159,12 +172,12 @@ class SSHServer:
 
     def _answers(self, port: int) -> bool:
         assert self._process is not None
-        for _ in range(100):
-            if self._process.poll() is not None:
-                return False
+        deadline = time.monotonic() + 60
+        while self._process.poll() is None and time.monotonic() < deadline:
             try:
-                with socket.create_connection((self.host, port), timeout=1) as probe:
-                    return probe.recv(4) == b"SSH-"
+                with socket.create_connection((self.host, port), timeout=5) as probe:
+                    # another server at the port would answer, too, and this one then end
+                    return probe.recv(4) == b"SSH-" and self._process.poll() is None
             except OSError:
                 time.sleep(0.05)
         return False
@@ -240,7 +253,9 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._passing: list[threading.Thread] = []
+        self._accepts = threading.Thread(target=self._accept, daemon=True)
+        self._accepts.start()
 
     def _accept(self) -> None:
         while True:
@@ -261,7 +276,10 @@ class Proxy:
                 (server, client, None, False),
             ):
                 arguments = (source, sink, limit, count)
-                threading.Thread(target=self._pass, args=arguments, daemon=True).start()
+                self._passing.append(
+                    threading.Thread(target=self._pass, args=arguments, daemon=True)
+                )
+                self._passing[-1].start()
 
     def _pass(
         self, source: socket.socket, sink: socket.socket, limit: int | None, count: bool
@@ -295,6 +313,10 @@ class Proxy:
         if self._listener.fileno() < 0:
             return
         self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepts.join()  # it would take connections of a socket that gets the same number
         self._listener.close()
+        self.cut()
+        for thread in self._passing:
+            thread.join()
         for end in self._open:
             end.close()

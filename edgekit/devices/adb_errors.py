@@ -71,7 +71,7 @@ def _of_server(why: str, address: str, text: str) -> EdgekitError:
         return state_error(why, address)
     if "more than one" in why:
         return SeveralDevicesError(f"{text}: {why}", hint="adb devices lists their serials")
-    if re.search(r"not found|no devices|no device", why):
+    if re.search(r"not found|no devices|no (such )?device", why):
         return NoDeviceError(f"{text}: {why}", hint=_CHECK)
     if why in ("closed", "connection closed", "Unknown data: b''"):
         return TransientDeviceError(f"{text}: the connection was closed", hint=_CHECK)

@@ -5,9 +5,11 @@ https://android.googlesource.com/platform/packages/modules/adb/+/refs/heads/main
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
+import time
 from functools import cache
 from typing import Any
 
@@ -24,6 +26,8 @@ from edgekit.devices.adb_errors import is_network, state_error, translated
 DEFAULT_PORT = 5037
 _START_SECONDS = 30
 _CONNECT_SECONDS = 30  # adb gives up on a host that does not answer after about ten
+_CONNECT_TRIES = 3  # the server may still take it for connected
+_SETTLE_SECONDS = 1
 _ANSWER_SECONDS = 60
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _COMMAND_BYTES = 0xFFFF  # the length stands in four hex digits
@@ -110,16 +114,31 @@ class AdbServer:
         Raises:
             TransientDeviceError: nothing answers there.
         """
-        if known:  # offline: the server takes it for connected until it is let go
-            self.ask(f"disconnect:{serial}")
-        said = self.ask(f"connect:{serial}", timeout_seconds=_CONNECT_SECONDS)
-        there = self.devices()
+        for _ in range(_CONNECT_TRIES):
+            if known:  # offline: the server takes it for connected until it is let go
+                with contextlib.suppress(NoDeviceError):  # unless it has just done that by itself
+                    self.ask(f"disconnect:{serial}")
+            said = self.ask(f"connect:{serial}", timeout_seconds=_CONNECT_SECONDS)
+            there = self._settled(serial)
+            known = serial in there
+            if there.get(serial) != "offline":
+                break
         if serial not in there:
             raise TransientDeviceError(
                 f"adb:{serial} cannot be reached: {said}",
                 hint="is wireless debugging on there, and both in one network? "
                 "Android 11 and newer: adb pair HOST:PORT first",
             )
+        return there
+
+    def _settled(self, serial: str) -> dict[str, str]:
+        """What the server lists as soon as the device is not offline, or after a moment.
+
+        For a moment after it was connected to that may be of the link that was there before.
+        """
+        until = time.monotonic() + _SETTLE_SECONDS
+        while (there := self.devices()).get(serial) == "offline" and time.monotonic() < until:
+            time.sleep(0.05)
         return there
 
     def open(self, serial: str, service: str, *, timeout_seconds: float | None) -> Any:

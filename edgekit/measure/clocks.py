@@ -103,10 +103,10 @@ END
 apart=; command -v setsid >/dev/null 2>&1 && apart=setsid
 (unset EDGEKIT_RUN
 $apart sh "$1/guard" "$1" "$2" "$sudo" "$before" "$mode" </dev/null >/dev/null 2>&1 &)
-left=50
+left=200
 until [ -s "$1/pid" ]; do
   [ "$left" -gt 0 ] || { rm -rf "$1"; echo "what shall give them back does not start" >&2; exit 1; }
-  sleep 0.1 2>/dev/null || sleep 1
+  sleep 0.1 2>/dev/null || { sleep 1; left=$((left - 9)); }
   left=$((left - 1))
 done
 end() { kill -s TERM "$(cat "$1/pid")" 2>/dev/null; }

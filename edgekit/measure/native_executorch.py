@@ -135,8 +135,11 @@ def _fetched(machine: str) -> Path:
             with zipfile.ZipFile(path) as wheel:
                 wanted = [name for name in wheel.namelist() if _is_wanted(name)]
                 wheel.extractall(scratch, wanted)
-            if not folder.is_dir():
+            try:
                 os.replace(Path(scratch) / PACKAGE, folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was first
+                    raise
     except OSError as exc:
         raise unwritable(folder, exc) from exc
     return folder

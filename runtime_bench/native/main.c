@@ -18,7 +18,9 @@
 
 // Seconds after the budget at which the kernel ends this process, whatever it hangs in: the link to
 // who started it may be gone by then.
+#ifndef ALARM_GRACE_SECONDS
 #define ALARM_GRACE_SECONDS 15
+#endif
 
 void set_alarm(const struct job *job) {
   double seconds = ceil(job->time_budget_seconds);

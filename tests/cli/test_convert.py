@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from edgekit.core.build import load_build
 from tests.cli.conftest import Run
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 ALL = ["float32", "float16", "dynamic", "int8", "int8-io", "int16x8"]
@@ -154,12 +154,9 @@ def test_ctrl_c_in_the_middle_leaves_nothing(desk: Path, keras3: Path, fresh_cac
          "--for", "host", "--variant", "float32", "-o", "b"],
         cwd=desk, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(fresh_cache.glob("logs/*tensorflow*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert until(lambda: list(fresh_cache.glob("logs/*tensorflow*")))
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in err
     assert list(desk.iterdir()) == []

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +18,24 @@ from edgekit.store.queue import Queue
 from tests.boards import configure, running_build
 from tests.cli.conftest import Run
 from tests.sshd import SSHServer
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 SETTINGS = ["--runs", "3", "--min-seconds", "0", "--warmup-seconds", "0"]
 ON = ["--on", "group:pis", "--variant", "float32", "--variant", "int8-io"]
+
+# The boards' Python. Where the file is, it waits before a launch, however fast the computer; the
+# checks of the two variants come before all launches.
+GATE = """#!/bin/sh
+if [ "$1" != -c ]; then
+  echo >>"$HOME/runs"
+  if [ "$(wc -l <"$HOME/runs")" -gt 2 ]; then
+    : >"$HOME/launched"
+    while [ -e '{hold}' ]; do sleep 0.1; done
+  fi
+fi
+exec '{python}' "$@"
+"""
 
 
 @pytest.fixture
@@ -34,9 +47,12 @@ def servers(
     configure(found, monkeypatch)
     monkeypatch.setenv("EDGEKIT_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("EDGEKIT_BOARDS", str(desk / "boards.toml"))
+    gate = desk / "python"
+    gate.write_text(GATE.format(python=sys.executable, hold=desk / "hold"))
+    gate.chmod(0o755)
     entries = "".join(
         f'[boards.{name}]\naddress = "ssh://{name}"\ngroups = ["pis"]\n'
-        f"python = {json.dumps(sys.executable)}\n"
+        f"python = {json.dumps(str(gate))}\n"
         for name in found
     )
     (desk / "boards.toml").write_text(f"schema = 1\n{entries}")
@@ -47,7 +63,8 @@ def servers(
 
 
 def begun(desk: Path, servers: dict[str, SSHServer]) -> subprocess.Popen[str]:
-    """A command that is in the midst of measuring on both boards."""
+    """A command that is in the midst of measuring on both boards, until `go_on`."""
+    (desk / "hold").touch()
     process = subprocess.Popen(
         [sys.executable, "-m", "edgekit", "profile", "build", *ON, "--launches", "4", *SETTINGS],
         cwd=desk,
@@ -56,10 +73,14 @@ def begun(desk: Path, servers: dict[str, SSHServer]) -> subprocess.Popen[str]:
         stdin=subprocess.DEVNULL,
         text=True,
     )
-    while not all((s.store / "scratch" / "lock" / "owner").exists() for s in servers.values()):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    launched = [server.folder / "home" / "launched" for server in servers.values()]
+    assert until(lambda: all(map(Path.exists, launched)) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
     return process
+
+
+def go_on(desk: Path) -> None:
+    (desk / "hold").unlink()
 
 
 @pytest.mark.usefixtures("servers")
@@ -116,6 +137,7 @@ def test_killed_in_the_middle_and_taken_up_again(
     process = begun(desk, servers)
     process.kill()
     process.communicate()
+    go_on(desk)
     left = Queue().jobs()
     assert left
     assert {job.state for job in left} == {"interrupted"}
@@ -138,6 +160,10 @@ def test_ctrl_c_gives_the_boards_back_and_keeps_what_is_left(
 ) -> None:
     process = begun(desk, servers)
     process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "stopping after the running launches" not in (line := process.stderr.readline()):
+        assert line, process.communicate()
+    go_on(desk)
     _, err = process.communicate()
     assert process.returncode == 130
     assert "edgekit jobs resume" in err
@@ -165,5 +191,6 @@ def test_a_board_that_is_in_use_is_waited_for_and_named(
     answer = edgekit("profile", "build", "--on", "ssh://ant", "--wait", "0", *SETTINGS)
     assert answer.code == 7  # its own lock does not know, the board's does
     assert re.search(rf"ant is in use by .*\(process {process.pid},", answer.err)
+    go_on(desk)
     process.communicate()
     assert process.returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -157,18 +158,22 @@ def test_energy_over_ssh(
     try:
         server.configure(monkeypatch)
         server.trust()
-        answer = edgekit(
-            "profile", "build", "--on", "ssh://board", "--python", sys.executable,
-            # The most runs there may be take 2 s or more of this model. Readings so far apart leave
-            # no gap where other work keeps the sampler waiting for a third of a second.
-            "--launches", "2", "--warmup-seconds", "0", "--min-seconds", "4", "--rate", "8",
-        )  # fmt: skip
-        assert answer.code == 0, answer.err
+        for _ in range(5):
+            answer = edgekit(
+                "profile", "build", "--on", "ssh://board", "--python", sys.executable,
+                # The most runs there may be take 2 s or more of this model.
+                "--launches", "2", "--warmup-seconds", "0", "--min-seconds", "4", "--rate", "8",
+            )  # fmt: skip
+            assert answer.code == 0, answer.err
+            document = json.loads(edgekit("report", "build", "--json", "--raw").out)
+            taken = max(document["measurements"], key=lambda each: each["id"])
+            energy = taken["summary"]["energy"]
+            if not energy["unavailable"]:
+                break
+            # Other work kept the sampler waiting: no energy is right then, and it is tried again.
+            assert re.search("readings are missing|too few", energy["unavailable"])
         said = " ".join(answer.out.split())
         assert "energy: of VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0 + VDDQ_VDD2_1V8AO, added" in said
-        document = json.loads(edgekit("report", "build", "--json", "--raw").out)
-        taken = max(document["measurements"], key=lambda each: each["id"])
-        energy = taken["summary"]["energy"]
         assert energy["mean_power_w"]["value"] == pytest.approx(4.0)
         seconds = [
             (x["windows"][0]["end_ns"] - x["windows"][0]["start_ns"]) / 1e9 / len(x["samples_ns"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import signal
@@ -14,6 +13,7 @@ import pytest
 
 from edgekit.core.errors import DeviceError, InputError, OutputError, UsageError
 from edgekit.core.protocols import Device
+from tests.waiting import until
 
 NASTY = (
     "two words",
@@ -40,18 +40,15 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     # A zombie that nobody has waited for yet does not run.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # it has ended just now
+        return False
 
 
 def ends(pid: int) -> bool:
-    """Whether the process is gone within ten seconds."""
-    for _ in range(200):
-        with contextlib.suppress(FileNotFoundError):
-            if is_running(pid):
-                time.sleep(0.05)
-                continue
-        return True
-    return False
+    """Whether the process is gone within a minute."""
+    return until(lambda: not is_running(pid))
 
 
 class DeviceContract:
@@ -98,9 +95,14 @@ class DeviceContract:
     def test_a_slow_command_is_stopped_there(self, device: Device, tmp_path: Path) -> None:
         note = tmp_path / "pid"
         script = f"sleep 1000 & echo $$ $! >'{note}'; wait"
-        with pytest.raises(DeviceError, match=r"longer than 2 s and was stopped"):
-            device.run(["sh", "-c", script], timeout_seconds=2)
-        assert all(ends(int(pid)) for pid in note.read_text().split())  # what it started, too
+        for seconds in (2, 10, 60):  # a computer that is busy may not begin within the first
+            with pytest.raises(DeviceError, match=rf"longer than {seconds} s and was stopped"):
+                device.run(["sh", "-c", script], timeout_seconds=seconds)
+            if note.exists() and note.read_text().strip():
+                break
+        shell, child = map(int, note.read_text().split())
+        assert ends(shell)
+        assert ends(child)  # what it started, too
 
     def test_endless_output_is_stopped_there(
         self, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -118,9 +120,8 @@ class DeviceContract:
             raise KeyboardInterrupt
 
         def press() -> None:
-            while not (note.exists() and note.read_text().endswith("\n")):
-                time.sleep(0.05)
-            os.kill(os.getpid(), signal.SIGUSR1)
+            if until(lambda: note.exists() and note.read_text().endswith("\n")):
+                os.kill(os.getpid(), signal.SIGUSR1)
 
         before = signal.signal(signal.SIGUSR1, interrupt)
         try:
@@ -161,7 +162,7 @@ class DeviceContract:
     def test_many_files_at_once(self, device: Device, tmp_path: Path) -> None:
         files = [
             make_file(tmp_path / f"file {number}", os.urandom(number))
-            for number in range(0, 4000, 90)
+            for number in range(0, 4000, 370)
         ]
         device.push(*files[3])
         remotes = device.push_all(files)
@@ -300,8 +301,7 @@ class RemoteDeviceContract(DeviceContract):
 
         def interrupt(*_: object) -> None:
             monkeypatch.undo()
-            while not (note.exists() and note.read_text().endswith("\n")):
-                time.sleep(0.01)
+            assert until(lambda: note.exists() and note.read_text().endswith("\n"))
             raise KeyboardInterrupt
 
         device.run(["true"])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -147,8 +148,9 @@ class RunnerContract:
         assert len(samples["ns"]) == 7
         assert all(ns > 0 for ns in samples["ns"])
         assert window["end_ns"] - window["start_ns"] >= sum(samples["ns"])
-        # too short to tell
-        assert events[7] == {"event": "interference", "own_cores": None, "other_cores": None}
+        if window["end_ns"] - window["start_ns"] < 1e8:  # it is, unless the computer stood still
+            # too short to tell
+            assert events[7] == {"event": "interference", "own_cores": None, "other_cores": None}
         assert events[8]["peak_bytes"] >= events[8]["before_load_bytes"] > 0
         # Little is in memory of a file of one page; a mapping has at least what was read of it.
         held, unavailable = events[8], events[8]["unavailable"]
@@ -179,8 +181,9 @@ class RunnerContract:
 
     def test_streams_are_timed_together(self, program: Program, model: Path) -> None:
         code, events = program.run(
-            {"protocol": 2, "model": str(model), "streams": 3, "runs": 5, "min_seconds": 0.3}
-        )
+            {"protocol": 2, "model": str(model), "streams": 3, "runs": 5, "min_seconds": 2,
+             "sample_every": 100, "max_runs": 10**7}
+        )  # fmt: skip
         assert code == 0
         windows = [event for event in events if event["event"] == "window"]
         assert [window["stream"] for window in windows] == [0, 1, 2]
@@ -204,14 +207,14 @@ class RunnerContract:
     ) -> None:
         (tmp_path / "power1_input").write_text("2500000\n")
         job = {"protocol": 2, "model": str(model), "runs": 5, "min_seconds": 0.3}
-        sensors = program.sensors(tmp_path / "power1_input")
+        sensors = program.sensors(tmp_path / "power1_input", idle_seconds=1.0)
         code, events = program.run({**job, "streams": streams, "sensors": sensors})
         assert code == 0, events[-1]
         told = [event for event in events if event["event"] == "sensors"]
         idle, rows = told[0], [row for event in told[1:] for row in event["rows"]]
         assert [event["event"] for event in events[-2:]] == ["sensors", "done"]
         assert idle["problem"] == ""
-        assert idle["idle_end_ns"] - idle["idle_start_ns"] >= 3e8
+        assert idle["idle_end_ns"] - idle["idle_start_ns"] >= 1e9
         window = next(event for event in events if event["event"] == "window")
         assert idle["idle_end_ns"] < window["start_ns"]
         readings = [row for row in rows if isinstance(row, list)]
@@ -238,12 +241,13 @@ class RunnerContract:
 
     def test_the_sampler_ends_where_the_run_fails(self, program: Program, tmp_path: Path) -> None:
         (tmp_path / "model.tflite").write_bytes(self.HEAD + b" and no model")
-        stream = f"echo $$ > '{tmp_path}/pid'; while :; do echo 1; sleep 0.05; done"
+        mark = str(tmp_path / "stream")  # in its command line
+        stream = f": '{mark}'; while :; do echo 1; sleep 0.05; done"
         spec = {"channels": [{"stream": ["sh", "-c", stream]}]}
         job = {"model": str(tmp_path / "model.tflite")}
         code, event = program.error({**job, "sensors": program.sensors(tmp_path, spec=spec)})
         assert (code, event["code"]) == (4, "model_refused")
-        assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+        assert not [p.pid for p in psutil.process_iter(["cmdline"]) if mark in str(p.info)]
 
     def test_a_stream_that_fails_ends_all(self, program: Program, model: Path) -> None:
         code, last = program.error({"model": str(model), "streams": 3, "inputs": "/no/inputs.npz"})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,20 +34,14 @@ from edgekit.measure.subject import Subject
 from tests.adb_double import AdbDouble, RealServer, known_to
 from tests.contracts.device import make_file
 from tests.measure.test_session import subject
+from tests.sshd import free_port
+from tests.waiting import until
 
 
 @pytest.fixture
 def device(phone: AdbDouble, adb_store: Path) -> Iterator[AdbDevice]:
     with AdbDevice(f"adb:{phone.serial}") as device:
         yield device
-
-
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
 
 
 def refused(address: str, error: type[EdgekitError], match: str) -> EdgekitError:
@@ -119,7 +113,7 @@ def test_it_does_not_answer(adb: RealServer, phone: AdbDouble) -> None:
     with socket.create_connection(("127.0.0.1", adb.port)) as link:
         command = f"host:emulator:{phone.port}"
         link.sendall(b"%04x" % len(command) + command.encode())
-        until(lambda: adb.state(serial) == "offline")
+        assert until(lambda: adb.state(serial) == "offline")
     refused(f"adb:{serial}", OfflineError, r"does not answer \(offline\)")
     assert issubclass(OfflineError, TransientDeviceError)
 
@@ -174,14 +168,15 @@ def test_a_cut_in_mid_command_is_no_end(
     note = tmp_path / "started"
 
     def cut() -> None:
-        until(note.exists)
+        assert until(lambda: note.exists() and note.read_text())
         phone.drop()
 
     with AdbDevice(f"adb:{phone.serial}") as device:
         threading.Thread(target=cut, daemon=True).start()
-        words = ["sh", "-c", f"echo some output; touch '{note}'; sleep 3"]
+        words = ["sh", "-c", f"echo some output; echo $$ >'{note}'; exec sleep 1000"]
         with pytest.raises(TransientDeviceError, match="was lost while running sh -c"):
-            device.run(words, timeout_seconds=60)
+            device.run(words, timeout_seconds=120)
+        os.kill(int(note.read_text()), signal.SIGKILL)
 
 
 def test_a_cut_in_mid_download_leaves_nothing(
@@ -198,9 +193,11 @@ def test_one_on_the_network_that_was_gone_is_connected_to_again(
     adb: RealServer, phone: AdbDouble, device: AdbDevice
 ) -> None:
     phone.leave()
-    until(lambda: adb.state(phone.serial) != "device")
-    with pytest.raises(TransientDeviceError, match="cannot be reached"):
+    assert until(lambda: adb.state(phone.serial) != "device")
+    # The server may list it as offline for a while.
+    with pytest.raises(TransientDeviceError, match=r"cannot be reached|does not answer"):
         device.run(["true"])
+    until(lambda: adb.state(phone.serial) != "offline")
     phone.come_back()
     assert device.run(["echo", "back"]).stdout == "back\n"
 
@@ -227,7 +224,7 @@ class Measuring:
 
     def run(self, device: AdbDevice, seconds: float, fault: Callable[[], object]) -> None:
         def strike() -> None:
-            until(lambda: bool(self.runners()))
+            assert until(self.runners)
             fault()
 
         def progress(_: str, what: str, done: int, of: int) -> None:
@@ -274,7 +271,7 @@ def test_a_server_that_is_restarted_while_a_phone_is_measured(
             ):
                 measuring.run(device, 5, restart)
             assert [len(each.launches) for each in measuring.kept] == [1]
-            until(lambda: not measuring.runners())  # ended over the new server
+            assert until(lambda: not measuring.runners())  # ended over the new server
             with AdbDevice(f"adb:{phone.serial}") as device:
                 assert device.run(["echo", "back"]).stdout == "back\n"
     finally:
@@ -294,13 +291,13 @@ def test_a_phone_that_takes_its_yes_back_while_it_is_measured(
     with pytest.raises(
         TransientDeviceError, match=r"was lost while running .*; now: .*has not accepted"
     ) as caught:
-        measuring.run(device, 2, revoke)
+        measuring.run(device, 4, revoke)
     assert "press Allow" in caught.value.hint
     assert [len(each.launches) for each in measuring.kept] == [1]
-    until(lambda: not measuring.runners())  # by itself: its time is over
+    assert until(lambda: not measuring.runners())  # by itself: its time is over
     phone.lets_in = True
     phone.drop()
-    until(lambda: adb.state(phone.serial) != "unauthorized")
+    assert until(lambda: adb.state(phone.serial) != "unauthorized")
     with AdbDevice(device.address) as again:
         assert again.run(["echo", "back"]).stdout == "back\n"
 
@@ -382,15 +379,14 @@ def test_it_must_be_entered_first(adb: RealServer) -> None:
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def port() -> int:
+    return free_port()
 
 
 def test_a_server_is_started(
     adb: RealServer,
     phone: AdbDouble,
-    free_port: int,
+    port: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -400,40 +396,40 @@ def test_a_server_is_started(
     for name, value in adb.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port))
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     try:
         with AdbDevice(f"adb:{phone.serial}") as device:
             assert device.run(["echo", "there"]).stdout == "there\n"
     finally:
-        with socket.create_connection(("127.0.0.1", free_port)) as link:
+        with socket.create_connection(("127.0.0.1", port)) as link:
             link.sendall(b"0009host:kill")
             assert link.recv(4) == b"OKAY"
 
 
 def test_a_server_that_does_not_start(
-    adb: RealServer, free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adb: RealServer, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "adb"
     program.write_text("#!/bin/sh\n[ $1 = version ] || { echo no such luck >&2; exit 1; }\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port))
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     error = refused("adb:", DeviceError, f"could not be started by '{program}': no such luck")
     assert str(program) in error.hint
 
 
 def test_a_server_elsewhere_is_not_ours_to_start(
-    free_port: int, monkeypatch: pytest.MonkeyPatch
+    port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:127.0.0.2:{free_port}")
-    refused("adb:", TransientDeviceError, f"the adb server at 127.0.0.2:{free_port} cannot be")
+    monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:127.0.0.2:{port}")
+    refused("adb:", TransientDeviceError, f"the adb server at 127.0.0.2:{port} cannot be")
 
 
 def test_the_socket_comes_before_the_port(
-    adb: RealServer, free_port: int, monkeypatch: pytest.MonkeyPatch
+    adb: RealServer, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:{adb.port}")
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port))
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     refused("adb:", NoDeviceError, f"the adb server at 127.0.0.1:{adb.port}")
 
 

@@ -58,7 +58,8 @@ class PasswordServer:
         name = f"[127.0.0.1]:{self.port} {self._key.get_name()} {self._key.get_base64()}"
         self.known.write_text(name + "\n")
         self._transports: list[paramiko.Transport] = []
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -72,6 +73,11 @@ class PasswordServer:
             self._transports.append(transport)
 
     def stop(self) -> None:
+        """With its thread: one that goes on would take connections of the next server's socket,
+        which gets the number of this one's.
+        """
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._listener.close()
         for transport in self._transports:
             transport.close()

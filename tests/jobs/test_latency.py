@@ -11,6 +11,7 @@ from edgekit.compress import technique
 from edgekit.core.build import Variant
 from edgekit.core.errors import PlanError
 from edgekit.core.recipe import Recipe
+from edgekit.jobs import latency
 from edgekit.jobs.convert import convert
 from edgekit.jobs.latency import check_timed
 from edgekit.jobs.plan import Wish, make_plan
@@ -77,6 +78,8 @@ class Desk:
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    fewer = latency.SETTINGS.model_copy(update={"launches": 3})  # most of the time goes with them
+    monkeypatch.setattr(latency, "SETTINGS", fewer)
     return Desk(tmp_path)
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from edgekit.measure import clocks
 from edgekit.measure.clocks import held
 from tests.boards_busybox import BusyboxBoard
 from tests.contracts.device import ends
+from tests.measure.conftest import StoppedTime
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -52,12 +53,8 @@ def words(files: list[Path]) -> list[str]:
 
 
 def become(files: list[Path], expected: list[str]) -> bool:
-    """Whether they hold that within ten seconds."""
-    for _ in range(100):
-        if words(files) == expected:
-            return True
-        time.sleep(0.1)
-    return False
+    """Whether they hold that within a minute."""
+    return until(lambda: words(files) == expected)
 
 
 def test_they_are_held_inside_and_given_back(
@@ -116,13 +113,17 @@ def test_the_board_gives_them_back_when_nobody_renews(
     device: LocalDevice,
     governors: list[Path],
     pattern: str,
+    stopped: StoppedTime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clocks, "GRACE_SECONDS", 0)
+    monkeypatch.setenv("PATH", stopped.path)
     holding = held(device, 1, governors=pattern)
     found = holding.__enter__()  # and the computer that measures is gone
     assert words(governors) == ["performance", "performance"]
+    found.renew()
+    stopped.go_on()
     assert become(governors, ["schedutil", "ondemand"])
+    assert until(lambda: not Path(found.folder).exists())
     with pytest.raises(DeviceError, match="clocks were given back before"):
         found.renew()
 
@@ -314,7 +315,7 @@ def test_on_a_board_with_busybox(
                 found.renew()
             assert words(governors) == ["schedutil", "ondemand"]
             assert list((board.store / "scratch").iterdir()) == []
-            held(device, 1, governors=pattern).__enter__()  # and nobody renews
+            held(device, 8, governors=pattern).__enter__()  # and nobody renews
             assert become(governors, ["schedutil", "ondemand"])
     finally:
         board.stop()

@@ -6,6 +6,7 @@ The board is a real sshd behind a proxy that can be cut; its governors are files
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -29,17 +30,22 @@ from edgekit.core.protocols import CommandResult
 from edgekit.devices.ssh import SSHDevice
 from edgekit.measure import clocks
 from edgekit.measure.runner import RunnerWish
+from edgekit.measure.runners.python import _TIMEOUT_GRACE_SECONDS as GRACE_SECONDS
 from edgekit.measure.session import measure_together
 from edgekit.measure.subject import Subject
+from tests.measure.conftest import StoppedTime
 from tests.measure.test_clocks import become, fill, words
 from tests.measure.test_session import subject
 from tests.sshd import Proxy, SSHServer
 from tests.tflite_graphs import Graph
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 SETTINGS = MeasureSettings(
-    launches=2, runs=5, min_seconds=1.0, warmup_seconds=0, cooldown_seconds=0, timeout_seconds=20
+    launches=2, runs=5, min_seconds=1.0, warmup_seconds=0, cooldown_seconds=0, timeout_seconds=60
 )
+# So many that no computer is through with them before the time is over, and few that are kept.
+OFTEN = {"max_runs": 10**7, "sample_every": 1000}
 PYTHON = RunnerWish(python=sys.executable)
 GOVERNORS = ["schedutil", "ondemand"]
 
@@ -64,13 +70,8 @@ class Board:
         monkeypatch.setattr(clocks, "GOVERNORS", f"{folder}/cpu[0-9]*/scaling_governor")
 
     def is_as_it_was(self) -> bool:
-        """Whether within half a minute nothing runs there and the clocks are given back."""
-        given_back = become(self.governors, GOVERNORS)
-        for _ in range(300):
-            if not self.server.runners():
-                return given_back
-            time.sleep(0.1)
-        return False
+        """Whether within a minute nothing runs there and the clocks are given back."""
+        return become(self.governors, GOVERNORS) and until(lambda: not self.server.runners())
 
     def stop(self) -> None:
         self.proxy.close()
@@ -125,6 +126,7 @@ def test_a_link_that_is_cut(
     cut while the clocks are given back: that is an error, but of a whole measurement.
     """
     possible = range(launches, SETTINGS.launches + 1) if late else [launches]
+    timer = threading.Timer(0.5, board.proxy.cut)
 
     def cut(_: str, what: str, done: int, of: int) -> None:
         if (what, done) == stage:
@@ -132,7 +134,7 @@ def test_a_link_that_is_cut(
                 ["performance"] * 2 if what == "measure" else GOVERNORS
             )
             if late:
-                threading.Timer(0.5, board.proxy.cut).start()
+                timer.start()
             else:
                 board.proxy.cut()
 
@@ -148,28 +150,11 @@ def test_a_link_that_is_cut(
                 whole = len(measurement.launches) == SETTINGS.launches
                 assert whole or "ssh://board" in measurement.cut_short
             raise
+    if late:
+        timer.join()  # not in the next one, if it was late
     assert board.is_as_it_was()
     again = run(board, [subject(tmp_path)], lambda *_: None)  # nothing there is in the way
     assert [len(m.launches) for m in again] == [2]
-
-
-@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_runner_that_is_killed(board: Board, tmp_path: Path, with_signal: signal.Signals) -> None:
-    def kill(_: str, what: str, done: int, of: int) -> None:
-        if (what, done) == ("measure", 1):
-            threading.Thread(target=when_it_runs, daemon=True).start()
-
-    def when_it_runs() -> None:
-        for _ in range(200):
-            for process in board.server.runners():
-                os.kill(process, with_signal)
-                return
-            time.sleep(0.02)
-
-    with pytest.raises(DeviceError, match=f"killed by {with_signal.name}") as caught:
-        run(board, [subject(tmp_path)], kill)
-    assert [len(m.launches) for m in caught.value.kept] == [1]  # type: ignore[attr-defined]
-    assert board.is_as_it_was()
 
 
 @pytest.fixture
@@ -252,21 +237,18 @@ def test_ctrl_c(board: Board, tmp_path: Path) -> None:
 
 
 def test_a_board_that_stays_away_gives_its_clocks_back_itself(
-    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stopped: StoppedTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a power cut at the desk: nobody comes back, and the lease runs out."""
-    monkeypatch.setattr(clocks, "GRACE_SECONDS", 1)
-    monkeypatch.setattr(
-        "tests.measure.test_faults.SETTINGS", SETTINGS.model_copy(update={"timeout_seconds": 3})
-    )
-
-    def vanish(_: str, what: str, done: int, of: int) -> None:
-        if (what, done) == ("measure", 1):
-            board.proxy.close()
-
-    with pytest.raises(TransientDeviceError):
-        run(board, [subject(tmp_path)], vanish)
-    assert board.is_as_it_was()
+    board = Board(tmp_path, monkeypatch, environment={"PATH": stopped.path})
+    try:
+        with pytest.raises(TransientDeviceError):
+            run(board, [subject(tmp_path)], at("measure", 1, board.proxy.close))
+        assert words(board.governors) == ["performance"] * 2
+        stopped.go_on()
+        assert board.is_as_it_was()
+    finally:
+        board.stop()
 
 
 def at(wanted: str, number: int, do: Callable[[], object]) -> Progress:
@@ -283,13 +265,52 @@ def when_it_runs(board: Board, do: Callable[[int], object]) -> Callable[[], None
     """What, called before a launch, does something with the runner's process soon after."""
 
     def watch() -> None:
-        for _ in range(500):
-            for process in board.server.runners():
-                do(process)
-                return
-            time.sleep(0.02)
+        found: list[int] = []
+        assert until(lambda: found.extend(board.server.runners()) or found)
+        do(found[0])
 
     return lambda: threading.Thread(target=watch, daemon=True).start()
+
+
+class Later:
+    """The launches after the first: they last until something ends them, on any computer.
+
+    Attributes:
+        limit_seconds: how long it is waited for them, if it is not the usual.
+        usual_seconds: how long that is.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.limit_seconds = self.usual_seconds = 0.0
+        launches = itertools.count()
+        real = SSHDevice.run
+
+        def run(device: SSHDevice, argv: list[str], **more: Any) -> CommandResult:
+            job = json.loads(more["stdin"]) if argv[-1] == "-" else {}
+            if job.get("runs") and next(launches):
+                job |= {"min_seconds": 600, "time_budget_seconds": 600, **OFTEN}
+                more["stdin"] = json.dumps(job).encode()
+                self.usual_seconds = more["timeout_seconds"]
+                more["timeout_seconds"] = self.limit_seconds or self.usual_seconds
+            return real(device, argv, **more)
+
+        monkeypatch.setattr(SSHDevice, "run", run)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    return Later(monkeypatch)
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_runner_that_is_killed(
+    board: Board, later: Later, tmp_path: Path, with_signal: signal.Signals
+) -> None:
+    kill = when_it_runs(board, lambda process: os.kill(process, with_signal))
+    with pytest.raises(DeviceError, match=f"killed by {with_signal.name}") as caught:
+        run(board, [subject(tmp_path)], at("measure", 1, kill))
+    assert [len(m.launches) for m in caught.value.kept] == [1]  # type: ignore[attr-defined]
+    assert board.is_as_it_was()
 
 
 @pytest.mark.parametrize("clocks_are", ["fixed", "as-is"])
@@ -299,7 +320,7 @@ def test_what_ran_when_the_link_was_cut_is_ended(
 ) -> None:
     """It would go on for minutes, and whoever measures there next would measure it, too."""
     long = SETTINGS.model_copy(
-        update={"min_seconds": 300.0, "timeout_seconds": 600.0, "clocks": clocks_are}
+        update={"min_seconds": 300.0, "timeout_seconds": 600.0, "clocks": clocks_are, **OFTEN}
     )
 
     def stop_and_cut(process: int) -> None:
@@ -317,13 +338,13 @@ def test_what_ran_when_the_link_was_cut_is_ended(
     assert board.is_as_it_was()
 
 
-def test_a_runner_that_hangs(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runner_that_hangs(board: Board, later: Later, tmp_path: Path) -> None:
     """Its own alarm does not end a process that stands still; who waits for it does."""
-    monkeypatch.setattr("edgekit.measure.runners.python._TIMEOUT_GRACE_SECONDS", 2)
-    short = SETTINGS.model_copy(update={"timeout_seconds": 4})
+    later.limit_seconds = 6
     stop = when_it_runs(board, lambda process: os.kill(process, signal.SIGSTOP))
     with pytest.raises(DeviceError, match=r"took longer than 6 s and was stopped") as caught:
-        run(board, [subject(tmp_path)], at("measure", 1, stop), settings=short)
+        run(board, [subject(tmp_path)], at("measure", 1, stop))
+    assert later.usual_seconds == SETTINGS.timeout_seconds + GRACE_SECONDS
     assert [len(m.launches) for m in caught.value.kept] == [1]  # type: ignore[attr-defined]
     assert board.is_as_it_was()
 
@@ -434,11 +455,12 @@ def test_a_wall_clock_that_jumps(
     board = Board(tmp_path, monkeypatch, environment={"LD_PRELOAD": str(library)})
     try:
         with SSHDevice("ssh://board") as device:
-            look = "for i in 1 2 3 4 5 6; do date +%s; sleep 0.1; done"
-            told = [int(line) for line in device.run(["sh", "-c", look]).stdout.split()]
-        assert max(told) - min(told) > 3600  # it does jump
+            look = (
+                "at=$(date +%s); until [ $(($(date +%s) - at)) -gt 3600 ]; do at=$(date +%s); done"
+            )
+            device.run(["sh", "-c", look], timeout_seconds=60)  # it does jump
         what = replace(subject(tmp_path), runner="native" if native else "python")
-        many = SETTINGS.model_copy(update={"max_runs": 10**7, "sample_every": 1000})
+        many = SETTINGS.model_copy(update=OFTEN)
         (kept,) = run(board, [what], settings=many, wish=RunnerWish() if native else PYTHON)
         assert len(kept.launches) == 2
         for launch in kept.launches:

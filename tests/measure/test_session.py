@@ -428,14 +428,14 @@ def test_runners_that_end_otherwise(
 
 
 @pytest.mark.parametrize(
-    ("does", "message"),
+    ("does", "message", "seconds"),
     [
-        ("exec head -c 3000000 /dev/zero", r"printed more than 1\.0 MB and was stopped"),
-        ("exec yes", r"printed more than 1\.0 MB and was stopped"),
-        ("exec yes >&2", r"printed more than 1\.0 MB and was stopped"),
-        ("head -c 100000 /dev/urandom", "ended before it was done"),
-        ('printf \'{"event": "hello"\'; exec sleep 1000', r"longer than 3 s and was stopped"),
-        ("sleep 1000 & exec sleep 1000", r"longer than 3 s and was stopped"),
+        ("exec head -c 3000000 /dev/zero", r"printed more than 1\.0 MB and was stopped", 100),
+        ("exec yes", r"printed more than 1\.0 MB and was stopped", 100),
+        ("exec yes >&2", r"printed more than 1\.0 MB and was stopped", 100),
+        ("head -c 100000 /dev/urandom", "ended before it was done", 100),
+        ('printf \'{"event": "hello"\'; exec sleep 1000', r"longer than 5 s and was stopped", 4),
+        ("sleep 1000 & exec sleep 1000", r"longer than 5 s and was stopped", 4),
     ],
 )
 def test_runners_that_do_not_stop(
@@ -443,13 +443,14 @@ def test_runners_that_do_not_stop(
     tmp_path: Path,
     does: str,
     message: str,
+    seconds: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("edgekit.devices.limits.Output.__init__.__defaults__", (10**6,))
     monkeypatch.setattr("edgekit.measure.runners.python._TIMEOUT_GRACE_SECONDS", 1)
     note = tmp_path / "pid"
     python = python_that(tmp_path, f"echo $$ >'{note}'\n{does}")
-    brief = QUICK.model_copy(update={"timeout_seconds": 2})
+    brief = QUICK.model_copy(update={"timeout_seconds": seconds})
     with pytest.raises(DeviceError, match=message):
         measure(device, subject(tmp_path, check=False), brief, wish=RunnerWish(python=python))
     assert ends(int(note.read_text()))

@@ -179,13 +179,14 @@ def test_a_status_is_told(binary: Path, model: Path, tmp_path: Path) -> None:
     assert "LiteRtCreateEnvironment gives status 1" in event["message"]
 
 
-@pytest.mark.slow  # the kernel waits 15 seconds longer than the budget
-def test_a_hanging_runtime_is_ended_by_the_kernel(
-    binary: Path, model: Path, tmp_path: Path
-) -> None:
+def test_a_hanging_runtime_is_ended_by_the_kernel(model: Path, tmp_path: Path) -> None:
+    """A second after the budget here; it is 15 where nobody says otherwise."""
+    sources = map(str, SOURCES.glob("*.c"))
+    flags = ("-DALARM_GRACE_SECONDS=1", "-D_FILE_OFFSET_BITS=64", "-rdynamic")
+    impatient = compiled(tmp_path / "impatient", *flags, *sources, "-ldl", "-lm")
     library = library_that("for (;;) pause()", tmp_path)
     job = json.dumps({"protocol": 2, "model": str(model), "time_budget_seconds": 0.5}).encode()
-    done = subprocess.run([str(binary), "--library", str(library), "-"], input=job, check=False)
+    done = subprocess.run([str(impatient), "--library", str(library), "-"], input=job, check=False)
     assert done.returncode == -signal.SIGALRM
 
 

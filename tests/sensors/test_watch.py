@@ -35,7 +35,7 @@ def _busy_computer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests run side by side, and a sampler that has to wait for a core misses turns. Where power
     is constant that costs nothing; what it costs elsewhere is in tests/measure/test_energy.py.
     """
-    monkeypatch.setattr("edgekit.measure.energy.TOLERATED_MISSING", 0.7)
+    monkeypatch.setattr("edgekit.measure.energy.TOLERATED_MISSING", 0.9)
 
 
 @pytest.fixture
@@ -68,14 +68,19 @@ def measured(
 ) -> Measurement:
     path = dense_model(folder / "model.tflite", inputs=512, outputs=512)
     watch = Watch.open(device, power=power, rate_hz=RATE_HZ)
-    found = measure(
-        device,
-        Subject(path, sha256_file(path), "none", "tiny", "float32"),
-        SETTINGS.model_copy(update=how),
-        runner=runner,
-        wish=RunnerWish(python=sys.executable if runner == "python" else None),
-        sensing=watch,
-    )
+    for _ in range(5):
+        found = measure(
+            device,
+            Subject(path, sha256_file(path), "none", "tiny", "float32"),
+            SETTINGS.model_copy(update=how),
+            runner=runner,
+            wish=RunnerWish(python=sys.executable if runner == "python" else None),
+            sensing=watch,
+        )
+        told = energy(found)
+        # Other work may keep the sampler waiting for all of a second: no energy is right then.
+        if told is None or "are too few" not in told.unavailable:
+            break
     assert Measurement.from_json(found.to_json()) == found
     return found
 
@@ -177,9 +182,12 @@ def test_commands_and_streams(
 def test_a_sensor_that_ends_in_mid_run_gives_no_energy(
     board: Board, device: LocalDevice, tmp_path: Path
 ) -> None:
+    # For 1.1 s, however slowly programs start: in the midst of a run, or before it is timed.
     board.program(
         "tegrastats",
-        "i=0; while [ $i -lt 55 ]; do echo VDD_IN 1500mW/1mW; sleep 0.02; i=$((i+1)); done",
+        "end=$(($(date +%s%N) / 1000000 + 1100)); "
+        "while [ $(($(date +%s%N) / 1000000)) -lt $end ]; do echo VDD_IN 1500mW/1mW; "
+        "sleep 0.02; done",
     )
     told = known(measured(device, tmp_path))
     assert told.per_inference_j is None

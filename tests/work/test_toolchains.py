@@ -201,7 +201,7 @@ def test_its_worker_has_edgekit_and_nothing_else_of_this_python(
             NAME, lambda call: call("edgekit.work.worker:sys.exc_info", tmp_path, {})
         )
         with pytest.raises(Exception, match="exc_info"):  # it answers, from the inside
-            work.result(timeout=30)
+            work.result(timeout=120)
         (worker,) = pool._workers
         environment = Path(f"/proc/{worker.process.pid}/environ").read_text().split("\0")
         program = Path(f"/proc/{worker.process.pid}/exe").readlink()
