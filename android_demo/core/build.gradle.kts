@@ -15,7 +15,7 @@ sourceSets {
             srcDir("../../edgekit/bundles/android/java")
             exclude(
                 "Accelerator.java", "Bitmaps.java", "Engine.java", "ExecuTorchEngine.java",
-                "LiteRtEngine.java", "ModelFile.java", "ModelOptions.java", "Report.java",
+                "LiteRtEngine.java", "ModelFile.java", "ModelOptions.java", "Phone.java", "Report.java",
             )
         }
     }

@@ -117,6 +117,13 @@ class BuildOrCommand(click.Group):
     type=click.Choice(["install-time", "fast-follow", "on-demand"]),
     help="Android: the model in an asset pack of Google Play.",
 )
+@click.option(
+    "--when",
+    multiple=True,
+    metavar="RULE",
+    help="Android: for which phones a variant is, as 'npu: soc=SM8650|SM8750, api>=31, ram>=8GB'; "
+    "one class then opens the first that suits.",
+)
 def make(
     build: Path,
     output: Path,
@@ -134,6 +141,7 @@ def make(
     package: str,
     classpath: tuple[Path, ...],
     asset_pack: Delivery | None,
+    when: tuple[str, ...],
 ) -> None:
     """Make the folder that goes into the product.
 
@@ -164,6 +172,7 @@ def make(
         package=package,
         classpath=classpath,
         asset_pack=asset_pack or "",
+        when=when,
     )
     folder = output / made.folder.name if target == "linux" else output
     width = max(len(artifact.variant) for artifact in made.manifest.artifacts)

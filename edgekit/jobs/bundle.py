@@ -37,24 +37,29 @@ def bundle(
     package: str = "",
     classpath: Sequence[Path] = (),
     asset_pack: Delivery = "",
+    when: Sequence[str] = (),
 ) -> Bundle:
     """Write the bundle folder `output`; see `edgekit.bundles.bundle_linux` for what it raises.
 
     Args:
         target: "linux": `output` is a folder for the bundle, a tarball and a package for each of
             `abis`, see `edgekit.bundles.package_linux`; "android": see
-            `edgekit.bundles.bundle_android`, which takes `package`, `classpath` and
-            `asset_pack`; "ios": see
-            `edgekit.bundles.bundle_ios`.
+            `edgekit.bundles.bundle_android`, which takes `package`, `classpath`, `asset_pack` and
+            `when`; "ios": see `edgekit.bundles.bundle_ios`.
 
     Raises:
         UsageError: something is given that is for another target.
     """
     if abis and target != "linux":
         raise UsageError("--abi is of a package", hint="add --for linux")
-    if (package or classpath or asset_pack) and target != "android":
-        name = "package" if package else "classpath" if classpath else "asset-pack"
-        raise UsageError(f"--{name} is of an Android app's classes", hint="add --for android")
+    androids = {
+        "package": package,
+        "classpath": classpath,
+        "asset-pack": asset_pack,
+        "when": when,
+    }
+    if target != "android" and (given_ := [name for name, value in androids.items() if value]):
+        raise UsageError(f"--{given_[0]} is of an Android app's classes", hint="add --for android")
     given: dict[str, Any] = {
         "variants": variants,
         "every": every,
@@ -64,7 +69,13 @@ def bundle(
     }
     if target == "android":
         return bundle_android(
-            build, output, **given, package=package, classpath=classpath, asset_pack=asset_pack
+            build,
+            output,
+            **given,
+            package=package,
+            classpath=classpath,
+            asset_pack=asset_pack,
+            when=when,
         )
     if target == "ios":
         return bundle_ios(build, output, **given)

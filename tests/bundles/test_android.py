@@ -147,8 +147,16 @@ def libraries(api: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 class App:
     """An app on a desktop's JVM: a bundle's classes over a double of the runtimes."""
 
-    def __init__(self, build: Build, main: str, folder: Path, libraries: tuple[Path, Path]) -> None:
-        module = bundle_android(build, folder / "out").folder / "module" / "src" / "main"
+    def __init__(
+        self,
+        build: Build,
+        main: str,
+        folder: Path,
+        libraries: tuple[Path, Path],
+        **how: Any,
+    ) -> None:
+        bundle = bundle_android(build, folder / "out", **how).folder
+        module = bundle / "module" / "src" / "main"
         sources = read_sources(module / "java")
         sources[f"app/{main}.java"] = (HERE / f"{main}.java").read_text()
         jar = write_jar(folder / "app.jar", sources, libraries)

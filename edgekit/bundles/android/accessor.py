@@ -243,7 +243,7 @@ def accessor(
         *_run(inputs, parameters, takes),
         *_prepare(artifact, parameters, takes),
         *_rest(inputs, outputs, getters, scores),
-        *_answer(outputs, getters, scores),
+        *answer_class(outputs, getters, scores),
         "}",
     ]
     return "\n".join(lines) + "\n"
@@ -420,12 +420,13 @@ def _rest(
     ]
 
 
-def _answer(
+def answer_class(
     outputs: Sequence[TensorSpec], getters: Sequence[str], scores: TensorSpec | None
 ) -> list[str]:
+    """The class of what a model answers; `getters` name its members."""
     members = []
     for spec, getter in zip(outputs, getters, strict=True):
-        members += [(_java(spec), getter), ("int[]", f"{getter}Shape")]
+        members += [(java_type(spec), getter), ("int[]", f"{getter}Shape")]
     members += [("List<String>", "labels_")] if scores is not None else []
     lines = [
         "    /** What the model answers to one sample. */",
@@ -442,7 +443,7 @@ def _answer(
         lines += [
             "",
             f"        /** The output {comment(spec.name)}, {comment(spec.sizes)}: {what}. */",
-            f"        public {_java(spec)} get{title}() {{",
+            f"        public {java_type(spec)} get{title}() {{",
             f"            return {getter};",
             "        }",
             "",
@@ -466,7 +467,8 @@ def _answer(
     return [*lines, "    }"]
 
 
-def _java(spec: TensorSpec) -> str:
+def java_type(spec: TensorSpec) -> str:
+    """In which an app gets an output."""
     return "float[]" if is_real(spec) else ARRAYS[spec.dtype]
 
 

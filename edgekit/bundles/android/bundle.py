@@ -8,6 +8,7 @@ from typing import Literal
 
 from edgekit.bundles.android.aar import make_aar
 from edgekit.bundles.android.accessor import check_artifact
+from edgekit.bundles.android.choice import Condition, ordered, parse_condition
 from edgekit.bundles.android.names import package_name
 from edgekit.bundles.android.sources import (
     aar_metadata,
@@ -45,6 +46,7 @@ def bundle_android(
     package: str = "",
     classpath: Sequence[Path] = (),
     asset_pack: Delivery = "",
+    when: Sequence[str] = (),
 ) -> Bundle:
     """Write the folder `target`; an older bundle there is replaced as a whole.
 
@@ -56,11 +58,14 @@ def bundle_android(
         classpath: android.jar and the runtime's .aar files. With them an .aar is made too.
         asset_pack: how Play delivers the model in a pack of its own; empty: it is among the
             assets of the library.
+        when: for which phones variants are, see `edgekit.bundles.android.choice`: one more class
+            chooses among them.
 
     Raises:
         InputError: also where no app runs a variant, or the runtime's Java classes have no such
             inputs or outputs; a library of `classpath` cannot be read.
-        UsageError: also where `package` is none, or an .aar is wanted and there is no javac.
+        UsageError: also where `package` is none, `when` does not say which phones a variant is for,
+            or an .aar is wanted and there is no javac.
         ConversionError: the accessor does not compile against `classpath`.
         EdgekitError: else as `bundle_linux`.
     """
@@ -68,10 +73,15 @@ def bundle_android(
     root = PACK_ASSETS if asset_pack else ASSETS
     assets = f"{root}/{package.replace('.', '/')}"
 
+    asked = [parse_condition(text) for text in when]
+
+    def chosen(manifest: Manifest) -> list[Condition]:
+        return ordered(asked, manifest.artifacts, manifest.default) if asked else []
+
     def add(contents: Contents, manifest: Manifest) -> None:
         for artifact in manifest.artifacts:
             check_artifact(artifact)
-        _add_library(contents, manifest, package, classpath, root)
+        _add_library(contents, manifest, package, classpath, root, chosen(manifest))
         if asset_pack:
             contents.add(f"{PACK}/build.gradle.kts", pack_file(package, asset_pack).encode())
 
@@ -83,6 +93,7 @@ def bundle_android(
             model=manifest.name,
             aar=bool(classpath),
             delivery=asset_pack,
+            conditions=chosen(manifest),
         )
 
     return make_bundle(
@@ -102,7 +113,12 @@ def bundle_android(
 
 
 def _add_library(
-    contents: Contents, of: Manifest, package: str, classpath: Sequence[Path], root: str
+    contents: Contents,
+    of: Manifest,
+    package: str,
+    classpath: Sequence[Path],
+    root: str,
+    conditions: Sequence[Condition],
 ) -> None:
     """The module, and with a `classpath` the same library as an .aar; `root`: where assets are."""
     artifacts = of.artifacts
@@ -114,6 +130,7 @@ def _add_library(
         model=of.name,
         version=of.version,
         assets=root,
+        conditions=conditions,
     )
     rules = consumer_rules(artifacts).encode()
     for path, text in sources.items():

@@ -25,9 +25,10 @@ KEYWORDS = frozenset(
 CLASSES = frozenset(
     word
     for line in (
-        "Accelerator Answer Arrays AutoCloseable Bitmap Bitmaps Boolean Byte Collections Context",
-        "Double Engine ExecuTorchEngine Float IOException IllegalStateException Integer Label List",
-        "LiteRtEngine Long ModelFile ModelOptions Object Override Picture Postprocessing",
+        "Accelerator Answer ArrayList Arrays AutoCloseable Bitmap Bitmaps Boolean Byte Collections",
+        "Context Double Each Engine ExecuTorchEngine Float IOException IllegalStateException",
+        "Integer Label List",
+        "LiteRtEngine Long ModelFile ModelOptions Object Override Phone Picture Postprocessing",
         "Preprocessing Report RuntimeException Short String System Tensor TensorSpec",
     )
     for word in line.split()

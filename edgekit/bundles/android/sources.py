@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.bundles.android.accessor import accessor, class_names
+from edgekit.bundles.android.choice import Condition, chooser
 from edgekit.bundles.manifest import BundledArtifact, BundledFile
 
 JAVA = Path(__file__).parent / "java"
@@ -41,15 +43,18 @@ def java_sources(
     model: str,
     version: str,
     assets: str,
+    conditions: Sequence[Condition] = (),
 ) -> dict[str, str]:
     """Every Java source by its path below the source folder.
 
     Args:
+        conditions: of variants among which a class chooses; see `choice.ordered`.
         files: the bundle's, by path.
         assets: the bundle's folder whose content the app has as its assets.
     """
     formats = {artifact.format for artifact in artifacts}
     left_out = {name for form, name in ENGINES.items() if form not in formats}
+    left_out |= set() if conditions else {"Phone.java"}
     folder = package.replace(".", "/")
     made = {
         f"{folder}/{path.name}": path.read_text(encoding="utf-8").replace(
@@ -71,6 +76,9 @@ def java_sources(
             labels=None if labels is None else labels.removeprefix(f"{assets}/"),
             file=files[artifact.files[0]],
         )
+    if conditions:
+        name, text = chooser(conditions, artifacts, package=package, model=model, version=version)
+        made[f"{folder}/{name}.java"] = text
     return made
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgekit.bundles.android.accessor import KOTLIN, USUAL, class_names, java
-from edgekit.bundles.android.names import GETTERS, member_names
+from edgekit.bundles.android.choice import Condition
+from edgekit.bundles.android.names import GETTERS, class_name, member_names
 from edgekit.bundles.android.sources import libraries, pack_name, suffixes
 from edgekit.bundles.apps import all_given, class_scores
 from edgekit.bundles.manifest import BundledArtifact
@@ -18,6 +21,7 @@ def usage(
     model: str,
     aar: bool,
     delivery: str,
+    conditions: Sequence[Condition] = (),
 ) -> list[str]:
     """Paragraphs of Markdown.
 
@@ -25,6 +29,7 @@ def usage(
         default: the variant that is shown.
         aar: there is one in the bundle.
         delivery: of the asset pack; empty without.
+        conditions: of variants among which a class chooses.
     """
     module = package.rpartition(".")[2]
     names = class_names(model, [artifact.variant for artifact in artifacts])
@@ -42,6 +47,7 @@ def usage(
         "applied, and who refused the model before. `run` makes the model's input by exactly the "
         "steps stated below, bit for bit as edgekit did when it verified the model; an app that "
         "scales pictures in another way runs another model.",
+        *(_choice(conditions, class_name(model)) if conditions else []),
         *(_pack(package, names[shown], delivery) if delivery else []),
         *_accelerators(artifacts),
     ]
@@ -60,6 +66,18 @@ def usage(
         "mean before you ship."
     )
     return parts
+
+
+def _choice(conditions: Sequence[Condition], name: str) -> list[str]:
+    lines = [
+        f"{at}. {code(each.variant)}: {each.words()}" for at, each in enumerate(conditions, start=1)
+    ]
+    return [
+        f"{code(name)} is all of these in one: it opens the first variant that is for the phone "
+        "and that its runtime takes. `model.variant` says which, `model.refusals` which did not "
+        "open and why; else it is used as the others are.",
+        "\n".join(lines),
+    ]
 
 
 def _pack(package: str, name: str, delivery: str) -> list[str]:

@@ -32,6 +32,11 @@ public final class AppMain {
         public File getNoBackupFilesDir() {
             return files;
         }
+
+        @Override
+        public Object getSystemService(String name) {
+            throw new UnsupportedOperationException(name);
+        }
     }
 
     private AppMain() {}

@@ -19,6 +19,11 @@ public final class PteMain {
         Context context =
                 new Context() {
                     @Override
+                    public Object getSystemService(String name) {
+                        throw new UnsupportedOperationException(name);
+                    }
+
+                    @Override
                     public AssetManager getAssets() {
                         return new AssetManager(new File(arguments[0]));
                     }
