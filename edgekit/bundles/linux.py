@@ -90,7 +90,7 @@ def bundle_linux(
         check_signer(signer)
     with replaced_folder(target) as scratch:
         contents = Contents(scratch)
-        artifacts = add_artifacts(contents, build, chosen, results)
+        artifacts = add_artifacts(contents, build, chosen, results, about=about)
 
         def manifest(**more: Any) -> Manifest:
             return manifest_of(

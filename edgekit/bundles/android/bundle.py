@@ -80,7 +80,13 @@ def bundle_android(
         contents = Contents(scratch)
         assets = f"{ASSETS}/{package.replace('.', '/')}"
         artifacts = add_artifacts(
-            contents, build, chosen, results, models=assets, labels_path=f"{assets}/{LABELS}"
+            contents,
+            build,
+            chosen,
+            results,
+            about=about,
+            models=assets,
+            labels_path=f"{assets}/{LABELS}",
         )
         for artifact in artifacts:
             check_artifact(artifact)
