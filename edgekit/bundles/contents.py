@@ -276,7 +276,9 @@ def _bundled(
 def _around(build: Build, variant: Variant, artifact: Artifact, about: About) -> Wrapping:
     """What MediaPipe reads; nothing, with the reason as its note, where it cannot use the file."""
     (spec, *_) = artifact.signature.inputs
-    pictures = takes_pictures(spec, artifact.preprocessing)
+    pictures = takes_pictures(spec, artifact.preprocessing) or (
+        len(spec.shape) == 4 and spec.shape[-1] == 3
+    )
     if artifact.format != "tflite" or not build.labels or not pictures:
         return Wrapping(b"", b"", "")
     try:

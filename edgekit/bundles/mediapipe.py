@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.core.errors import DataError, InputError
-from edgekit.core.preprocess_reference import apply, output_spec
+from edgekit.core.preprocess_reference import apply
 from edgekit.core.preprocessing import Cast, Normalize, Preprocessing, Quantize, Resize
 from edgekit.core.tensor import Signature, TensorSpec
 
@@ -126,10 +126,10 @@ def pictures_of(signature: Signature, preprocessing: Preprocessing) -> Pictures:
         raise InexpressibleError(f"it takes 1×height×width×3, and the input is {spec.sizes}")
     mean, std = _normalization(preprocessing)
     if spec.dtype == "uint8":
-        _check_pixels(spec, preprocessing)
         mean, std = 0.0, 1.0  # pixels go in as they are; what is written is not looked at
-    elif output_spec(preprocessing, shape=(height, width, 3)).dtype != "float32":
-        raise InexpressibleError("the preprocessing gives integers, and the input is float32")
+    elif not any(isinstance(op, Resize) for op in preprocessing.operations):
+        raise InexpressibleError("without a resize nothing says that the input is made of pixels")
+    _check_pixels(spec, preprocessing, mean, std)
     return Pictures(height, width, mean, std)
 
 
@@ -148,26 +148,24 @@ def _normalization(preprocessing: Preprocessing) -> tuple[float, float]:
     return found[0].mean[0], found[0].std[0]
 
 
-def _check_pixels(spec: TensorSpec, preprocessing: Preprocessing) -> None:
-    """Raise InexpressibleError unless each of the 256 pixel values goes in as it is."""
-    values = np.arange(256, dtype=np.uint8)
-    height, width = 16, 16
-    picture = np.repeat(values.reshape(height, width, 1), 3, axis=2)
-    rest = [op for op in preprocessing.operations if not isinstance(op, Resize)]
-    if spec.quantization is not None:
-        quantization = spec.quantization
-        scale, zero_point = quantization.scale[0], quantization.zero_point[0]
-        made = apply(Preprocessing(operations=tuple(rest)), picture)
-        if made.dtype != np.uint8:
-            rest.append(Quantize(scale=scale, zero_point=zero_point, dtype="uint8"))
+def _check_pixels(spec: TensorSpec, preprocessing: Preprocessing, mean: float, std: float) -> None:
+    """Raise InexpressibleError unless each of the 256 pixel values becomes (value − mean) / std."""
+    picture = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    rest = tuple(op for op in preprocessing.operations if not isinstance(op, Resize))
     try:
-        made = apply(Preprocessing(operations=tuple(rest)), picture)
+        made = apply(Preprocessing(operations=rest), picture)
+        if spec.quantization is not None and made.dtype != spec.dtype:
+            scale, zero_point = spec.quantization.scale[0], spec.quantization.zero_point[0]
+            last = Quantize(scale=scale, zero_point=zero_point, dtype="uint8")
+            made = apply(Preprocessing(operations=(*rest, last)), picture)
     except DataError as exc:
         raise InexpressibleError(str(exc)) from exc
-    if made.dtype != np.uint8 or not np.array_equal(made, picture):
-        raise InexpressibleError(
-            "it gives uint8 inputs the pixels as they are, and here they are others"
-        )
+    if made.dtype != spec.dtype:
+        raise InexpressibleError(f"the preprocessing gives {made.dtype}, the input is {spec.dtype}")
+    wanted = (picture.astype(np.float64) - mean) / std
+    if not np.allclose(made.astype(np.float64), wanted, rtol=1e-5, atol=1e-5 / std):
+        text = "the pixels as they are" if spec.dtype == "uint8" else "(pixel − mean) / std"
+        raise InexpressibleError(f"it gives {spec.dtype} inputs {text}, and here it is another sum")
 
 
 def check_scores(signature: Signature, labels: int) -> None:
