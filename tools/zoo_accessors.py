@@ -1,14 +1,18 @@
 """Makes the accessors of every model of the zoo, compiles the Java ones and runs the Python ones.
 
-    .venv/bin/python tools/zoo_accessors.py FOLDER [--only PATTERN]
+    .venv/bin/python tools/zoo_accessors.py FOLDER [--only PATTERN] [--variants NAME…]
 
 The 42 models of tools/zoo and the small ones of the tests (several inputs and outputs, integers and
 booleans, open sizes, names that differ in nothing) become TFLite in float32, ExecuTorch and ONNX by
 real conversions, those of tools/zoo int8 at both ends, too: their inputs and outputs matter. Each
 artifact is bundled for Linux and for Android. The Java class is compiled against the declarations
 of the tests (a JDK is needed); the Python class predicts once from zeros. Prints a line for each
-artifact; a bundle that is refused says why. Exit code 1 if one does not compile or run. About half
-an hour; a run that was stopped goes on, as conversions are cached.
+artifact; a bundle that is refused says why. Exit code 1 if one does not compile or run. An hour; a
+run that was stopped goes on, as conversions are cached.
+
+    .venv/bin/python tools/zoo_accessors.py FOLDER --signatures tests/bundles/zoo_signatures.json
+
+writes the inputs and outputs of all builds in FOLDER, each that is like no other, for the tests.
 """
 
 from __future__ import annotations
@@ -19,14 +23,15 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from edgekit.bundles import bundle_android, bundle_linux  # noqa: E402 - through the line above
-from edgekit.core.build import Build  # noqa: E402
+from edgekit.core.build import Build, load_build  # noqa: E402
 from edgekit.core.errors import ConversionError, EdgekitError  # noqa: E402
 from edgekit.core.model import ModelOptions  # noqa: E402
 from edgekit.jobs.convert import convert  # noqa: E402
@@ -69,30 +74,39 @@ for kind in classes:
 """
 
 
-def models(folder: Path) -> Iterator[tuple[str, str]]:
-    """Key, and what `convert` takes for it; made where it is a file."""
-    for key in KEYS:  # their files are made when they are needed
-        yield key, reference(key, folder)
-    subprocess.run(
-        [sys.executable, "-m", "tests.keras_zoo", str(folder / "keras"), "keras3"],
-        check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    for name in KERAS:
-        yield f"small-keras/{name}", str(folder / "keras" / f"{name}.keras")
-    for name in TORCH:
-        yield f"small-torch/{name}", f"torch:tests.torch_zoo:{name}"
-    from tests.onnx_zoo import write
-
-    (folder / "onnx").mkdir(exist_ok=True)
-    for name in ONNX:
-        yield f"small-onnx/{name}", str(write(name, folder / "onnx"))
+def models(only: str) -> list[str]:
+    """The keys that fit the pattern."""
+    small = {"small-keras": KERAS, "small-torch": TORCH, "small-onnx": ONNX}
+    keys = [*KEYS, *(f"{kind}/{name}" for kind, names in small.items() for name in names)]
+    return fnmatch.filter(keys, only)
 
 
-def converted(key: str, model: str, folder: Path, pool: Pool) -> Build | str:
+def model_of(key: str, folder: Path) -> str:
+    """What `convert` takes for the model; made where it is a file."""
+    kind, name = key.split("/")
+    if key in KEYS:
+        return reference(key, folder)
+    if kind == "small-torch":
+        return f"torch:tests.torch_zoo:{name}"
+    if kind == "small-onnx":
+        from tests.onnx_zoo import write
+
+        (folder / "onnx").mkdir(exist_ok=True)
+        return str(write(name, folder / "onnx"))
+    path = folder / "keras" / f"{name}.keras"
+    if not path.exists():
+        subprocess.run(
+            [sys.executable, "-m", "tests.keras_zoo", str(path.parent), "keras3"],
+            check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    return str(path)
+
+
+def converted(key: str, model: str, wanted: Sequence[str], folder: Path, pool: Pool) -> Build | str:
     """The build with all variants that can be made; a reason where there is none."""
     samples = data(key, folder) if key in KEYS else None
     variants, reason = [], ""
-    for variant in VARIANTS:
+    for variant in wanted:
         try:
             make_plan(wish(key, model, samples, (variant,)))
             variants.append(variant)
@@ -132,20 +146,40 @@ def java(build: Build, variant: str, out: Path, api: Path) -> str:
     return "ok"
 
 
+def signatures(folder: Path) -> list[dict[str, Any]]:
+    """Of every artifact in the builds of `folder`; one for all that differ in nothing."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("builds/*/build.json")):
+        for variant in load_build(path.parent).variants:
+            if variant.artifact is not None:
+                made = {
+                    "format": variant.artifact.format,
+                    "delegate": variant.recipe.delegate,
+                    "signature": variant.artifact.signature.to_json(),
+                }
+                name = f"{path.parent.name} {variant.recipe.name}"
+                found.setdefault(json.dumps(made, sort_keys=True), {"model": name, **made})
+    return list(found.values())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=lambda text: Path(text).absolute())
     parser.add_argument("--only", default="*", help="keys like torch/*")
+    parser.add_argument("--variants", nargs="*", default=VARIANTS)
+    parser.add_argument("--signatures", type=Path, metavar="FILE")
     asked = parser.parse_args()
     folder = asked.folder
+    if asked.signatures:
+        lines = ",\n".join(json.dumps(each) for each in signatures(folder))
+        asked.signatures.write_text(f"[\n{lines}\n]\n")
+        return 0
     folder.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
     api = api_jar(folder)
     with Pool() as pool:
-        for key, model in models(folder):
-            if not fnmatch.fnmatch(key, asked.only):
-                continue
-            build = converted(key, model, folder, pool)
+        for key in models(asked.only):
+            build = converted(key, model_of(key, folder), asked.variants, folder, pool)
             if isinstance(build, str):
                 print(f"{key}: no artifact: {build}", flush=True)
                 counts["models without an artifact"] += 1
