@@ -116,25 +116,19 @@ def test_what_is_installed_is_the_bundle_and_answers(tmp_path: Path) -> None:
     assert not (share / "digits").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("lintian"), reason="needs the package lintian")
 def test_lintian_has_nothing_to_say(build: Build, tmp_path: Path) -> None:
     """Nor of what it usually overlooks; packages of several names, versions and descriptions."""
-    folder = tmp_path / "build"
-    runnable = write_runnable(folder)
-    key = tmp_path / "key.pem"
-    make_key(key)
-    made = [
-        package_linux(
-            each, tmp_path / f"out{number}", variants=["float32"], about=about, signer=signer,
-            abis=[abi],
-        ).packages[1]
-        for number, (each, about, signer, abi) in enumerate([
-            (runnable, ABOUT, None, "arm64"),
-            (build, replace(ABOUT, name="x", description="A model. " * 20), Signer(key), "amd64"),
-            (build, replace(ABOUT, name="Ünï_3d", version="0.1.0-rc.1", description="the model "
-             "of the Digits."), None, "armhf"),
-        ])
-    ]  # fmt: skip
+    make_key(tmp_path / "key.pem")
+    runnable = write_runnable(tmp_path / "build")
+    one = package_linux(
+        runnable, tmp_path / "one", variants=["float32"], about=ABOUT, abis=["arm64"]
+    )
+    odd = replace(ABOUT, name="Ünï_3d", version="0.1.0-rc.1", description="A model. " * 20)
+    signer = Signer(tmp_path / "key.pem")
+    other = package_linux(build, tmp_path / "other", about=odd, signer=signer, abis=["armhf"])
+    made = [one.packages[1], other.packages[1]]
     done = subprocess.run(
         ["lintian", "--allow-root", "--pedantic", "--display-info", "--display-experimental",
          "--fail-on", "error,warning,info,pedantic,experimental", *map(str, made)],

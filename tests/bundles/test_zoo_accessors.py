@@ -45,6 +45,7 @@ def artifact_of(template: Manifest, row: dict[str, Any], number: int) -> Bundled
     )
 
 
+@pytest.mark.slow
 def test_every_java_accessor_compiles(template: Manifest, tmp_path: Path) -> None:
     api = api_jar(tmp_path)
     taken, refused = [], []
