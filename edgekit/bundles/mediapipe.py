@@ -96,7 +96,13 @@ def wrapping(
     check_scores(signature, len(labels))
     metadata = metadata_of(pictures, signature, said)
     with _opened(source) as model:
-        head = head_of(model, metadata)
+        try:
+            head = head_of(model, metadata)
+        except InputError as exc:
+            raise InputError(
+                f"{str(source)!r} {exc.message}",
+                hint="run edgekit convert again; what did not change comes from the cache",
+            ) from exc
         tail = zipped(labels, at=len(head) + len(model))
     return Wrapping(
         head,
@@ -287,7 +293,7 @@ def head_of(model: bytes | mmap.mmap, metadata: bytes) -> bytes:
         version = old.field(old.root, VERSION)
         number = struct.unpack_from("<I", model, version)[0] if version is not None else 0
     except (struct.error, UnicodeDecodeError) as exc:
-        raise InputError(f"a .tflite file of the build is damaged: {exc}") from exc
+        raise InputError(f"is damaged: {exc}") from exc
     if ENTRY in known:
         raise InexpressibleError("the file has metadata of its own, which stays")
     if len(graphs) != 1:
@@ -330,7 +336,7 @@ class _Old:
     def __init__(self, model: bytes | mmap.mmap) -> None:
         self.model = model
         if model[4:8] != b"TFL3":
-            raise InputError("a .tflite file of the build is none: it does not say TFL3")
+            raise InputError("is no .tflite file: it does not say TFL3")
         self.root = self._offset(0)
         size = self._number("H", self._vtable(self.root))
         if size > 4 + 2 * 8:

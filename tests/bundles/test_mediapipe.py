@@ -267,6 +267,13 @@ def test_a_score_for_each_label(outputs: tuple[TensorSpec, ...], says: str) -> N
         check_scores(signature, 3)
 
 
+def test_a_build_with_another_file_is_refused(tmp_path: Path) -> None:
+    build = build_of(tmp_path, content=b"not what it was")
+    with pytest.raises(InputError, match=r"net\.tflite' is no \.tflite file"):
+        bundle_linux(build, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_file_is_said_and_nothing_else(tmp_path: Path) -> None:
     model = dense_model(tmp_path / "net.tflite").read_bytes()
     with pytest.raises(InputError, match="does not say TFL3"):
