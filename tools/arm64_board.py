@@ -92,7 +92,9 @@ def make_root(root: Path, *, packages: bool = False) -> None:
         "--variant=extract", f"--include={PACKAGES}",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
     ]  # fmt: skip
+    # In a namespace of its own: what it mounts goes with it, also where it is stopped.
     run(
+        "unshare", "--mount",
         "mmdebstrap", "--quiet", "--mode=root", "--architectures=arm64", *kind,
         "--skip=check/qemu",  # which wants the package arch-test for it
         "bookworm", root, "/etc/apt/sources.list.d/debian.sources",

@@ -46,6 +46,10 @@ KERAS = (
 TORCH = ("mlp", "cnn", "sound", "lstm", "two_by_two", "masked", "pooled", "named", "attention")
 ONNX = ("mlp", "cnn", "two", "open", "sequence", "detector", "softmax", "recurrent", "half")
 SHAPES = {"small-keras/open": {"image": (1, 16, 12, 3)}}
+DIMS = {
+    "small-torch/pooled": {"length": (2, 16)},
+    "small-onnx/sequence": {"seq": (2, 16)},
+}
 VARIANTS = ("float32", "int8-io", "pte-float32", "onnx-float32")
 
 # Run with the bundle as its argument: every class of it predicts from zeros of its inputs' shapes.
@@ -122,9 +126,10 @@ def converted(key: str, model: str, wanted: Sequence[str], folder: Path, pool: P
 
 
 def wish(key: str, model: str, samples: str | None, variants: tuple[str, ...]) -> Wish:
+    options = ModelOptions(shapes=SHAPES.get(key, {}), dims=DIMS.get(key, {}))
     return Wish(
         model=model, profile=str(PROFILE), variants=variants, calibration=samples,
-        evaluation=samples, options=ModelOptions(shapes=SHAPES.get(key, {})),
+        evaluation=samples, options=options,
     )  # fmt: skip
 
 
