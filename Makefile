@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-fast lint native zoo zoo-check compress-bench clean
+.PHONY: demo test test-fast test-arm64 lint native zoo zoo-check compress-bench clean
 
 demo: .make/demo
 	$(BIN)/edgekit demo -o demo
@@ -15,6 +15,10 @@ test: .make/test
 
 test-fast: .make/test
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
+
+# The contract of devices on an aarch64 board under qemu; as root, with mmdebstrap and qemu-user-static.
+test-arm64: .make/test
+	EDGEKIT_TEST_ARM64=build/arm64 $(BIN)/pytest -n 0 tests/devices/arm64.py
 
 lint: .make/test
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

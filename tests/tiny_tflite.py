@@ -17,12 +17,14 @@ def dense_model(
     version: int = 1,
     weight: float | None = None,
     seed: int = 0,
+    shape: tuple[int, ...] = (),
 ) -> Path:
     """y = W x + b, x with shape (1, `inputs`) called "x", y with shape (1, `outputs`) called "y".
 
     Args:
         quantized: int8 in and out, scales 1/32 for x, 1/64 for W, 1/8 for y, zero points 0.
         version: of the operator; one that no runtime knows gives a file that does not load.
+        shape: of x without the batch, of `inputs` numbers in all, where it is another.
         weight: value of every weight, instead of random ones in [-1, 1).
     """
     import flatbuffers
@@ -65,7 +67,7 @@ def dense_model(
 
     graph = schema.SubGraphT()
     graph.tensors = [
-        tensor("x:0", [1, inputs], kind, 1, 1 / 32),
+        tensor("x:0", [1, *(shape or [inputs])], kind, 1, 1 / 32),
         tensor("w", [outputs, inputs], kind, 2, 1 / 64),
         tensor("b", [outputs], bias_kind, 3, 1 / 32 / 64),
         tensor("y:0", [1, outputs], kind, 4, 1 / 8),

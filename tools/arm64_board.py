@@ -5,6 +5,9 @@
 
 Debian 12 for arm64 in qemu's user mode behind a native sshd on loopback, with made-up files of /sys
 and /proc/cpuinfo and scripts called vcgencmd and nvpmodel that print what the real ones print.
+With --packages it has dpkg, its database and python3-numpy, so that packages can be installed, and
+Debian's own scripts run in qemu, which takes minutes (tools/deb_board.py keeps it). It computes as
+a Cortex-A76, which it says it is: qemu 7.2's usual CPU has SME, where XNNPACK's INT8 goes wrong.
 What a time is measured on it means nothing. Needs root, Linux, and the Debian packages
 qemu-user-static, mmdebstrap and openssh-server; mmdebstrap downloads some 40 MB.
 """
@@ -25,7 +28,9 @@ PACKAGES = (
     "dash,bash,coreutils,grep,sed,mawk,procps,util-linux,findutils,tar,gzip,libc-bin,libstdc++6,"
     "libgomp1,python3,python3-minimal,libpython3-stdlib,python3.11"
 )
+WHOLE = "python3,python3-numpy,procps,gzip,mawk,libstdc++6,libgomp1"
 CORES = 4
+CPU = "cortex-a76"  # qemu's name of what CPUINFO says
 NODES = {"null": "1 3", "zero": "1 5", "random": "1 8", "urandom": "1 9", "tty": "5 0"}
 
 _CPU = "sys/devices/system/cpu"
@@ -81,19 +86,27 @@ def register_qemu() -> None:
         (binfmt / "register").write_text(line)
 
 
-def make_root(root: Path) -> None:
+def make_root(root: Path, *, packages: bool = False) -> None:
+    """Debian in `root`; with `packages` one whose packages are configured, not just unpacked."""
+    kind = ["--variant=essential", f"--include={WHOLE}"] if packages else [
+        "--variant=extract", f"--include={PACKAGES}",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+    ]  # fmt: skip
+    # In a namespace of its own: what it mounts goes with it, also where it is stopped.
     run(
-        "mmdebstrap", "--quiet", "--mode=root", "--variant=extract", "--architectures=arm64",
-        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--include={PACKAGES}",
+        "unshare", "--mount",
+        "mmdebstrap", "--quiet", "--mode=root", "--architectures=arm64", *kind,
+        "--skip=check/qemu",  # which wants the package arch-test for it
         "bookworm", root, "/etc/apt/sources.list.d/debian.sources",
     )  # fmt: skip
     root.chmod(0o755)  # sshd refuses a ChrootDirectory that others may write
     os.chown(root, 0, 0)
-    for link, target in (("bin/sh", "dash"), ("usr/bin/awk", "mawk")):
-        (root / link).unlink(missing_ok=True)
-        (root / link).symlink_to(target)
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
-    (root / "etc/group").write_text("root:x:0:\n")
+    if not packages:
+        for link, target in (("bin/sh", "dash"), ("usr/bin/awk", "mawk")):
+            (root / link).unlink(missing_ok=True)
+            (root / link).symlink_to(target)
+        (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
+        (root / "etc/group").write_text("root:x:0:\n")
     for folder in ("root", "tmp", "proc", "sys", "dev"):
         (root / folder).mkdir(exist_ok=True)
     for name, numbers in NODES.items():
@@ -126,7 +139,7 @@ def start(folder: Path, port: int) -> None:
         f"AuthorizedKeysFile {folder}/authorized_keys\nPidFile none\nUsePAM no\nUseDNS no\n"
         "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
         f"PermitRootLogin prohibit-password\nChrootDirectory {chroot}\n"
-        "Subsystem sftp internal-sftp\n"
+        f"Subsystem sftp internal-sftp\nSetEnv QEMU_CPU={CPU}\n"
     )
     # Its mounts are in a namespace of their own and go away with it.
     script = (
@@ -151,20 +164,20 @@ def start(folder: Path, port: int) -> None:
     sys.exit("sshd does not answer")
 
 
-def up(folder: Path, port: int) -> None:
+def up(folder: Path, port: int, *, packages: bool = False) -> None:
     if folder.exists():
         sys.exit(f"{folder} is there already: name another, or down it first")
     register_qemu()
     folder.mkdir(parents=True)
-    make_root(folder / "root")
+    make_root(folder / "root", packages=packages)
     start(folder, port)
     print(f"export EDGEKIT_SSH_CONFIG={folder}/ssh_config")
     for words in ("probe ssh://board", "prepare ssh://board", "prepare ssh://board --undo"):
         print(f"edgekit devices {words}")
 
 
-def down(folder: Path) -> None:
-    """Stops what `up` has started, and removes the folder."""
+def stop(folder: Path) -> None:
+    """Stops what `start` has started."""
     pid, port = (folder / "pid").read_text().split()
     command = Path(f"/proc/{pid}/cmdline")
     if command.exists() and str(folder) in command.read_text():
@@ -172,6 +185,11 @@ def down(folder: Path) -> None:
         while command.exists() and command.read_bytes():
             time.sleep(0.1)
     Path("/run", f"edgekit-board-{port}").rmdir()
+
+
+def down(folder: Path) -> None:
+    """Stops what `up` has started, and removes the folder."""
+    stop(folder)
     shutil.rmtree(folder)
 
 
@@ -180,8 +198,9 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["up", "down"])
     parser.add_argument("folder", type=lambda text: Path(text).absolute())
     parser.add_argument("--port", type=int, default=20222)
+    parser.add_argument("--packages", action="store_true", help="with dpkg, for .debs")
     arguments = parser.parse_args()
     if arguments.what == "up":
-        up(arguments.folder, arguments.port)
+        up(arguments.folder, arguments.port, packages=arguments.packages)
     else:
         down(arguments.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,8 @@ from edgekit.bundles.manifest import (
     path_problem,
     sidecar,
 )
+from edgekit.bundles.mediapipe import InexpressibleError, Wrapping, wrapping
+from edgekit.bundles.readme import takes_pictures
 from edgekit.bundles.signing import Signer, sign
 from edgekit.bundles.verify import inspect_bundle
 from edgekit.core.artifact import Artifact
@@ -111,15 +114,16 @@ class Contents:
             raise unwritable(place, exc) from exc
         self._note(path, len(data), hashlib.sha256(data).hexdigest())
 
-    def copy(self, source: Path, path: str) -> str:
-        """Copy a file, in pieces; the SHA-256 of what was copied.
+    def copy(self, source: Path, path: str, head: bytes = b"", tail: bytes = b"") -> str:
+        """Copy a file, in pieces, between `head` and `tail`; the SHA-256 of what was copied.
 
         Raises:
             InputError: `source` cannot be read.
             OutputError: the copy cannot be written.
         """
         place = self._place(path)
-        total, size = hashlib.sha256(), 0
+        copied, total = hashlib.sha256(), hashlib.sha256(head)
+        size = len(head) + len(tail)
         try:
             reader = open(source, "rb", buffering=0)  # noqa: SIM115 - reading and writing fail differently
         except OSError as exc:
@@ -129,16 +133,20 @@ class Contents:
                 # One buffer that stays in the processor's cache between writing and summing.
                 buffer = memoryview(bytearray(CHUNK))
                 with open(place, "xb", buffering=0) as writer:
+                    _write(writer, head)
                     while count := reader.readinto(buffer):
-                        piece = buffer[:count]
-                        while piece:  # an unbuffered write may take a part only
-                            piece = piece[writer.write(piece) :]
-                        total.update(buffer[:count])
+                        _write(writer, buffer[:count])
+                        copied.update(buffer[:count])
+                        if head or tail:
+                            total.update(buffer[:count])
                         size += count
+                    _write(writer, tail)
             except OSError as exc:
                 raise unwritable(place, exc) from exc
-        self._note(path, size, total.hexdigest())
-        return total.hexdigest()
+        total.update(tail)
+        shipped = total if head or tail else copied
+        self._note(path, size, shipped.hexdigest())
+        return copied.hexdigest()
 
     def finish(self, manifest: Manifest, signer: Signer | None = None) -> str:
         """Write ``manifest.json``, ``manifest.sha256`` and ``model.sig``; the manifest's SHA-256.
@@ -178,18 +186,28 @@ class Contents:
         self.files.append(BundledFile(path=path, size_bytes=size, sha256=sha256))
 
 
+def _write(writer: io.FileIO, piece: bytes | memoryview) -> None:
+    rest = memoryview(piece)
+    while rest:  # an unbuffered write may take a part only
+        rest = rest[writer.write(rest) :]
+
+
 def add_artifacts(
     contents: Contents,
     build: Build,
     variants: Iterable[Variant],
     results: Sequence[Result],
     *,
+    about: About,
     models: str = MODELS,
     labels_path: str = LABELS,
 ) -> tuple[BundledArtifact, ...]:
     """Copy the artifacts of `variants` and write the labels; their entries for the manifest.
 
+    Image classifiers in TFLite get what MediaPipe reads around their own bytes.
+
     Args:
+        about: what of it MediaPipe's metadata say.
         models: folder in the bundle that the artifacts go to.
         labels_path: where in the bundle the labels go.
 
@@ -205,7 +223,7 @@ def add_artifacts(
             )
         contents.add(labels, "".join(f"{label}\n" for label in build.labels).encode())
     return tuple(
-        _bundled(contents, build, variant, variant.artifact, labels, results, models)
+        _bundled(contents, build, variant, variant.artifact, labels, results, models, about)
         for variant in variants
         if variant.artifact is not None
     )
@@ -219,14 +237,17 @@ def _bundled(
     labels: str | None,
     results: Sequence[Result],
     models: str,
+    about: About,
 ) -> BundledArtifact:
+    around = _around(build, variant, artifact, about)
     paths = []
-    for file in artifact.files:
+    for index, file in enumerate(artifact.files):
         # The build keeps them under artifacts/; app developers look for models.
         path = str(PurePosixPath(models, file.path.removeprefix("artifacts/")))
         if any(known.path == path for known in contents.files):
             raise InputError(f"two files of the build would both be {path!r} in the bundle")
-        if contents.copy(build.folder / file.path, path) != file.sha256:
+        more = (around.head, around.tail) if index == 0 else ()
+        if contents.copy(build.folder / file.path, path, *more) != file.sha256:
             raise InputError(
                 f"{str(build.folder / file.path)!r} was changed after the build",
                 hint="run edgekit convert again; what did not change comes from the cache",
@@ -247,9 +268,36 @@ def _bundled(
         parent=artifact.parent,
         parent_variant=_parent(build, artifact),
         tools=dict(sorted(artifact.tools.items())),
-        notes=artifact.notes,
+        notes=(*artifact.notes, *([around.note] if around.note else [])),
         measured=tuple(_measured(r) for r in results if r.measurement.artifact_sha256 == main),
     )
+
+
+def _around(build: Build, variant: Variant, artifact: Artifact, about: About) -> Wrapping:
+    """What MediaPipe reads; nothing, with the reason as its note, where it cannot use the file."""
+    (spec, *_) = artifact.signature.inputs
+    pictures = takes_pictures(spec, artifact.preprocessing) or (
+        len(spec.shape) == 4 and spec.shape[-1] == 3
+    )
+    if artifact.format != "tflite" or not build.labels or not pictures:
+        return Wrapping(b"", b"", "")
+    try:
+        return wrapping(
+            build.folder / artifact.files[0].path,
+            artifact.signature,
+            artifact.preprocessing,
+            delegate=variant.recipe.delegate,
+            labels=build.labels,
+            said={
+                "name": about.name or build.name,
+                "description": about.description,
+                "version": about.version,
+                "author": about.maintainer,
+                "license": about.licence,
+            },
+        )
+    except InexpressibleError as exc:
+        return Wrapping(b"", b"", f"nothing for MediaPipe Tasks is in the file: {exc}")
 
 
 def _parent(build: Build, artifact: Artifact) -> str:

@@ -77,7 +77,13 @@ def make_bundle(
     with replaced_folder(target) as scratch:
         contents = Contents(scratch)
         artifacts = add_artifacts(
-            contents, build, chosen, results, models=models, labels_path=labels_path
+            contents,
+            build,
+            chosen,
+            results,
+            about=about,
+            models=models,
+            labels_path=labels_path,
         )
 
         def manifest(**more: Any) -> Manifest:

@@ -16,6 +16,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -151,6 +152,7 @@ def _data(package: Package, out: IO[bytes]) -> tuple[bytes, int]:
     files: dict[str, Path | bytes] = {f"{home}/{p}": package.folder / p for p in package.files}
     files[f"{doc}/copyright"] = _copyright(package)
     files[f"{doc}/changelog.gz"] = _zipped(_changelog(package))
+    files[f"usr/share/lintian/overrides/{package.name}"] = _overrides(package)
     module = f"{module_name(package.manifest.name)}.py"
     link = f"usr/lib/python3/dist-packages/{module}"
     sums, size = [], 0
@@ -188,10 +190,13 @@ def _control(package: Package, abi: str, sums: bytes, size: int) -> bytes:
         "Depends": "python3 (>= 3.8), python3-numpy",
         "Section": "science",
         "Priority": "optional",
-        "Description": said[:80].rstrip(". "),
+        "Description": synopsis(said, package.name),
     }
     text = "".join(f"{name}: {value}\n" for name, value in fields.items())
     module = module_name(manifest.name)
+    if manifest.description:
+        lines = textwrap.wrap(manifest.description, 76, break_on_hyphens=False)
+        text += "".join(f" {line}\n" for line in lines) + " .\n"
     text += (
         f" The variants {variants} of a model converted and verified by edgekit, with\n"
         f" their manifest and bill of materials in /usr/share/{package.name}.\n"
@@ -209,6 +214,15 @@ def _control(package: Package, abi: str, sums: bytes, size: int) -> bytes:
             _add(tar, package, f"./{name}", content)
         tar.close()
     return out.getvalue()
+
+
+def synopsis(said: str, name: str) -> str:
+    """`said` in the words that Debian wants of the package `name`: no sentence, no article."""
+    text = re.split(r"[.!?]\s", said)[0] or said
+    text = re.sub(r"^(an?|the)\s+", "", text, flags=re.IGNORECASE)
+    if text.lower().startswith(name) or len(text) < 10:
+        text = f"machine learning model: {text}"
+    return textwrap.shorten(text, 79, placeholder="…").rstrip(".! ")
 
 
 def _copyright(package: Package) -> bytes:
@@ -236,6 +250,17 @@ def _changelog(package: Package) -> bytes:
         f"{package.name} ({package.version}) unstable; urgency=medium\n\n"
         f"  * Version {package.manifest.version} of the model.\n\n"
         f" -- {package.manifest.maintainer}  {when:%a, %d %b %Y %H:%M:%S} +0000\n"
+    ).encode()
+
+
+def _overrides(package: Package) -> bytes:
+    """What lintian would remark and is meant."""
+    return (
+        "# The bundle is whole where it lies, so that its digests can be checked there.\n"
+        f"{package.name}: package-contains-documentation-outside-usr-share-doc "
+        f"[usr/share/{package.name}/*]\n"
+        "# The model was converted and verified for one kind of board.\n"
+        f"{package.name}: package-contains-no-arch-dependent-files\n"
     ).encode()
 
 

@@ -12,12 +12,22 @@ import sys
 import tarfile
 import tracemalloc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgekit.bundles import About, Bundle, inspect_bundle, package_linux, verify_bundle
+from edgekit.bundles import (
+    About,
+    Bundle,
+    Signer,
+    inspect_bundle,
+    make_key,
+    package_linux,
+    packages,
+    verify_bundle,
+)
 from edgekit.bundles.packages import package_name
 from edgekit.core.build import Build, load_build
 from edgekit.core.errors import InputError, IntegrityError, OutputError, UsageError
@@ -104,6 +114,42 @@ def test_what_is_installed_is_the_bundle_and_answers(tmp_path: Path) -> None:
 
     output("dpkg", f"--root={root}", "--force-not-root", "--log=/dev/null", "-P", "digits")
     assert not (share / "digits").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("lintian"), reason="needs the package lintian")
+def test_lintian_has_nothing_to_say(build: Build, tmp_path: Path) -> None:
+    """Nor of what it usually overlooks; packages of several names, versions and descriptions."""
+    make_key(tmp_path / "key.pem")
+    runnable = write_runnable(tmp_path / "build")
+    one = package_linux(
+        runnable, tmp_path / "one", variants=["float32"], about=ABOUT, abis=["arm64"]
+    )
+    odd = replace(ABOUT, name="Ünï_3d", version="0.1.0-rc.1", description="A model. " * 20)
+    signer = Signer(tmp_path / "key.pem")
+    other = package_linux(build, tmp_path / "other", about=odd, signer=signer, abis=["armhf"])
+    made = [one.packages[1], other.packages[1]]
+    done = subprocess.run(
+        ["lintian", "--allow-root", "--pedantic", "--display-info", "--display-experimental",
+         "--fail-on", "error,warning,info,pedantic,experimental", *map(str, made)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "synopsis"),
+    [
+        ("Tells digits apart", "Tells digits apart"),
+        ("The model of the digits.", "model of the digits"),
+        ("A model. It is good.", "machine learning model: model"),
+        ("Digits, read by a CNN", "machine learning model: Digits, read by a CNN"),
+        (". -", "machine learning model: . -"),
+        ("word " * 30, " ".join(["word"] * 15) + "…"),
+    ],
+)
+def test_the_synopsis_is_as_debian_wants_it(said: str, synopsis: str) -> None:
+    assert packages.synopsis(said, "digits") == synopsis
 
 
 def test_equal_bundles_give_equal_packages(made: Bundle, build: Build, tmp_path: Path) -> None:
