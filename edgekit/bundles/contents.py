@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -192,6 +192,11 @@ def _write(writer: io.FileIO, piece: bytes | memoryview) -> None:
         rest = rest[writer.write(rest) :]
 
 
+def usual_folder(_: str) -> str:
+    """Where the artifacts of a variant go."""
+    return MODELS
+
+
 def add_artifacts(
     contents: Contents,
     build: Build,
@@ -199,7 +204,7 @@ def add_artifacts(
     results: Sequence[Result],
     *,
     about: About,
-    models: str = MODELS,
+    models: Callable[[str], str] = usual_folder,
     labels_path: str = LABELS,
 ) -> tuple[BundledArtifact, ...]:
     """Copy the artifacts of `variants` and write the labels; their entries for the manifest.
@@ -208,7 +213,7 @@ def add_artifacts(
 
     Args:
         about: what of it MediaPipe's metadata say.
-        models: folder in the bundle that the artifacts go to.
+        models: folder in the bundle that the artifacts of a variant go to, by its name.
         labels_path: where in the bundle the labels go.
 
     Raises:
@@ -236,14 +241,14 @@ def _bundled(
     artifact: Artifact,
     labels: str | None,
     results: Sequence[Result],
-    models: str,
+    models: Callable[[str], str],
     about: About,
 ) -> BundledArtifact:
     around = _around(build, variant, artifact, about)
     paths = []
     for index, file in enumerate(artifact.files):
         # The build keeps them under artifacts/; app developers look for models.
-        path = str(PurePosixPath(models, file.path.removeprefix("artifacts/")))
+        path = str(PurePosixPath(models(variant.recipe.name), file.path.removeprefix("artifacts/")))
         if any(known.path == path for known in contents.files):
             raise InputError(f"two files of the build would both be {path!r} in the bundle")
         more = (around.head, around.tail) if index == 0 else ()

@@ -10,12 +10,12 @@ from typing import Any
 from edgekit.bundles.bom import BILL, bill_of_materials
 from edgekit.bundles.contents import (
     LABELS,
-    MODELS,
     About,
     Contents,
     add_artifacts,
     check_target,
     manifest_of,
+    usual_folder,
 )
 from edgekit.bundles.manifest import Kind, Manifest
 from edgekit.bundles.readme import readme
@@ -49,7 +49,7 @@ def make_bundle(
     kind: Kind,
     add: Callable[[Contents, Manifest], None],
     usage: Callable[[Manifest], Sequence[str]] | None = None,
-    models: str = MODELS,
+    models: Callable[[str], str] = usual_folder,
     labels_path: str = LABELS,
     variants: Sequence[str] = (),
     every: bool = False,
@@ -63,7 +63,8 @@ def make_bundle(
         add: adds what the kind has beside the models, which are there already; the manifest tells
             of them.
         usage: the README's part on how it is run, in paragraphs; by ``example.py`` if not given.
-        models, labels_path: where in the bundle they go.
+        models: the folder that a variant's artifacts go to, by its name.
+        labels_path: where the labels go.
         variants, every, results, about, signer: as of `edgekit.bundles.bundle_linux`, which also
             says what is raised.
     """

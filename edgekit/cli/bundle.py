@@ -124,6 +124,11 @@ class BuildOrCommand(click.Group):
     help="Android: for which phones a variant is, as 'npu: soc=SM8650|SM8750, api>=31, ram>=8GB'; "
     "one class then opens the first that suits.",
 )
+@click.option(
+    "--ai-pack",
+    type=click.Choice(["install-time", "fast-follow", "on-demand"]),
+    help="Android: each phone gets the variant that --when means for it, from Google Play.",
+)
 def make(
     build: Path,
     output: Path,
@@ -142,6 +147,7 @@ def make(
     classpath: tuple[Path, ...],
     asset_pack: Delivery | None,
     when: tuple[str, ...],
+    ai_pack: Delivery | None,
 ) -> None:
     """Make the folder that goes into the product.
 
@@ -173,6 +179,7 @@ def make(
         classpath=classpath,
         asset_pack=asset_pack or "",
         when=when,
+        ai_pack=ai_pack or "",
     )
     folder = output / made.folder.name if target == "linux" else output
     width = max(len(artifact.variant) for artifact in made.manifest.artifacts)

@@ -38,18 +38,23 @@ def bundle(
     classpath: Sequence[Path] = (),
     asset_pack: Delivery = "",
     when: Sequence[str] = (),
+    ai_pack: Delivery = "",
 ) -> Bundle:
     """Write the bundle folder `output`; see `edgekit.bundles.bundle_linux` for what it raises.
 
     Args:
         target: "linux": `output` is a folder for the bundle, a tarball and a package for each of
             `abis`, see `edgekit.bundles.package_linux`; "android": see
-            `edgekit.bundles.bundle_android`, which takes `package`, `classpath`, `asset_pack` and
-            `when`; "ios": see `edgekit.bundles.bundle_ios`.
+            `edgekit.bundles.bundle_android`, which takes `package`, `classpath`, `asset_pack`,
+            `when` and `ai_pack`; "ios": see `edgekit.bundles.bundle_ios`.
 
     Raises:
         UsageError: something is given that is for another target.
     """
+    if asset_pack and ai_pack:
+        raise UsageError(
+            "the model is in one pack: --asset-pack or --ai-pack", hint="leave one out"
+        )
     if abis and target != "linux":
         raise UsageError("--abi is of a package", hint="add --for linux")
     androids = {
@@ -57,6 +62,7 @@ def bundle(
         "classpath": classpath,
         "asset-pack": asset_pack,
         "when": when,
+        "ai-pack": ai_pack,
     }
     if target != "android" and (given_ := [name for name, value in androids.items() if value]):
         raise UsageError(f"--{given_[0]} is of an Android app's classes", hint="add --for android")
@@ -76,6 +82,7 @@ def bundle(
             classpath=classpath,
             asset_pack=asset_pack,
             when=when,
+            ai_pack=ai_pack,
         )
     if target == "ios":
         return bundle_ios(build, output, **given)

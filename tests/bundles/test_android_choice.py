@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,12 @@ __all__ = ["api", "libraries"]  # fixtures
 
 TEXT = "signature=serving_default\nin.image=float32 12\nout.scores=float32 3\n"
 CPU, GPU = f"accepts=CPU\n{TEXT}".encode(), f"accepts=GPU\n{TEXT}".encode()
+NEITHER = f"accepts=NPU\n{TEXT}".encode()
 MEMORY = 8_000_000_000
 
 
 def build_of(folder: Path, **contents: bytes) -> Build:
-    """A build with these variants: of the same net, the first with the GPU's delegate."""
+    """A build with these variants of one net, whose contents say what takes them."""
     build = make_build(
         folder,
         (spec("image", "float32", 2, 2, 3),),
@@ -39,7 +42,7 @@ def build_of(folder: Path, **contents: bytes) -> Build:
         (build.folder / path).write_bytes(content)
         sha256 = sha256_file(build.folder / path)
         file = File(path=path, size_bytes=len(content), sha256=sha256)
-        delegate = "xnnpack" if made else "gpu"
+        delegate = "gpu" if b"GPU" in content else "xnnpack"
         made.append(
             known.model_copy(
                 update={
@@ -57,6 +60,7 @@ def build_of(folder: Path, **contents: bytes) -> Build:
         ("int8", Condition("int8")),
         ("npu: soc=SM8650|SM8750", Condition("npu", socs=("SM8650", "SM8750"))),
         ("npu:api>=31,ram>=8GB", Condition("npu", api=31, ram_gib=8)),
+        ("npu: soc=QTI/SM8650|QTI/SM8750", Condition("npu", socs=("QTI/SM8650", "QTI/SM8750"))),
         ("a: soc=Tensor G3 , api>=34", Condition("a", socs=("Tensor G3",), api=34)),
     ],
 )
@@ -130,7 +134,7 @@ def test_what_is_in_the_bundle(tmp_path: Path) -> None:
 def test_an_app_gets_the_variant_for_its_phone(
     tmp_path: Path, libraries: tuple[Path, Path]
 ) -> None:
-    build = build_of(tmp_path / "build", npu=GPU, gpu=GPU, int8=CPU)
+    build = build_of(tmp_path / "build", npu=GPU, gpu=NEITHER, int8=CPU)
     when = ["npu: soc=SM8650|SM8750, api>=31", "gpu: ram>=8GB", "int8"]
     app = App(build, "ChoiceMain", tmp_path, libraries, every=True, when=when)
     phones = [
@@ -148,9 +152,87 @@ def test_an_app_gets_the_variant_for_its_phone(
 
 
 def test_no_variant_that_opens_is_an_error(tmp_path: Path, libraries: tuple[Path, Path]) -> None:
-    neither = f"accepts=NPU\n{TEXT}".encode()
-    build = build_of(tmp_path / "build", gpu=neither, int8=neither)
+    build = build_of(tmp_path / "build", gpu=NEITHER, int8=NEITHER)
     app = App(build, "ChoiceMain", tmp_path, libraries, every=True, when=["gpu: api>=26", "int8"])
     said = app.run("", "26", str(MEMORY))
     assert said[1].startswith("no variant opens: [gpu: LiteRT does not open edgekit/net/gpu.tflite")
     assert "int8: LiteRT does not open" in said[1]
+
+
+class TestAiPacks:
+    """https://developer.android.com/google/play/on-device-ai"""
+
+    WHEN = ("npu: soc=QTI/SM8650|Qualcomm/SM8650", "big-gpu: ram>=8GB", "int8")
+
+    @pytest.fixture
+    def build(self, tmp_path: Path) -> Build:
+        contents = {"npu": GPU, "big-gpu": GPU, "int8": CPU}
+        return build_of(tmp_path / "build", **contents)
+
+    def test_what_play_reads(self, build: Build, tmp_path: Path) -> None:
+        made = bundle_android(
+            build, tmp_path / "out", every=True, when=self.WHEN, ai_pack="on-demand"
+        )
+        verify_bundle(made.folder)
+        pack = made.folder / "pack"
+        assets = pack / "src" / "main" / "assets" / "edgekit" / "net"
+        assert sorted(path.relative_to(assets).as_posix() for path in assets.rglob("*.*")) == [
+            "labels.txt",
+            "model#group_big_gpu/big-gpu.tflite",
+            "model#group_npu/npu.tflite",
+            "model#group_other/int8.tflite",
+        ]
+        gradle = (pack / "build.gradle.kts").read_text()
+        assert 'id("com.android.ai-pack")' in gradle
+        assert "aiPack {" in gradle
+        assert 'deliveryType.set("on-demand")' in gradle
+        tree = ET.parse(pack / "device_targeting_config.xml").getroot()
+        space = "{http://schemas.android.com/apk/config}"
+        assert tree.tag == f"{space}device-targeting-config"
+        assert [group.get("name") for group in tree] == ["npu", "big_gpu"]  # the first counts
+        npu, gpu = (group.find(f"{space}device-selector") for group in tree)
+        assert npu is not None
+        assert gpu is not None
+        assert [(chip.get("manufacturer"), chip.get("model")) for chip in npu] == [
+            ("QTI", "SM8650"),
+            ("Qualcomm", "SM8650"),
+        ]
+        assert int(gpu.get("ram-min-bytes", "0")) == int(8 * 2**30 * 0.85)
+        readme = (made.folder / "README.md").read_text(encoding="utf-8")
+        assert 'deviceTargetingConfig = file("../net_pack/device_targeting_config.xml")' in readme
+        assert "AiPackManagerFactory" in readme
+
+    def test_an_app_opens_what_was_delivered(
+        self, build: Build, tmp_path: Path, libraries: tuple[Path, Path]
+    ) -> None:
+        how = {"every": True, "when": self.WHEN, "ai_pack": "fast-follow"}
+        app = App(build, "DeliveredMain", tmp_path, libraries, **how)
+        assets = tmp_path / "out" / "pack" / "src" / "main" / "assets" / "edgekit" / "net"
+        # What bundletool does for a phone in each of the groups, and in one that there is not.
+        for group, said in {
+            "npu": ["npu GPU", "[]"],
+            "big_gpu": ["big-gpu GPU", "[npu: it was not delivered]"],
+            "other": ["int8 CPU", "[npu: it was not delivered, big-gpu: it was not delivered]"],
+        }.items():
+            phone = tmp_path / group
+            shutil.copytree(assets / f"model#group_{group}", phone / "edgekit" / "net" / "model")
+            shutil.copy(assets / "labels.txt", phone / "edgekit" / "net")
+            assert app.run(str(phone)) == said
+        (phone / "edgekit" / "net" / "model" / "int8.tflite").unlink()
+        (said,) = app.run(str(phone))
+        assert said.startswith("no variant opens: [npu: it was not delivered, ")
+
+    @pytest.mark.parametrize(
+        ("when", "says"),
+        [
+            ([], "delivers by groups of phones, and none is said"),
+            (["npu: api>=31", "int8"], "Play does not deliver by Android's version"),
+            (["npu: soc=SM8650", "int8"], "Play knows SoCs by maker and model"),
+        ],
+    )
+    def test_what_play_cannot_tell(
+        self, build: Build, tmp_path: Path, when: list[str], says: str
+    ) -> None:
+        with pytest.raises(UsageError, match=says):
+            bundle_android(build, tmp_path / "out", every=True, when=when, ai_pack="on-demand")
+        assert not (tmp_path / "out").exists()

@@ -8,9 +8,17 @@ from typing import Literal
 
 from edgekit.bundles.android.aar import make_aar
 from edgekit.bundles.android.accessor import check_artifact
-from edgekit.bundles.android.choice import Condition, ordered, parse_condition
+from edgekit.bundles.android.choice import (
+    Condition,
+    check_groups,
+    device_groups,
+    ordered,
+    parse_condition,
+)
 from edgekit.bundles.android.names import package_name
 from edgekit.bundles.android.sources import (
+    GROUP,
+    GROUPS_FILE,
     aar_metadata,
     android_manifest,
     build_file,
@@ -24,6 +32,7 @@ from edgekit.bundles.making import Bundle, make_bundle
 from edgekit.bundles.manifest import Manifest
 from edgekit.bundles.signing import Signer
 from edgekit.core.build import Build
+from edgekit.core.errors import UsageError
 from edgekit.core.result import Result
 
 MODULE = "module"
@@ -47,6 +56,7 @@ def bundle_android(
     classpath: Sequence[Path] = (),
     asset_pack: Delivery = "",
     when: Sequence[str] = (),
+    ai_pack: Delivery = "",
 ) -> Bundle:
     """Write the folder `target`; an older bundle there is replaced as a whole.
 
@@ -60,30 +70,47 @@ def bundle_android(
             assets of the library.
         when: for which phones variants are, see `edgekit.bundles.android.choice`: one more class
             chooses among them.
+        ai_pack: how Play delivers them, to each phone the one that `when` means for it.
 
     Raises:
         InputError: also where no app runs a variant, or the runtime's Java classes have no such
             inputs or outputs; a library of `classpath` cannot be read.
-        UsageError: also where `package` is none, `when` does not say which phones a variant is for,
-            or an .aar is wanted and there is no javac.
+        UsageError: also where `package` is none, `when` does not say which phones a variant is for
+            or says what Play does not know, or an .aar is wanted and there is no javac.
         ConversionError: the accessor does not compile against `classpath`.
         EdgekitError: else as `bundle_linux`.
     """
     package = package_name(package, (about or About()).name or build.name)
-    root = PACK_ASSETS if asset_pack else ASSETS
+    delivery = asset_pack or ai_pack
+    root = PACK_ASSETS if delivery else ASSETS
     assets = f"{root}/{package.replace('.', '/')}"
-
     asked = [parse_condition(text) for text in when]
+    if ai_pack and not asked:
+        raise UsageError(
+            "--ai-pack delivers by groups of phones, and none is said",
+            hint="say which with --when, or take --asset-pack",
+        )
 
     def chosen(manifest: Manifest) -> list[Condition]:
-        return ordered(asked, manifest.artifacts, manifest.default) if asked else []
+        found = ordered(asked, manifest.artifacts, manifest.default) if asked else []
+        if ai_pack:
+            check_groups(found)
+        return found
+
+    def folder(variant: str) -> str:
+        group = next((each.group for each in asked if each.variant == variant), "other")
+        return f"{assets}/model{GROUP}{group}" if ai_pack else assets
 
     def add(contents: Contents, manifest: Manifest) -> None:
         for artifact in manifest.artifacts:
             check_artifact(artifact)
-        _add_library(contents, manifest, package, classpath, root, chosen(manifest))
-        if asset_pack:
-            contents.add(f"{PACK}/build.gradle.kts", pack_file(package, asset_pack).encode())
+        conditions = chosen(manifest)
+        _add_library(contents, manifest, package, classpath, root, conditions)
+        if delivery:
+            made = pack_file(package, delivery, ai=bool(ai_pack))
+            contents.add(f"{PACK}/build.gradle.kts", made.encode())
+        if ai_pack:
+            contents.add(f"{PACK}/{GROUPS_FILE}", device_groups(conditions).encode())
 
     def told(manifest: Manifest) -> list[str]:
         return usage(
@@ -92,8 +119,9 @@ def bundle_android(
             package=package,
             model=manifest.name,
             aar=bool(classpath),
-            delivery=asset_pack,
+            delivery=delivery,
             conditions=chosen(manifest),
+            by_groups=bool(ai_pack),
         )
 
     return make_bundle(
@@ -102,7 +130,7 @@ def bundle_android(
         kind="android",
         add=add,
         usage=told,
-        models=assets,
+        models=folder,
         labels_path=f"{assets}/{LABELS}",
         variants=variants,
         every=every,

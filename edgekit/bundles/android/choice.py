@@ -6,6 +6,9 @@ The conditions of one variant hold together. Variants are tried in the order in 
 given, and the bundle's default one last; one that the phone's runtime refuses gives way to the
 next, and the class tells which and why. All have to take and give the same, so that an app sees one
 class.
+
+With ``--ai-pack`` Google Play decides by the same conditions which model a phone gets, and the
+class opens what was delivered. https://developer.android.com/google/play/on-device-ai
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
 
 from edgekit.bundles.android.accessor import answer_class, class_names, java, java_type
 from edgekit.bundles.android.names import GETTERS, class_name, comment, literal, member_names
@@ -21,7 +25,8 @@ from edgekit.bundles.manifest import BundledArtifact
 from edgekit.core.errors import InputError, UsageError
 
 FORM = "'VARIANT: soc=SM8650|SM8750, api>=31, ram>=8GB', each of the three or none"
-_SOC = re.compile(r"soc=([A-Za-z0-9][\w .+-]*(?:\|[A-Za-z0-9][\w .+-]*)*)", re.ASCII)
+_NAME = r"[A-Za-z0-9][\w .+-]*"
+_SOC = re.compile(rf"soc=((?:{_NAME}/)?{_NAME}(?:\|(?:{_NAME}/)?{_NAME})*)", re.ASCII)
 _API = re.compile(r"api>=(\d{1,3})", re.ASCII)
 _RAM = re.compile(r"ram>=(\d{1,3})GB", re.ASCII)
 # Of the memory that a phone is sold with, what Android may use at least: the rest is the kernel's,
@@ -34,7 +39,8 @@ class Condition:
     """For which phones a variant is; what is empty or 0 holds for all.
 
     Attributes:
-        socs: as ``Build.SOC_MODEL`` has them, one of which it is.
+        socs: one of which it is, as ``Build.SOC_MODEL`` has them, perhaps with
+            ``Build.SOC_MANUFACTURER`` and a slash in front.
         api: Android's API level at least.
         ram_gib: memory that the phone is sold with at least.
     """
@@ -48,12 +54,25 @@ class Condition:
         """The expression that is true on a ``Phone phone`` that it is for; empty for all."""
         parts = []
         if self.socs:
-            parts.append(f"phone.isAny({', '.join(map(literal, self.socs))})")
+            models = (soc.rpartition("/")[2] for soc in self.socs)
+            parts.append(f"phone.isAny({', '.join(map(literal, models))})")
         if self.api:
             parts.append(f"phone.getApi() >= {self.api}")
         if self.ram_gib:
-            parts.append(f"phone.getMemoryBytes() >= {int(self.ram_gib * 2**30 * _USABLE)}L")
+            parts.append(f"phone.getMemoryBytes() >= {self.ram_bytes}L")
         return " && ".join(parts)
+
+    @property
+    def ram_bytes(self) -> int:
+        """What such a phone's Android tells of its memory at least."""
+        return int(self.ram_gib * 2**30 * _USABLE)
+
+    @property
+    def group(self) -> str:
+        """Of phones, as Play calls it; without conditions it is Play's own for all others."""
+        if not self.java():
+            return "other"
+        return re.sub(r"[^a-z0-9]+", "_", self.variant.lower()).strip("_") or "group"
 
     def words(self) -> str:
         """For a README."""
@@ -134,6 +153,63 @@ def ordered(
     return found
 
 
+def check_groups(conditions: Sequence[Condition]) -> None:
+    """Refuse what Google Play cannot tell phones apart by.
+
+    Args:
+        conditions: as `ordered` gives them.
+
+    Raises:
+        UsageError: names the condition.
+    """
+    groups = [condition.group for condition in conditions]
+    for at, condition in enumerate(conditions):
+        if condition.api:
+            raise UsageError(
+                f"--ai-pack: Play does not deliver by Android's version, which {condition.variant} "
+                f"asks for with api>={condition.api}",
+                hint="leave it out; Play tells SoCs apart on API 31 and newer",
+            )
+        for soc in condition.socs:
+            if "/" not in soc:
+                raise UsageError(
+                    f"--ai-pack: Play knows SoCs by maker and model, and {condition.variant} has "
+                    f"{soc!r}",
+                    hint=f"as Play Console's device catalog has it: soc=QTI/{soc}",
+                )
+        if condition.group in groups[:at]:
+            raise UsageError(
+                f"--ai-pack: two variants' groups of phones would both be {condition.group!r}",
+                hint="rename one of the recipes",
+            )
+
+
+def device_groups(conditions: Sequence[Condition]) -> str:
+    """Play's ``device_targeting_config.xml``; the first group that a phone is in counts.
+
+    Args:
+        conditions: for which `check_groups` passes.
+    """
+    lines = [
+        '<config:device-targeting-config xmlns:config="http://schemas.android.com/apk/config">',
+    ]
+    for condition in conditions[:-1]:
+        ram = f' ram-min-bytes="{condition.ram_bytes}"' if condition.ram_gib else ""
+        chips = [
+            f"            <config:system-on-chip manufacturer={quoteattr(maker)} "
+            f"model={quoteattr(model)}/>"
+            for maker, _, model in (soc.partition("/") for soc in condition.socs)
+        ]
+        lines.append(f"    <config:device-group name={quoteattr(condition.group)}>")
+        if chips:
+            lines += [f"        <config:device-selector{ram}>", *chips]
+            lines.append("        </config:device-selector>")
+        else:
+            lines.append(f"        <config:device-selector{ram}/>")
+        lines.append("    </config:device-group>")
+    return "\n".join([*lines, "</config:device-targeting-config>"]) + "\n"
+
+
 def _interface(artifact: BundledArtifact) -> object:
     """What an app's code depends on."""
     scores = class_scores(artifact)
@@ -153,12 +229,14 @@ def chooser(
     package: str,
     model: str,
     version: str,
+    delivered: bool,
 ) -> tuple[str, str]:
     """The name of the class that chooses, and its source.
 
     Args:
         conditions: as `ordered` gives them.
         artifacts: all of the bundle.
+        delivered: Play has chosen already: it opens what is there.
     """
     name = class_name(model)
     classes = dict(
@@ -180,13 +258,15 @@ def chooser(
         "",
         "import android.content.Context;",
         *(["import android.graphics.Bitmap;"] if pictures else []),
+        *(["import java.io.FileNotFoundException;"] if delivered else []),
         "import java.io.IOException;",
         "import java.util.ArrayList;",
         "import java.util.Collections;",
         "import java.util.List;",
         "",
         "/**",
-        f" * The model {comment(model)} {version} in the variant for the phone:",
+        f" * The model {comment(model)} {version} in the variant "
+        f"{'that Play has delivered' if delivered else 'for the phone'}:",
         " *",
         " * <ol>",
         *(f" *   <li>{comment(each.variant)}: {comment(each.words())}" for each in conditions),
@@ -217,13 +297,7 @@ def chooser(
         "        this.refusals = Collections.unmodifiableList(refusals);",
         "    }",
         "",
-        "    /** Variants for that phone, in the order in which they are tried. */",
-        "    public static List<String> variantsFor(Phone phone) {",
-        "        List<String> found = new ArrayList<>();",
-        *_suiting(conditions),
-        "        return found;",
-        "    }",
-        "",
+        *([] if delivered else _suiting(conditions)),
         "    /** Of the app's assets. Throws IOException: it is not the file that was verified. */",
         f"    public static {name} open(Context context) throws IOException {{",
         "        return open(context, new ModelOptions());",
@@ -232,16 +306,10 @@ def chooser(
         "    /** The same, with options: threads, accelerators, warm-up, hash check. */",
         f"    public static {name} open(Context context, ModelOptions options)",
         "            throws IOException {",
-        "        return open(context, options, Phone.of(context));",
-        "    }",
-        "",
-        "    /** The same, as on that phone. */",
-        f"    public static {name} open(Context context, ModelOptions options, Phone phone)",
-        "            throws IOException {",
-        "        List<String> refusals = new ArrayList<>();",
-        "        for (String variant : variantsFor(phone)) {",
+        *_opening(name, conditions, delivered=delivered),
         "            try {",
         f"                return new {name}(opened(variant, context, options), variant, refusals);",
+        *_missing(delivered),
         "            } catch (RuntimeException e) {",
         '                refusals.add(variant + ": " + e.getMessage());',
         "            }",
@@ -307,15 +375,46 @@ def chooser(
     return name, "\n".join(lines) + "\n"
 
 
+def _opening(name: str, conditions: Sequence[Condition], *, delivered: bool) -> list[str]:
+    """From the options to the loop over variants."""
+    refusals = "        List<String> refusals = new ArrayList<>();"
+    if delivered:
+        known = ", ".join(literal(condition.variant) for condition in conditions)
+        return [refusals, f"        for (String variant : new String[] {{{known}}}) {{"]
+    return [
+        "        return open(context, options, Phone.of(context));",
+        "    }",
+        "",
+        "    /** The same, as on that phone. */",
+        f"    public static {name} open(Context context, ModelOptions options, Phone phone)",
+        "            throws IOException {",
+        refusals,
+        "        for (String variant : variantsFor(phone)) {",
+    ]
+
+
+def _missing(delivered: bool) -> list[str]:
+    if not delivered:
+        return []
+    return [
+        "            } catch (FileNotFoundException e) {",
+        '                refusals.add(variant + ": it was not delivered");',
+    ]
+
+
 def _suiting(conditions: Sequence[Condition]) -> list[str]:
-    lines = []
+    lines = [
+        "    /** Variants for that phone, in the order in which they are tried. */",
+        "    public static List<String> variantsFor(Phone phone) {",
+        "        List<String> found = new ArrayList<>();",
+    ]
     for condition in conditions:
         add = f"found.add({literal(condition.variant)});"
         if condition.java():
             lines += [f"        if ({condition.java()}) {{", f"            {add}", "        }"]
         else:
             lines.append(f"        {add}")
-    return lines
+    return [*lines, "        return found;", "    }", ""]
 
 
 def _opened(conditions: Sequence[Condition], classes: dict[str, str]) -> list[str]:

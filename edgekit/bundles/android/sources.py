@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,10 @@ LIBRARIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("executorch", "vulkan"): (f"org.pytorch:executorch-android-vulkan:{EXECUTORCH}",),
     ("executorch", "qnn"): (f"org.pytorch:executorch-android-qnn:{EXECUTORCH}",),
 }
+# Behind a folder's name: what is in it goes to one group of phones, by the name without that.
+GROUP = "#group_"
+GROUPED = re.compile(rf"{GROUP}[a-z0-9_]+")
+GROUPS_FILE = "device_targeting_config.xml"
 KEPT = {
     "tflite": ("com.google.ai.edge.litert.**",),
     "executorch": ("org.pytorch.executorch.**", "com.facebook.jni.**"),
@@ -54,7 +59,8 @@ def java_sources(
     """
     formats = {artifact.format for artifact in artifacts}
     left_out = {name for form, name in ENGINES.items() if form not in formats}
-    left_out |= set() if conditions else {"Phone.java"}
+    delivered = any(GROUP in artifact.files[0] for artifact in artifacts)
+    left_out |= set() if conditions and not delivered else {"Phone.java"}
     folder = package.replace(".", "/")
     made = {
         f"{folder}/{path.name}": path.read_text(encoding="utf-8").replace(
@@ -72,12 +78,19 @@ def java_sources(
             name=name,
             model=model,
             version=version,
-            asset=artifact.files[0].removeprefix(f"{assets}/"),
+            asset=GROUPED.sub("", artifact.files[0].removeprefix(f"{assets}/")),
             labels=None if labels is None else labels.removeprefix(f"{assets}/"),
             file=files[artifact.files[0]],
         )
     if conditions:
-        name, text = chooser(conditions, artifacts, package=package, model=model, version=version)
+        name, text = chooser(
+            conditions,
+            artifacts,
+            package=package,
+            model=model,
+            version=version,
+            delivered=delivered,
+        )
         made[f"{folder}/{name}.java"] = text
     return made
 
@@ -161,14 +174,15 @@ def pack_name(package: str) -> str:
     return f"{package.rpartition('.')[2]}_pack"
 
 
-def pack_file(package: str, delivery: str) -> str:
-    """``build.gradle.kts`` of the asset pack."""
+def pack_file(package: str, delivery: str, *, ai: bool) -> str:
+    """``build.gradle.kts`` of the asset pack, or of the AI pack, whose files go by groups."""
+    plugin, block = ("ai-pack", "aiPack") if ai else ("asset-pack", "assetPack")
     return f"""\
 plugins {{
-    id("com.android.asset-pack")
+    id("com.android.{plugin}")
 }}
 
-assetPack {{
+{block} {{
     packName.set("{pack_name(package)}")
     dynamicDelivery {{
         deliveryType.set("{delivery}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgekit.bundles.android.accessor import KOTLIN, USUAL, class_names, java
 from edgekit.bundles.android.choice import Condition
 from edgekit.bundles.android.names import GETTERS, class_name, member_names
-from edgekit.bundles.android.sources import libraries, pack_name, suffixes
+from edgekit.bundles.android.sources import GROUPS_FILE, libraries, pack_name, suffixes
 from edgekit.bundles.apps import all_given, class_scores
 from edgekit.bundles.manifest import BundledArtifact
 from edgekit.bundles.readme import code
@@ -22,6 +22,7 @@ def usage(
     aar: bool,
     delivery: str,
     conditions: Sequence[Condition] = (),
+    by_groups: bool = False,
 ) -> list[str]:
     """Paragraphs of Markdown.
 
@@ -30,6 +31,7 @@ def usage(
         aar: there is one in the bundle.
         delivery: of the asset pack; empty without.
         conditions: of variants among which a class chooses.
+        by_groups: the pack's models go to groups of phones.
     """
     module = package.rpartition(".")[2]
     names = class_names(model, [artifact.variant for artifact in artifacts])
@@ -47,8 +49,9 @@ def usage(
         "applied, and who refused the model before. `run` makes the model's input by exactly the "
         "steps stated below, bit for bit as edgekit did when it verified the model; an app that "
         "scales pictures in another way runs another model.",
-        *(_choice(conditions, class_name(model)) if conditions else []),
-        *(_pack(package, names[shown], delivery) if delivery else []),
+        *(_choice(conditions, class_name(model), by_groups=by_groups) if conditions else []),
+        *(_ai_pack(package, class_name(model), delivery) if by_groups else []),
+        *(_pack(package, names[shown], delivery) if delivery and not by_groups else []),
         *_accelerators(artifacts),
     ]
     if aar:
@@ -68,12 +71,13 @@ def usage(
     return parts
 
 
-def _choice(conditions: Sequence[Condition], name: str) -> list[str]:
+def _choice(conditions: Sequence[Condition], name: str, *, by_groups: bool) -> list[str]:
     lines = [
         f"{at}. {code(each.variant)}: {each.words()}" for at, each in enumerate(conditions, start=1)
     ]
+    which = "that Play has brought" if by_groups else "that is for the phone"
     return [
-        f"{code(name)} is all of these in one: it opens the first variant that is for the phone "
+        f"{code(name)} is all of these in one: it opens the first variant {which} "
         "and that its runtime takes. `model.variant` says which, `model.refusals` which did not "
         "open and why; else it is used as the others are.",
         "\n".join(lines),
@@ -101,6 +105,43 @@ def _pack(package: str, name: str, delivery: str) -> list[str]:
         "`AssetPackManager` asks for it and tells how far it is). Then:",
         "```kotlin\n"
         f'val pack = AssetPackManagerFactory.getInstance(context).getPackLocation("{pack}")\n'
+        f"{name}.open(context, ModelOptions().folder(File(pack!!.assetsPath()!!)))\n```",
+    ]
+
+
+def _ai_pack(package: str, name: str, delivery: str) -> list[str]:
+    pack = pack_name(package)
+    lines = [
+        "// settings.gradle.kts",
+        f'include(":{pack}")',
+        "// gradle.properties, with Android's Gradle plugin 8.10 or newer",
+        "android.experimental.enableDeviceTargetingConfigApi=true",
+        "// app/build.gradle.kts",
+        "android {",
+        f'    assetPacks += listOf(":{pack}")',
+        "    bundle {",
+        f'        deviceTargetingConfig = file("../{pack}/{GROUPS_FILE}")',
+        "        deviceGroup {",
+        "            enableSplit = true",
+        '            defaultGroup = "other"',
+        "        }",
+        "    }",
+        "}",
+    ]
+    parts = [
+        f"`pack/` is an AI pack of Google Play ({delivery}): a phone gets the model of the first "
+        f"group that it is in, by `{GROUPS_FILE}`, and the last one if it is in none. Copy it into "
+        f"the app's project as `{pack}/`, too:",
+        "```kotlin\n" + "\n".join(lines) + "\n```",
+    ]
+    if delivery == "install-time":
+        return [*parts, "What is in it is among the app's assets; nothing else changes."]
+    return [
+        *parts,
+        "Play brings it after the app (`com.google.android.play:ai-delivery`, whose "
+        "`AiPackManager` asks for it and tells how far it is). Then:",
+        "```kotlin\n"
+        f'val pack = AiPackManagerFactory.getInstance(context).getPackLocation("{pack}")\n'
         f"{name}.open(context, ModelOptions().folder(File(pack!!.assetsPath()!!)))\n```",
     ]
 

@@ -62,7 +62,7 @@ def bundle_ios(
         kind="ios",
         add=add,
         usage=told,
-        models=models,
+        models=lambda _: models,
         labels_path=f"{models}/{LABELS}",
         variants=variants,
         every=every,

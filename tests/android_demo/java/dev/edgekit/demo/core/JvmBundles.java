@@ -18,7 +18,8 @@ import java.util.Map;
  * <p>{@code open FOLDER ARCHIVE…} unpacks each archive into a folder of its own in FOLDER and prints
  * its card, or "refused", as a line of JSON. {@code classify FOLDER ARCHIVE RGB WIDTH HEIGHT} prints
  * the ten likeliest classes of a picture. {@code describe MODEL…} prints what each file says, or
- * "refused". {@code statistics} reads a benchmark's lines from standard input.
+ * "refused". {@code drivers ROOT…} prints what drivers hold, or why that is not known, by the
+ * folders proc and sys in each. {@code statistics} reads a benchmark's lines from standard input.
  */
 public final class JvmBundles {
     private JvmBundles() {}
@@ -37,6 +38,15 @@ public final class JvmBundles {
             case "describe":
                 for (int i = 1; i < arguments.length; i++) {
                     describe(arguments[i]);
+                }
+                return;
+            case "drivers":
+                for (int i = 1; i < arguments.length; i++) {
+                    String root = arguments[i];
+                    Drivers found = Drivers.read(root + "/proc", root + "/sys", new JvmLinks());
+                    Map<String, Object> told = new LinkedHashMap<>();
+                    told.put("said", found.bytes == null ? found.why : found.bytes);
+                    System.out.println(Json.write(told));
                 }
                 return;
             default:

@@ -41,7 +41,7 @@ public final class JvmRunner {
         Benchmark benchmark =
                 new Benchmark(
                         Collections.singletonList(litert),
-                        new Machine(new HashMap<String, Object>()),
+                        new Machine(new HashMap<String, Object>(), new JvmLinks()),
                         lines,
                         "cpu");
         int status = benchmark.run(job(arguments), started, new TooLong());

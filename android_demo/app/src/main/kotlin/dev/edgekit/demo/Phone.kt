@@ -1,11 +1,21 @@
 package dev.edgekit.demo
 
 import android.os.Build
+import android.system.ErrnoException
+import android.system.Os
+import dev.edgekit.demo.core.Drivers
 import dev.edgekit.demo.core.Machine
+import java.io.IOException
 
 /** What only Android knows of the device, by the keys of the protocol's "hello". */
 object Phone {
-    fun machine(): Machine = Machine(known())
+    fun machine(): Machine = Machine(known(), Drivers.Links { path ->
+        try {
+            Os.readlink(path)
+        } catch (e: ErrnoException) {
+            throw IOException(e)
+        }
+    })
 
     private fun known(): Map<String, Any?> {
         val found = HashMap<String, Any?>()

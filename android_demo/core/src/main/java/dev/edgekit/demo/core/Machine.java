@@ -24,14 +24,22 @@ public final class Machine {
     /** What only Android knows, by the hello event's keys; the emulator says here that it is one. */
     private final Map<String, Object> known;
 
-    public Machine(Map<String, Object> known) {
-        this("/proc", "/sys", known);
+    private final Drivers.Links links;
+
+    public Machine(Map<String, Object> known, Drivers.Links links) {
+        this("/proc", "/sys", known, links);
     }
 
-    Machine(String proc, String sys, Map<String, Object> known) {
+    Machine(String proc, String sys, Map<String, Object> known, Drivers.Links links) {
         this.proc = proc;
         this.sys = sys;
         this.known = known;
+        this.links = links;
+    }
+
+    /** A small file's text; null where it cannot be read. */
+    static String text(String path) {
+        return read(path).text;
     }
 
     private static final class Read {
@@ -242,6 +250,12 @@ public final class Machine {
             } else {
                 unavailable.put(key, "the runtime keeps no mapping of the model's file");
             }
+        }
+        Drivers drivers = Drivers.read(proc, sys, links);
+        if (drivers.bytes == null) {
+            unavailable.put("driver_bytes", drivers.why);
+        } else {
+            found.put("driver_bytes", drivers.bytes);
         }
         return found;
     }
