@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_gro
 CONTENT = {
     "picture": b"accepts=CPU\nin.image=float32 192\nout.scores=float32 3\n",
     "3d; rm -rf ~": b"accepts=GPU\nin.image=float32 192\nout.scores=float32 3\n",
-    "pixels": b"accepts=CPU\nin.image=uint8 192\nout.scores=float32 3\n",
+    "pixels": b"accepts=CPU\nin.image=uint8 192\nout.scores=float32 4\n",
     "planes": b"CoreMLBackend",
     "open": b"XnnpackBackend",
 }
