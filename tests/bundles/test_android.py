@@ -158,7 +158,8 @@ class App:
         bundle = bundle_android(build, folder / "out", **how).folder
         module = bundle / "module" / "src" / "main"
         sources = read_sources(module / "java")
-        sources[f"app/{main}.java"] = (HERE / f"{main}.java").read_text()
+        for name in (main, "FolderContext"):
+            sources[f"app/{name}.java"] = (HERE / f"{name}.java").read_text()
         jar = write_jar(folder / "app.jar", sources, libraries)
         self.main, self.jars = main, os.pathsep.join(map(str, (jar, *libraries)))
         self.assets, self.files = module / "assets", folder / "files"

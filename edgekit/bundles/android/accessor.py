@@ -325,23 +325,26 @@ def _run(
         "    }",
         "",
     ]
-    if any(take.picture for take in takes):
-        declared = ", ".join(
-            f"{'Bitmap' if t.picture else java(t)} {p}"
-            for t, p in zip(takes, parameters, strict=True)
-        )
-        passed = ", ".join(
-            f"Bitmaps.picture({p})" if t.picture else p
-            for t, p in zip(takes, parameters, strict=True)
-        )
-        lines += [
-            "    /** The same, of bitmaps as they lie: turn them upright first. */",
-            f"    public Answer run({declared}) {{",
-            f"        return run({passed});",
-            "    }",
-            "",
-        ]
+    lines += bitmap_run(parameters, takes)
     return lines
+
+
+def bitmap_run(parameters: Sequence[str], takes: Sequence[Given]) -> list[str]:
+    """`run` once more where pictures are taken, with Android's own; nothing where none are."""
+    if not any(take.picture for take in takes):
+        return []
+    given = [
+        ("Bitmap", f"Bitmaps.picture({p})") if t.picture else (java(t), p)
+        for t, p in zip(takes, parameters, strict=True)
+    ]
+    declared = ", ".join(f"{kind} {p}" for (kind, _), p in zip(given, parameters, strict=True))
+    return [
+        "    /** The same, of bitmaps as they lie: turn them upright first. */",
+        f"    public Answer run({declared}) {{",
+        f"        return run({', '.join(passed for _, passed in given)});",
+        "    }",
+        "",
+    ]
 
 
 def _prepare_name(parameter: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from edgekit.bundles.android.accessor import answer_class, class_names, java, java_type
+from edgekit.bundles.android.accessor import answer_class, bitmap_run, class_names, java, java_type
 from edgekit.bundles.android.names import GETTERS, class_name, comment, literal, member_names
 from edgekit.bundles.apps import all_given, class_scores
 from edgekit.bundles.manifest import BundledArtifact
@@ -348,19 +348,7 @@ def chooser(
         "    }",
         "",
     ]
-    if pictures:
-        bitmaps = [
-            ("Bitmap", f"Bitmaps.picture({p})") if t.picture else (java(t), p)
-            for t, p in zip(takes, parameters, strict=True)
-        ]
-        kinds = ", ".join(f"{kind} {p}" for (kind, _), p in zip(bitmaps, parameters, strict=True))
-        lines += [
-            "    /** The same, of bitmaps as they lie: turn them upright first. */",
-            f"    public Answer run({kinds}) {{",
-            f"        return run({', '.join(passed for _, passed in bitmaps)});",
-            "    }",
-            "",
-        ]
+    lines += bitmap_run(parameters, takes)
     lines += [
         "    /** Frees the model; a second time does nothing. */",
         "    @Override",

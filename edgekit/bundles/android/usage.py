@@ -92,21 +92,11 @@ def _pack(package: str, name: str, delivery: str) -> list[str]:
         "// app/build.gradle.kts",
         f'android {{ assetPacks += listOf(":{pack}") }}',
     ]
-    parts = [
+    said = (
         f"`pack/` is an asset pack of Google Play ({delivery}) with the model and its labels; the "
-        f"library has none. Copy it into the app's project as `{pack}/`, too:",
-        "```kotlin\n" + "\n".join(lines) + "\n```",
-    ]
-    if delivery == "install-time":
-        return [*parts, "What is in it is among the app's assets; nothing else changes."]
-    return [
-        *parts,
-        "Play brings it after the app (`com.google.android.play:asset-delivery`, whose "
-        "`AssetPackManager` asks for it and tells how far it is). Then:",
-        "```kotlin\n"
-        f'val pack = AssetPackManagerFactory.getInstance(context).getPackLocation("{pack}")\n'
-        f"{name}.open(context, ModelOptions().folder(File(pack!!.assetsPath()!!)))\n```",
-    ]
+        f"library has none. Copy it into the app's project as `{pack}/`, too:"
+    )
+    return _brought(said, lines, pack, name, delivery, kind="asset")
 
 
 def _ai_pack(package: str, name: str, delivery: str) -> list[str]:
@@ -128,20 +118,28 @@ def _ai_pack(package: str, name: str, delivery: str) -> list[str]:
         "    }",
         "}",
     ]
-    parts = [
+    said = (
         f"`pack/` is an AI pack of Google Play ({delivery}): a phone gets the model of the first "
         f"group that it is in, by `{GROUPS_FILE}`, and the last one if it is in none. Copy it into "
-        f"the app's project as `{pack}/`, too:",
-        "```kotlin\n" + "\n".join(lines) + "\n```",
-    ]
+        f"the app's project as `{pack}/`, too:"
+    )
+    return _brought(said, lines, pack, name, delivery, kind="ai")
+
+
+def _brought(
+    said: str, gradle: Sequence[str], pack: str, name: str, delivery: str, *, kind: str
+) -> list[str]:
+    """What is done with a pack, and how the model in it is opened once Play has brought it."""
+    parts = [said, "```kotlin\n" + "\n".join(gradle) + "\n```"]
     if delivery == "install-time":
         return [*parts, "What is in it is among the app's assets; nothing else changes."]
+    manager = f"{kind.title()}PackManager"
     return [
         *parts,
-        "Play brings it after the app (`com.google.android.play:ai-delivery`, whose "
-        "`AiPackManager` asks for it and tells how far it is). Then:",
+        f"Play brings it after the app (`com.google.android.play:{kind}-delivery`, whose "
+        f"`{manager}` asks for it and tells how far it is). Then:",
         "```kotlin\n"
-        f'val pack = AiPackManagerFactory.getInstance(context).getPackLocation("{pack}")\n'
+        f'val pack = {manager}Factory.getInstance(context).getPackLocation("{pack}")\n'
         f"{name}.open(context, ModelOptions().folder(File(pack!!.assetsPath()!!)))\n```",
     ]
 

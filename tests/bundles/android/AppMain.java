@@ -1,7 +1,6 @@
 package app;
 
 import android.content.Context;
-import android.content.res.AssetManager;
 import com.google.ai.edge.litert.CompiledModel;
 import com.google.ai.edge.litert.JniHandle;
 import edgekit.net.Accelerator;
@@ -14,36 +13,11 @@ import java.util.Arrays;
 
 /** An app over the runtime double: what it prints is compared by the test. */
 public final class AppMain {
-    private static final class FolderContext extends Context {
-        private final File assets;
-        private final File files;
-
-        FolderContext(File assets, File files) {
-            this.assets = assets;
-            this.files = files;
-        }
-
-        @Override
-        public AssetManager getAssets() {
-            return new AssetManager(assets);
-        }
-
-        @Override
-        public File getNoBackupFilesDir() {
-            return files;
-        }
-
-        @Override
-        public Object getSystemService(String name) {
-            throw new UnsupportedOperationException(name);
-        }
-    }
-
     private AppMain() {}
 
     /** The assets' folder, another one, and either that the file was changed or a pack's folder. */
     public static void main(String[] arguments) throws Exception {
-        Context context = new FolderContext(new File(arguments[0]), new File(arguments[1]));
+        Context context = new FolderContext(arguments[0], arguments[1]);
         if (arguments.length > 3) {
             ModelOptions there = new ModelOptions().folder(new File(arguments[3]));
             try (Net model = Net.open(context, there)) {

@@ -1,7 +1,6 @@
 package app;
 
 import android.content.Context;
-import android.content.res.AssetManager;
 import edgekit.net.ModelOptions;
 import edgekit.net.Net;
 import java.io.File;
@@ -13,23 +12,7 @@ public final class DeliveredMain {
 
     /** Two folders that are not looked at, and that of the pack. */
     public static void main(String[] arguments) {
-        Context context =
-                new Context() {
-                    @Override
-                    public AssetManager getAssets() {
-                        throw new UnsupportedOperationException();
-                    }
-
-                    @Override
-                    public File getNoBackupFilesDir() {
-                        throw new UnsupportedOperationException();
-                    }
-
-                    @Override
-                    public Object getSystemService(String name) {
-                        throw new UnsupportedOperationException(name);
-                    }
-                };
+        Context context = new FolderContext(arguments[0], arguments[1]);
         ModelOptions there = new ModelOptions().folder(new File(arguments[2]));
         try (Net model = Net.open(context, there)) {
             System.out.println(model.getVariant() + " " + model.getReport().getApplied());

@@ -1,12 +1,10 @@
 package app;
 
 import android.content.Context;
-import android.content.res.AssetManager;
 import edgekit.tokens.Accelerator;
 import edgekit.tokens.ModelOptions;
 import edgekit.tokens.Tensor;
 import edgekit.tokens.Tokens;
-import java.io.File;
 import java.util.Arrays;
 import org.pytorch.executorch.Module;
 
@@ -16,23 +14,7 @@ public final class PteMain {
 
     /** The assets' folder, and one for the app's files. */
     public static void main(String[] arguments) throws Exception {
-        Context context =
-                new Context() {
-                    @Override
-                    public Object getSystemService(String name) {
-                        throw new UnsupportedOperationException(name);
-                    }
-
-                    @Override
-                    public AssetManager getAssets() {
-                        return new AssetManager(new File(arguments[0]));
-                    }
-
-                    @Override
-                    public File getNoBackupFilesDir() {
-                        return new File(arguments[1]);
-                    }
-                };
+        Context context = new FolderContext(arguments[0], arguments[1]);
         try (Tokens model = Tokens.open(context, new ModelOptions().threads(2))) {
             System.out.println(model.getReport());
             System.out.println("runs " + Module.runs + " threads " + Module.threads);
