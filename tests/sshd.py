@@ -227,12 +227,16 @@ class SSHServer:
         return self.cache / "edgekit"
 
     def runners(self) -> list[int]:
-        """Process ids of what runs out of the store: a runner, as Python's or by itself."""
-        found = []
+        """Process ids of what runs out of the store: a runner, as Python's or by itself.
+
+        Not of `find` and the like, which are given the store's folder to look after it.
+        """
+        objects, found = f"{self.store / 'objects'}/", []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                line = (process / "cmdline").read_bytes()
-                if str(self.store / "objects").encode() in line and b"sh\0-c" not in line:
+                words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                by_python = Path(words[0]).name.startswith("python")
+                if any(word.startswith(objects) for word in (words if by_python else words[:1])):
                     found.append(int(process.name))
         return found
 
