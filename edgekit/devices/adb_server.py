@@ -10,8 +10,9 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from edgekit.core.errors import (
     DeviceError,
@@ -22,6 +23,8 @@ from edgekit.core.errors import (
     UsageError,
 )
 from edgekit.devices.adb_errors import is_network, state_error, translated
+
+_Answer = TypeVar("_Answer")
 
 DEFAULT_PORT = 5037
 _START_SECONDS = 30
@@ -61,6 +64,9 @@ class AdbServer:
 
     def features(self, serial: str) -> frozenset[str]:
         """What the device can do beyond the first protocol: "shell_v2", …"""
+        return self._connected(serial, lambda: self._features_once(serial))
+
+    def _features_once(self, serial: str) -> frozenset[str]:
         connection = self._open(_ANSWER_SECONDS)
         with connection, translated(f"adb:{serial}", "does not tell its features"):
             _send_command(connection, f"host-serial:{serial}:features")
@@ -121,7 +127,8 @@ class AdbServer:
             said = self.ask(f"connect:{serial}", timeout_seconds=_CONNECT_SECONDS)
             there = self._settled(serial)
             known = serial in there
-            if there.get(serial) != "offline":
+            gone = not known and "connected to" in said  # it was there, and is just let go
+            if not gone and there.get(serial) != "offline":
                 break
         if serial not in there:
             raise TransientDeviceError(
@@ -149,14 +156,20 @@ class AdbServer:
         Raises:
             DeviceError: the device is gone, or refuses; the command is too long.
         """
-        for attempt in range(2):
-            try:
-                return self._open_once(serial, service, timeout_seconds)
-            except (NoDeviceError, OfflineError):
-                if attempt or not is_network(serial):
-                    raise
-                self.choose(serial)
-        raise AssertionError("unreachable")
+        return self._connected(serial, lambda: self._open_once(serial, service, timeout_seconds))
+
+    def _connected(self, serial: str, ask: Callable[[], _Answer]) -> _Answer:
+        """What `ask` gives; a device on the network that is gone is connected to once more.
+
+        The server may list one for a moment after its link was lost.
+        """
+        try:
+            return ask()
+        except (NoDeviceError, OfflineError):
+            if not is_network(serial):
+                raise
+        self.choose(serial)
+        return ask()
 
     def _open_once(self, serial: str, service: str, timeout_seconds: float | None) -> Any:
         connection = self._open(timeout_seconds)

@@ -20,7 +20,7 @@ from edgekit.measure.native_executorch import VERSION, executorch_for, native_mo
 from edgekit.measure.native_program import native_program
 from edgekit.measure.session import measure
 from edgekit.measure.subject import Subject
-from tests.contracts.runner import Program, RunnerContract
+from tests.contracts.runner import NO_DRIVER, Program, RunnerContract
 from tests.tiny_tflite import dense_model
 
 pytestmark = pytest.mark.slow  # PyTorch makes the models
@@ -184,7 +184,7 @@ def test_measured_and_checked_on_a_board(folder: Path, tmp_path: Path) -> None:
     assert (found.hello["runtime"], found.hello["runtime_version"]) == ("executorch", VERSION)
     assert "python" not in found.hello
     assert found.launches[0].memory is not None
-    assert found.launches[0].memory.unavailable == {}
+    assert found.launches[0].memory.unavailable == NO_DRIVER
 
 
 def test_the_arena_is_what_the_file_has_planned(argv: tuple[str, ...], folder: Path) -> None:
@@ -192,7 +192,7 @@ def test_the_arena_is_what_the_file_has_planned(argv: tuple[str, ...], folder: P
     job = {"model": str(folder / "both.pte"), "runs": 2}
     found = [Program(words).good(job)["memory"] for words in (argv, (sys.executable, str(runner)))]
     assert found[0]["arena_bytes"] == found[1]["arena_bytes"] >= 2 * 6 * 4
-    assert found[1]["unavailable"] == {}
+    assert found[1]["unavailable"] == NO_DRIVER
 
 
 def test_the_words_of_the_runtime_are_told(argv: tuple[str, ...], tmp_path: Path) -> None:
