@@ -40,14 +40,17 @@ SMALLEST = (
 SHRINK = '[[passes]]\npass = "shrink"\nremove = 0.5\n'
 LOW_RANK = '[[passes]]\npass = "low-rank"\nenergy = 0.9\n'
 DISTILL = "[training.distill]\ntemperature = 4\nweight = {weight}\n"
-# For the zipped size of DS-CNN, whatever it takes to train: see TABLE.md.
-SMALLEST_SEPARABLE = (
-    '[[passes]]\npass = "prune"\nsparsity = 0.92\nepochs = 50\n'
+# For the zipped size of nets with few weights to spare, whatever it takes to train: see TABLE.md.
+SHORT_SCALES = '[quantize]\nscales = "short"\n'
+SMALLEST_FOR = {
+    "ds_cnn": '[[passes]]\npass = "prune"\nsparsity = 0.92\nepochs = 50\n'
     "[passes.layers]\nconv2d = 0.6\ndense = 0.85\n"
     '[[passes]]\npass = "cluster"\nclusters = 12\ninclude = ["depthwise*"]\nepochs = 8\n'
-    '[[passes]]\npass = "qat"\nepochs = 8\n'
-    '[quantize]\nscales = "short"\n'
-)
+    '[[passes]]\npass = "qat"\nepochs = 8\n' + SHORT_SCALES,
+    "resnet": '[[passes]]\npass = "prune"\nsparsity = 0.87\nepochs = 40\n'
+    '[[passes]]\npass = "cluster"\nclusters = 16\nepochs = 3\n'
+    '[[passes]]\npass = "qat"\nepochs = 4\n' + SHORT_SCALES,
+}
 # Each: the kind of numbers, its passes, whether the whole model teaches.
 RECIPES: dict[str, tuple[str, str, bool]] = {
     "float32": ("none", "", False),
@@ -59,9 +62,8 @@ RECIPES: dict[str, tuple[str, str, bool]] = {
     "shrink-float": ("none", SHRINK, True),
     "shrink-distilled": ("int8", SHRINK, True),
     "pcqat": ("int8", SMALLEST, False),
-    "smallest": ("int8", SMALLEST_SEPARABLE, True),
+    "smallest": ("int8", "", True),
 }
-ONLY_FOR = {"smallest": ("ds_cnn",)}  # its layers are named there
 OWN = {"smallest": (0.004, 0.5)}  # learning rate, and the teacher's part
 KEYS = tuple(
     f"{recipe}/{framework}/{model}/{name}"
@@ -69,8 +71,7 @@ KEYS = tuple(
     for model in train.MODELS
     for framework in train.FRAMEWORKS
     for recipe in RECIPES
-    if model in ONLY_FOR.get(recipe, train.MODELS)
-    and (recipe not in ONLY_FOR or framework == "keras")
+    if recipe != "smallest" or (model in SMALLEST_FOR and (framework, name) == ("keras", "glyphs"))
 )
 CHECKED = tuple(f"{recipe}/keras/lenet/digits" for recipe in ("float32", "int8", "pcqat"))
 # What a recipe's time is divided by.
@@ -83,6 +84,7 @@ BLOCK_SECONDS = 0.02
 def toml(recipe: str, model: str, name: str) -> str:
     """The recipe file: as many epochs a pass as half of the float training's, or as it says."""
     numbers, passes, taught = RECIPES[recipe]
+    passes = SMALLEST_FOR[model] if recipe == "smallest" else passes
     whole = train.EPOCHS[model] * train.TIMES[name]
     rate, weight = OWN.get(recipe, (0.002, 0.7))
     passes, epochs = passes.format(epochs=whole), max(3, whole // 2)
@@ -118,7 +120,7 @@ def make(folder: Path, key: str) -> dict[str, Any]:
             weights=source if torch else None,
             board="host",
             variants=[str(out / f"{stem}.toml")],
-            train=files["train"] if RECIPES[recipe][1] else None,
+            train=files["train"] if recipe not in ("float32", "int8") else None,
             calibration=files["calibration"],
             evaluate=files["test"],
             output=out / f"{stem}.build",
@@ -211,6 +213,18 @@ def table(folder: Path, keys: list[str]) -> str:
     return "\n".join(lines)
 
 
+def put(path: Path, table: str) -> None:
+    """Write the table into a file, in the place of the one there; what is around it stays."""
+    known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    head = table.splitlines()[0]
+    first = known.index(head) if head in known else len(known)
+    end = first
+    while end < len(known) and known[end].startswith("|"):
+        end += 1
+    text = "\n".join([*known[:first], table, *known[end:]]) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
 def _accuracy(found: dict[str, Any]) -> str:
     return f"{100 * found['right'] / found['samples']:.2f} %"
 
@@ -225,13 +239,16 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="PATTERN")
     parser.add_argument("--check", action="store_true", help="a small part, for CI")
     parser.add_argument("--by-hand", action="store_true", help="TF-MOT's as well")
-    parser.add_argument("--markdown", type=Path, help="write the table there, too")
+    parser.add_argument("--markdown", type=Path, help="put the table there, too")
     asked = parser.parse_args()
     folder = asked.folder.resolve()
     keys = [k for k in KEYS if not asked.only or any(fnmatch.fnmatch(k, p) for p in asked.only)]
     keys = list(CHECKED) if asked.check else keys
     for key in dict.fromkeys(key.partition("/")[2] for key in keys):
         _run("train.py", folder, key)
+    parts = [key.partition("/") for key in keys]
+    bases = {f"{FASTER_THAN[recipe]}/{rest}" for recipe, _, rest in parts if recipe in FASTER_THAN}
+    keys = [key for key in KEYS if key in bases.union(keys)]  # a base stands before what needs it
     for key in keys:
         recipe, framework, model, name = key.split("/")
         kept = folder / "edgekit" / f"{recipe}-{model}-{name}-{framework}.json"
@@ -247,7 +264,7 @@ def main() -> None:
     text = table(folder, keys)
     print(text)
     if asked.markdown:
-        asked.markdown.write_text(text + "\n", encoding="utf-8")
+        put(asked.markdown, text)
 
 
 def _run(script: str, folder: Path, pattern: str) -> None:
