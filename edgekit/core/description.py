@@ -33,6 +33,7 @@ class Node(Noun):
         layer: the user's own name for the layer that it comes from, or the nearest that the file
             keeps; empty if nothing is kept.
         dtype: of its first output.
+        name: in the file, where operators have one and it is not that of the layer.
     """
 
     operator: str
@@ -40,6 +41,7 @@ class Node(Noun):
     macs: int = 0
     layer: str = ""
     dtype: str = ""
+    name: str = ""
 
 
 class Share(Noun):

@@ -208,6 +208,8 @@ class OperatorTime(Noun):
         name: the runtime's own; kind: what it is ("Conv", "Convolution (NHWC, QC8) IGEMM").
         where: the place that the runtime names ("cpu", "delegate").
         ns: over all calls.
+        layer: the user's own name for the layer that it comes from; empty where the runtime keeps
+            no link to it.
     """
 
     name: str
@@ -215,6 +217,7 @@ class OperatorTime(Noun):
     where: str
     calls: int
     ns: int
+    layer: str = ""
 
 
 class OperatorTimes(Noun):

@@ -419,7 +419,13 @@ def _walk(graph: Any, outer: Mapping[str, tuple[str, Any]], found: _Found, depth
         output = known.get(node.output[0]) if node.output else None
         dtype = output[0] if output else ""
         found.nodes.append(
-            Node(operator=name, macs=_macs(node, known, found), layer=_layer(node), dtype=dtype)
+            Node(
+                operator=name,
+                macs=_macs(node, known, found),
+                layer=_layer(node),
+                dtype=dtype,
+                name="" if node.name == _layer(node) else str(node.name)[:200],
+            )
         )
         _note_numbers(node, dtype, quantized, found.numbers)
 

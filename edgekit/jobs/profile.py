@@ -368,6 +368,7 @@ def _subject(build: Build, variant: Variant) -> Subject:
         build_name=build.name,
         variant=variant.recipe.name,
         check=check,
+        nodes=variant.coverage.nodes if variant.coverage else (),
     )
 
 

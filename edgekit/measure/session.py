@@ -36,6 +36,7 @@ from edgekit.measure.again import reached_again
 from edgekit.measure.clocks import Clocks, held
 from edgekit.measure.events import Events
 from edgekit.measure.heat import Cooling, Waited
+from edgekit.measure.operator_layers import with_layers
 from edgekit.measure.runner import Runner, RunnerWish
 from edgekit.measure.runners import RUNNERS
 from edgekit.measure.stats import estimate
@@ -299,7 +300,8 @@ class _Turns:
             return
         found = dict(events["operators"])
         del found["event"]
-        self._operators = OperatorTimes.from_json(found, where="the runner's operators")
+        times = OperatorTimes.from_json(found, where="the runner's operators")
+        self._operators = with_layers(times, self._subject.nodes, self._subject.file_format)
 
     def end(self, keep: Callable[[Measurement], object], cut_short: str = "") -> None:
         """There will be no more launches."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.core.description import Node
 from edgekit.core.recipe import Format, QuantizationKind
 
 
@@ -21,6 +22,7 @@ class Subject:
         quantization: how it computes; decides how near the board's outputs must be.
         check: .npz with its inputs (``in:<name>``) and this computer's outputs (``out:<name>``),
             one row a sample; None leaves the check out.
+        nodes: the file's operators in its order, as far as they are known.
     """
 
     path: Path
@@ -33,3 +35,4 @@ class Subject:
     delegate: str = ""
     runner: str = "python"
     names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    nodes: tuple[Node, ...] = ()

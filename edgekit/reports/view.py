@@ -319,12 +319,21 @@ def sustained_words(result: Result) -> str:
     )
 
 
+UNMAPPED = "unmapped"
+SHOWN_LAYERS = 5
+
+
 @dataclass(frozen=True)
 class OperatorLine:
-    """One operator, or a kind of them: its share of the time of all that were told."""
+    """One operator, or a kind of them: its share of the time of all that were told.
+
+    Attributes:
+        layer: of one operator: the user's, or `UNMAPPED`.
+    """
 
     name: str
     where: str
+    layer: str
     calls: str
     each: str
     share: str
@@ -342,6 +351,7 @@ def operator_lines(times: OperatorTimes, *, by_kind: bool) -> list[OperatorLine]
         OperatorLine(
             name=name,
             where=where,
+            layer=groups[name, where][0].layer or UNMAPPED,
             calls=digits(sum(each.calls for each in groups[name, where]) / runs),
             # Both profilers count whole microseconds: nothing took no time.
             each=duration(ns / runs) if ns else "under 1 µs",
@@ -360,8 +370,24 @@ def operator_words(times: OperatorTimes) -> str:
     return (
         f"operators add up to {duration(told / runs)} of {duration(times.total_ns / runs)} an "
         f"inference with the profiler on ({told / max(1, times.total_ns):.0%}; the rest is between "
-        f"them, or below a microsecond), over {times.runs} runs"
+        f"them, or below a microsecond), over {times.runs} runs; {_layer_words(times)}"
     )
+
+
+def _layer_words(times: OperatorTimes) -> str:
+    """Which of the user's layers take the time, as far as the runtime keeps the link."""
+    total = sum(each.ns for each in times.operators)
+    spent: dict[str, int] = {}
+    for each in times.operators:
+        if each.layer:
+            spent[each.layer] = spent.get(each.layer, 0) + each.ns
+    if not spent or not total:
+        return "the runtime does not tell which of your layers they are"
+    largest = sorted(spent.items(), key=lambda item: -item[1])[:SHOWN_LAYERS]
+    said = ", ".join(f"{name} {ns / total:.1%}" for name, ns in largest)
+    more = f" and {len(spent) - len(largest)} more" if len(spent) > len(largest) else ""
+    rest = 1 - sum(spent.values()) / total
+    return f"by your layers: {said}{more}; {UNMAPPED} {rest:.1%}"
 
 
 def _bars(values: Sequence[float]) -> str:

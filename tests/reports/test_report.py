@@ -555,6 +555,21 @@ def test_time_by_operator_is_told_by_kind_and_on_the_page_by_name(build: Build) 
     page = report_html(build, [found])
     assert "Conv #2" in page
     assert "<script>alert" not in page
+    assert "the runtime does not tell which of your layers they are" in " ".join(text.split())
+
+
+def test_time_by_layer_is_told_where_the_runtime_keeps_the_link(build: Build) -> None:
+    operators = tuple(
+        OperatorTime(name=layer or "own", kind="Conv", where="cpu", calls=10, ns=ns, layer=layer)
+        for layer, ns in (("stem", 500_000), ("head", 300_000), ("", 200_000))
+    )
+    times = OperatorTimes(runs=10, total_ns=1_000_000, operators=operators)
+    found = with_operators(result(build, "int8"), times)
+    said = "by your layers: stem 50.0%, head 30.0%; unmapped 20.0%"
+    assert said in " ".join(printed(build, found).split())
+    page = report_html(build, [found])
+    assert said in page
+    assert "<td>unmapped</td>" in page
 
 
 def test_a_profiler_that_is_not_there_is_told(build: Build) -> None:
