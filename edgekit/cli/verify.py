@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from edgekit.bundles.manifest import Manifest
 
 
 @click.command(name="verify")
@@ -26,14 +30,29 @@ import click
 @click.option(
     "--digest", default="", metavar="SHA256", help="The manifest's, as edgekit bundle printed it."
 )
+@click.option(
+    "--apk",
+    "apps",
+    multiple=True,
+    metavar="APK",
+    type=click.Path(path_type=Path),
+    help="An app that was built with the bundle: the models in it are looked at, too.",
+)
 def command(
-    bundle: Path, public_key: Path | None, authorities: tuple[Path, ...], digest: str
+    bundle: Path,
+    public_key: Path | None,
+    authorities: tuple[Path, ...],
+    digest: str,
+    apps: tuple[Path, ...],
 ) -> None:
     """Check that a bundle is what its manifest says.
 
     A changed, missing or extra file is refused with exit code 8, and so is a signature that is not
     by the key or authority given. Without one of them, and without --digest, a bundle that somebody
     rewrote as a whole cannot be told from the real one.
+
+    With --apk also that an app has its models as they were verified, so that they can be mapped,
+    and native libraries for phones with pages of 16 KB.
     """
     from edgekit.bundles import Trust, verify_bundle
     from edgekit.core.errors import UsageError
@@ -55,3 +74,18 @@ def command(
         click.echo("  give --public-key, or --certificate-chain, from elsewhere than the bundle")
     if not digest and not (found.signed and found.signed.checked):
         click.echo(f"manifest {found.digest}: compare it with what edgekit bundle printed")
+    for app in apps:
+        _say_app(app, manifest)
+
+
+def _say_app(app: Path, manifest: Manifest) -> None:
+    from edgekit.bundles.apk import check_apk
+
+    checked = check_apk(app, manifest)
+    count = len(checked.models)
+    models = "the model is" if count == 1 else f"{count} models are"
+    click.echo(f"{app}: {models} in it as verified, not compressed and aligned")
+    if checked.libraries:
+        click.echo(f"  {len(checked.libraries)} native libraries of 64 bits suit pages of 16 KB")
+    if checked.delivered:
+        click.echo(f"  not in it, for Play to bring: {', '.join(checked.delivered)}")
