@@ -229,7 +229,8 @@ def held(
     except BaseException:
         _give_back(clocks, quietly=True)
         raise
-    _give_back(clocks, quietly=False)
+    with reached_again(device, tidy):  # or they would stay for the rest of the lease
+        _give_back(clocks, quietly=False)
 
 
 def _give_back(clocks: Clocks, *, quietly: bool) -> None:

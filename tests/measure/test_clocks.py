@@ -128,6 +128,29 @@ def test_the_board_gives_them_back_when_nobody_renews(
         found.renew()
 
 
+def test_a_link_that_is_lost_while_they_are_given_back(
+    device: LocalDevice, governors: list[Path], pattern: str
+) -> None:
+    class Loses(LocalDevice):
+        """The command after the first does not arrive."""
+
+        asked = 0
+
+        def run(self, *argv: Any, **more: Any) -> CommandResult:
+            self.asked += 1
+            if self.asked == 2:
+                raise TransientDeviceError("the cable")
+            return super().run(*argv, **more)
+
+    with (
+        Loses(root=Path(device.scratch()).parent.parent) as losing,
+        pytest.raises(TransientDeviceError, match="the cable"),
+        held(losing, 600, governors=pattern),
+    ):
+        assert words(governors) == ["performance", "performance"]
+    assert words(governors) == ["schedutil", "ondemand"]
+
+
 def test_what_a_crash_left_is_given_back_first(
     device: LocalDevice, governors: list[Path], pattern: str
 ) -> None:
