@@ -55,6 +55,8 @@ def told(estimate: Estimate | None) -> str:
     return NOT_MEASURED if estimate is None else duration(estimate.value)
 
 
+# What runners say where only the CPU computes: not worth a line for each variant.
+NO_DRIVER = "no driver of a GPU or an NPU is open"
 MEMORY_NAMES = {
     "model_rss_bytes": "model's pages",
     "model_pss_bytes": "of these its share (Pss)",
@@ -72,7 +74,7 @@ def memory_facts(memory: Memory | None) -> tuple[tuple[str, str], ...]:
     for key, name in MEMORY_NAMES.items():
         size = getattr(memory, key)
         why = memory.unavailable.get(key, "")
-        if size is None and not why:  # older editions did not look
+        if size is None and why in ("", NO_DRIVER):  # nobody looked, or nothing is held
             continue
         facts.append((name, f"{UNAVAILABLE}: {why}" if size is None else readable_bytes(size)))
     return tuple(facts)
