@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -132,13 +133,16 @@ class Contents:
             try:
                 # One buffer that stays in the processor's cache between writing and summing.
                 buffer = memoryview(bytearray(CHUNK))
-                with open(place, "xb", buffering=0) as writer:
+                # Both digests at once: what is shipped has another one than what was verified.
+                with open(place, "xb", buffering=0) as writer, ThreadPoolExecutor(1) as beside:
                     _write(writer, head)
                     while count := reader.readinto(buffer):
-                        _write(writer, buffer[:count])
-                        copied.update(buffer[:count])
-                        if head or tail:
-                            total.update(buffer[:count])
+                        piece = buffer[:count]
+                        other = beside.submit(total.update, piece) if head or tail else None
+                        _write(writer, piece)
+                        copied.update(piece)
+                        if other is not None:
+                            other.result()
                         size += count
                     _write(writer, tail)
             except OSError as exc:
