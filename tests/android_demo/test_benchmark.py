@@ -9,6 +9,8 @@ import pytest
 
 from tests.contracts.runner import Program, TFLiteContract
 
+pytestmark = pytest.mark.slow
+
 
 class TestApp(TFLiteContract):
     """But for what an app cannot do: that is refused, or told in its event."""

@@ -23,6 +23,8 @@ from edgekit.core.preprocess_text import parse_preprocessing
 from tests.android_nets import make_build, spec
 from tests.tflite_graphs import cnn
 
+pytestmark = pytest.mark.slow
+
 STEPS = "resize-short-side=20:bilinear,center-crop=16x16,normalize=127.5:120:110/58:57:56"
 LABELS = tuple(f"class {number}" for number in range(10))
 ABOUT = About(version="1.2.0", licence="Apache-2.0", maintainer="Ada Byron <ada@example.org>")

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.runtime_bench.descriptors import DESCRIPTORS, write_descriptors
+
+pytestmark = pytest.mark.slow
 
 
 def test_what_drivers_hold(ask: Callable[..., list[Any]], tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ from edgekit.core.tensor import TensorSpec
 from tests.android_nets import CASES, IMAGE, ODD, SCORES, build_of, make_build, spec
 from tests.java import HERE, JAVA, Jvm, api_jar, jvm, read_sources, write_jar
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,8 @@ from edgekit.core.files import sha256_file
 from tests.android_nets import SCORES, make_build, spec
 from tests.bundles.test_android import App, api, libraries
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["api", "libraries"]  # fixtures
 
 TEXT = "signature=serving_default\nin.image=float32 12\nout.scores=float32 3\n"

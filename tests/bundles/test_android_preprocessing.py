@@ -30,6 +30,8 @@ from tests.bundles.preprocessing_cases import (
 )
 from tests.java import HERE, JAVA, Jvm, api_jar, jvm, read_sources, write_jar
 
+pytestmark = pytest.mark.slow
+
 MAIN = "PreparingMain.java"
 
 
