@@ -74,6 +74,9 @@ class TorchNet:
         """See `Net.placed`."""
         mixed = training.precision == "mixed" and self.may_mix
         device, where = device_for(training, mixed=mixed)
+        if device == self.device:
+            yield where
+            return
         self.move(device)
         try:
             yield where

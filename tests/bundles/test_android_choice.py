@@ -228,8 +228,12 @@ class TestAiPacks:
         ("when", "says"),
         [
             ([], "delivers by groups of phones, and none is said"),
-            (["npu: api>=31", "int8"], "Play does not deliver by Android's version"),
-            (["npu: soc=SM8650", "int8"], "Play knows SoCs by maker and model"),
+            (["npu: api>=31", "big-gpu: ram>=8GB", "int8"], "not deliver by Android's version"),
+            (
+                ["npu: soc=SM8650", "big-gpu: ram>=8GB", "int8"],
+                "Play knows SoCs by maker and model",
+            ),
+            (["npu: soc=QTI/SM8650", "int8"], "big-gpu would be for no phone"),
         ],
     )
     def test_what_play_cannot_tell(

@@ -15,6 +15,8 @@ from edgekit.bundles.manifest import Manifest
 from edgekit.cli.verify import command
 from edgekit.core.errors import InputError, IntegrityError, UsageError
 from tests.android_nets import build_of
+from tests.bundles.test_android_choice import CPU, GPU
+from tests.bundles.test_android_choice import build_of as several
 
 MODEL, LABELS = "assets/edgekit/picture/net.tflite", "assets/edgekit/picture/labels.txt"
 Entries = dict[str, bytes]
@@ -122,10 +124,21 @@ def test_what_play_brings_is_not_missed(tmp_path: Path) -> None:
     made = bundle_android(build, tmp_path / "bundle", asset_pack="on-demand")
     inside = assets(made.folder, "pack")
     found = check_apk(apk(tmp_path / "app.apk", inside | {"classes.dex": b""}), made.manifest)
-    assert found.delivered == ()
+    assert found.delivered == ()  # an APK of the whole
     labels = {name: inside[name] for name in (LABELS,)}
     with pytest.raises(IntegrityError, match="none of the bundle's models is in it"):
         check_apk(apk(tmp_path / "base.apk", labels), made.manifest)
+
+
+def test_variants_of_other_groups_are_for_play_to_bring(tmp_path: Path) -> None:
+    build = several(tmp_path / "build", gpu=GPU, int8=CPU)
+    when = ["gpu: ram>=8GB", "int8"]
+    made = bundle_android(build, tmp_path / "bundle", every=True, when=when, ai_pack="install-time")
+    place = "assets/edgekit/net"
+    entries = {f"{place}/model/gpu.tflite": GPU, f"{place}/labels.txt": "cat\ndog\nü\n".encode()}
+    found = check_apk(apk(tmp_path / "app.apk", entries), made.manifest)
+    assert found.models == (f"{place}/model/gpu.tflite",)
+    assert found.delivered == (f"{place}/model/int8.tflite",)
 
 
 def test_what_is_no_app_of_it(folder: Path, manifest: Manifest, tmp_path: Path) -> None:

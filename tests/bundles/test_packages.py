@@ -117,7 +117,7 @@ def test_what_is_installed_is_the_bundle_and_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("lintian"), reason="needs the package lintian")
+@pytest.mark.skipif(not shutil.which("lintian"), reason="needs the Debian package lintian")
 def test_lintian_has_nothing_to_say(build: Build, tmp_path: Path) -> None:
     """Nor of what it usually overlooks; packages of several names, versions and descriptions."""
     make_key(tmp_path / "key.pem")

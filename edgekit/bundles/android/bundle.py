@@ -94,7 +94,7 @@ def bundle_android(
     def chosen(manifest: Manifest) -> list[Condition]:
         found = ordered(asked, manifest.artifacts, manifest.default) if asked else []
         if ai_pack:
-            check_groups(found)
+            check_groups(found, [artifact.variant for artifact in manifest.artifacts])
         return found
 
     def folder(variant: str) -> str:

@@ -153,15 +153,22 @@ def ordered(
     return found
 
 
-def check_groups(conditions: Sequence[Condition]) -> None:
-    """Refuse what Google Play cannot tell phones apart by.
+def check_groups(conditions: Sequence[Condition], variants: Sequence[str]) -> None:
+    """Refuse what Google Play cannot tell phones apart by, and what it would bring for nothing.
 
     Args:
         conditions: as `ordered` gives them.
+        variants: all of the bundle.
 
     Raises:
         UsageError: names the condition.
     """
+    named = {condition.variant for condition in conditions}
+    if spare := [variant for variant in variants if variant not in named]:
+        raise UsageError(
+            f"--ai-pack: {', '.join(spare)} would be for no phone",
+            hint="say for which with --when, or leave it out of --variant",
+        )
     groups = [condition.group for condition in conditions]
     for at, condition in enumerate(conditions):
         if condition.api:
