@@ -54,6 +54,10 @@ SMALLEST_FOR = {
 # Each: the kind of numbers, its passes, whether the whole model teaches.
 RECIPES: dict[str, tuple[str, str, bool]] = {
     "float32": ("none", "", False),
+    "float16": ("float16", "", False),
+    "dynamic": ("dynamic-int8", "", False),
+    "int4": ("dynamic-int4", "", False),
+    "int16x8": ("int16x8", "", False),
     "int8": ("int8", "", False),
     "prune": ("int8", PRUNE, False),
     "cluster": ("int8", CLUSTER, False),
@@ -64,6 +68,9 @@ RECIPES: dict[str, tuple[str, str, bool]] = {
     "pcqat": ("int8", SMALLEST, False),
     "smallest": ("int8", "", True),
 }
+UNTRAINED = tuple(
+    name for name, (_, passes, taught) in RECIPES.items() if not passes and not taught
+)
 OWN = {"smallest": (0.004, 0.5)}  # learning rate, and the teacher's part
 KEYS = tuple(
     f"{recipe}/{framework}/{model}/{name}"
@@ -120,7 +127,7 @@ def make(folder: Path, key: str) -> dict[str, Any]:
             weights=source if torch else None,
             board="host",
             variants=[str(out / f"{stem}.toml")],
-            train=files["train"] if recipe not in ("float32", "int8") else None,
+            train=None if recipe in UNTRAINED else files["train"],
             calibration=files["calibration"],
             evaluate=files["test"],
             output=out / f"{stem}.build",
