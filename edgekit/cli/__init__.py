@@ -30,6 +30,10 @@ COMMANDS = {
     ),
     "bundle": ("edgekit.cli.bundle:command", "Make the folder that goes into the product."),
     "verify": ("edgekit.cli.verify:command", "Check that a bundle is what its manifest says."),
+    "tune": (
+        "edgekit.cli.tune:command",
+        "Find the recipe for MODEL that is best within limits, by trying.",
+    ),
     "recipes": (
         "edgekit.cli.recipes:command",
         "List the recipes that come with edgekit, or print one.",

@@ -28,15 +28,15 @@ def command(
     inputs and outputs, its operators and where they run, its size, its arithmetic and what it says
     of itself. Nothing in it is run; a second look at the same file is remembered.
     """
-    from edgekit.cli.convert import _parse_shape
     from edgekit.cli.output import StepProgress
+    from edgekit.cli.wish_options import parse_shape
     from edgekit.core.model import ModelOptions
     from edgekit.jobs.inspect import inspect
     from edgekit.reports.inspection import inspection_document, print_inspection
 
     name = Path(file).name or file
     given = ModelOptions(
-        shapes=dict(_parse_shape(text) for text in shapes),
+        shapes=dict(parse_shape(text) for text in shapes),
         trusted=trust_code,
     )
     with StepProgress(summary=False) as progress:

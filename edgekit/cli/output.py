@@ -17,6 +17,7 @@ from edgekit.work.steps import Step
 
 if TYPE_CHECKING:
     from edgekit.core.build import Build
+    from edgekit.core.tuning import Objective, Tried
 
 WORTH_A_LINE_SECONDS = 0.5
 
@@ -187,3 +188,50 @@ class DeviceProgress(_Live):
 
     def _now(self) -> str:
         return self._current
+
+
+class TuneProgress(_Live):
+    """Shows a search: a line a try, and what is converted or measured now.
+
+    Args:
+        objective: the figure that each line shows.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self._objective = objective
+        self._running: dict[str, float] = {}
+        self._measuring = ""
+
+    def step(self, step: Step, event: str) -> None:
+        """Of a conversion."""
+        with self._lock:
+            self._measuring = ""
+            if event == "start":
+                self._running[step.title] = time.monotonic()
+            elif not event.startswith("says "):
+                self._running.pop(step.title, None)
+
+    def device(self, variant: str, what: str, done: int, of: int) -> None:
+        """Of a measurement."""
+        with self._lock:
+            self._measuring = f"{variant}: {what} {done} of {of}"
+
+    def say(self, line: str) -> None:
+        """A remark."""
+        self.note(f"  {line}")
+
+    def tried(self, tried: Tried) -> None:
+        """A try that is done."""
+        from edgekit.reports.tuning import STATUS, amount, how, quality
+
+        figure = amount(tried.figures.of(self._objective), self._objective)
+        said = quality(tried) if tried.status in ("fits", "over") else ""
+        line = f"{tried.number:>4}  {tried.name:<20} {said:<17} {figure:>9}  "
+        more = how(tried) if tried.status == "fits" else "; ".join(tried.reasons[:1])
+        self.note(f"{line}{STATUS[tried.status]:<12}  {more}".rstrip())
+
+    def _now(self) -> str:
+        now = time.monotonic()
+        running = ", ".join(f"{title} {now - at:.0f} s" for title, at in self._running.items())
+        return self._measuring or running

@@ -62,8 +62,8 @@ def command(
     several strengths, and nothing is trained: the layers at the top are those to spare with the
     pass's exclude = ["NAME"].
     """
-    from edgekit.cli.convert import _parse_shape
     from edgekit.cli.output import StepProgress
+    from edgekit.cli.wish_options import parse_shape
     from edgekit.core.model import ModelOptions
     from edgekit.core.preprocess_text import read_preprocessing
     from edgekit.core.preprocessing import Preprocessing
@@ -85,7 +85,7 @@ def command(
         evaluation=evaluation,
         preprocessing=read_preprocessing(preprocess) if preprocess else Preprocessing(),
         options=ModelOptions(
-            shapes=dict(_parse_shape(text) for text in shapes),
+            shapes=dict(parse_shape(text) for text in shapes),
             weights=weights or "",
             trusted=trust_code,
         ),

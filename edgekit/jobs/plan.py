@@ -27,11 +27,11 @@ from edgekit.work.steps import Step
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asked for, as typed."""
+    """What the user asked for, as typed; a search asks for recipes of its own as variants."""
 
     model: str
     profile: str
-    variants: Sequence[str] = ()
+    variants: Sequence[str | Recipe] = ()
     calibration: str | None = None
     evaluation: str | None = None
     training: str | None = None
@@ -420,8 +420,8 @@ def open_model(wish: Wish) -> tuple[Source, Model, Preprocessing]:
     )
 
 
-def _recipe(name: str, wish: Wish) -> Recipe:
-    recipe = load_recipe(name)
+def _recipe(name: str | Recipe, wish: Wish) -> Recipe:
+    recipe = load_recipe(name) if isinstance(name, str) else name
     said = {"max_drop": wish.max_drop, "metric": wish.metric}
     changed = {key: value for key, value in said.items() if value is not None}
     if changed:

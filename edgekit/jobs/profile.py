@@ -285,13 +285,14 @@ def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:
     A board that is reached over SSH may have what a variant needs; this computer's and a
     microcontroller's accelerators are known not to; of a phone's, some runner has to run it.
     """
-    if on != LOCAL and build.profile.transport == "ssh":
-        return
-    phone = build.profile.transport == "adb" and on.startswith("adb:")
-    runs = _runs_on_a_phone if phone else _runs_here
+
+    def runs(recipe: Recipe) -> bool:
+        return runs_there(recipe, build.profile, on)
+
     away = [variant.recipe.name for variant in chosen if not runs(variant.recipe)]
     if not away:
         return
+    phone = _is_phone(build.profile, on)
     if on == LOCAL:
         where = "on this computer"
     elif phone:
@@ -305,6 +306,19 @@ def check_runs(build: Build, chosen: Sequence[Variant], on: str) -> None:
         hint=(f"measure what can: {instead}; or " if instead else "")
         + "edgekit bundle the build, and time it in the app on the device",
     )
+
+
+def runs_there(recipe: Recipe, profile: DeviceProfile, on: str) -> bool:
+    """Whether what `recipe` makes for that kind of board can be run by edgekit on the device `on`,
+    as far as that is known: see `check_runs`.
+    """
+    if on != LOCAL and profile.transport == "ssh":
+        return True
+    return _runs_on_a_phone(recipe) if _is_phone(profile, on) else _runs_here(recipe)
+
+
+def _is_phone(profile: DeviceProfile, on: str) -> bool:
+    return profile.transport == "adb" and on.startswith("adb:")
 
 
 def _runs_here(recipe: Recipe) -> bool:

@@ -23,6 +23,7 @@ from edgekit.reports import plot
 from edgekit.reports.coverage import coverage_rows
 from edgekit.reports.passes import passed
 from edgekit.reports.power import energy_words, heat_plot, power_plot
+from edgekit.reports.templates import template
 from edgekit.reports.view import (
     OperatorLine,
     VariantRow,
@@ -43,8 +44,6 @@ from edgekit.reports.words import (
     duration,
     interval,
     memory_facts,
-    moment,
-    plain,
     rate,
     told,
 )
@@ -89,31 +88,12 @@ def report_html(build: Build, results: Sequence[Result] = ()) -> str:
         results: measurements of its artifacts with their summaries, newest first. Of those taken
             in the same way the newest is plotted, all are in the table.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "bytes": readable_bytes,
-        "moment": moment,
-        "plain": plain,
-        "duration": duration,
-        "interval": interval,
-        "told": told,
-        "rate": rate,
-        "digits": digits,
-    }
     rows = variant_rows(build, results)
     results = in_plan_order(build, results)
     newest = latest(results)
     best = next((row.name for row in rows if row.best), None)
     opened = next((r for r in newest if r.measurement.variant == best), next(iter(newest), None))
-    return environment.get_template(TEMPLATE).render(
+    return template(TEMPLATE).render(
         build=build,
         rows=rows,
         passed=passed(build),

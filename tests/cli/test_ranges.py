@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import edgekit as api
-from edgekit.cli.convert import _parse_dim
+from edgekit.cli.wish_options import _parse_dim
 from edgekit.core.errors import UsageError
 from tests.cli.conftest import Run
 
