@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgekit.core.tuning import Objective, Tried
 
 WORTH_A_LINE_SECONDS = 0.5
+REASON = 100  # characters of it, in a line that shows a try; the page has it whole
 
 
 def table(headers: list[str], rows: Iterable[Iterable[str]]) -> None:
@@ -228,7 +229,8 @@ class TuneProgress(_Live):
         figure = amount(tried.figures.of(self._objective), self._objective)
         said = quality(tried) if tried.status in ("fits", "over") else ""
         line = f"{tried.number:>4}  {tried.name:<20} {said:<17} {figure:>9}  "
-        more = how(tried) if tried.status == "fits" else "; ".join(tried.reasons[:1])
+        why = "; ".join(tried.reasons[:1])
+        more = how(tried) if tried.status == "fits" else why[:REASON] + "…" * (len(why) > REASON)
         self.note(f"{line}{STATUS[tried.status]:<12}  {more}".rstrip())
 
     def _now(self) -> str:
