@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.bench import PACKAGE, bench_program
-from edgekit_bench import drivers, environment, interference, machine, memory, wheels
+from edgekit_bench import drivers, environment, interference, memory, wheels
+from edgekit_bench.machine import cpu_model, emulation
 from tests.contracts.runner import Event, Program, TFLiteContract
 from tests.runtime_bench.descriptors import DESCRIPTORS, V3D, Descriptors, write_descriptors
 from tests.tiny_tflite import dense_model
@@ -289,25 +290,25 @@ def test_vcgencmd(
 )
 def test_emulation_by_cpuinfo(tmp_path: Path, cpuinfo: str, machine: str, emulated: bool) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert (machine.emulation(str(tmp_path), machine) is not None) == emulated
+    assert (emulation(str(tmp_path), machine) is not None) == emulated
 
 
 def test_emulation_by_the_program_that_really_runs(tmp_path: Path) -> None:
     task = tmp_path / "self" / "task" / str(os.getpid())
     task.mkdir(parents=True)
     (task / "exe").symlink_to("/usr/bin/qemu-aarch64-static")
-    why = machine.emulation(str(tmp_path), "aarch64")
+    why = emulation(str(tmp_path), "aarch64")
     assert why == "this process runs inside qemu-aarch64-static"
 
 
 def test_this_machine_is_not_taken_for_emulated() -> None:
-    assert machine.emulation() is None
+    assert emulation() is None
 
 
 def test_cpu_names(tmp_path: Path) -> None:
     def name(text: str) -> str | None:
         (tmp_path / "cpuinfo").write_text(text)
-        found: str | None = machine.cpu_model(str(tmp_path))
+        found: str | None = cpu_model(str(tmp_path))
         return found
 
     assert name("processor\t: 0\nmodel name\t: AMD EPYC\n") == "AMD EPYC"
