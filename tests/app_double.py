@@ -17,7 +17,7 @@ from pathlib import Path
 from edgekit.core.locate import shipped
 from edgekit.measure.runners.app import ACTIVITY, PACKAGE
 
-RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
+RUNNER = shipped("runtime_bench") / "edgekit_bench"
 APP = shlex.split(os.environ.get("EDGEKIT_TEST_APP", "")) or [sys.executable, str(RUNNER)]
 APP[0] = shutil.which(APP[0]) or APP[0]  # a phone's PATH is another
 

@@ -55,24 +55,29 @@ def sha256_with(path: Path, beside: Sequence[str]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write all of `text` or nothing: to a temporary name beside it, then rename.
+    """`text` as UTF-8, atomically. Raises OutputError like `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes, *, hint: str = "") -> None:
+    """Write all of `data` or nothing: to a temporary name beside it, then rename.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written; with `hint`, if one is given.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as exc:
-        raise unwritable(path, exc) from exc
+        raise unwritable(path, exc, hint=hint) from exc
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as exc:
         Path(name).unlink(missing_ok=True)
-        raise unwritable(path, exc) from exc
+        raise unwritable(path, exc, hint=hint) from exc
 
 
 def check_file(path: Path, *, hint: str) -> None:
@@ -91,7 +96,7 @@ def check_file(path: Path, *, hint: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """`data` as indented JSON, atomically. Raises OutputError like `write_text`."""
+    """`data` as indented JSON, atomically. Raises OutputError like `write_bytes`."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 

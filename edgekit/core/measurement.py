@@ -9,7 +9,7 @@ from pydantic import Field
 from edgekit.core.noun import Noun
 from edgekit.core.verdict import Score
 
-PROTOCOL = 2  # of the jobs and events of runtime_bench/edgekit_bench.py
+PROTOCOL = 2  # of the jobs and events of runtime_bench/edgekit_bench
 
 
 class Window(Noun):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from edgekit.compress.checkpoints import checkpoints_usage, trim_checkpoints
+from edgekit.core.bench import programs_dir
 from edgekit.core.boards import target
 from edgekit.core.eviction import StoreUsage
 from edgekit.devices import open_device
@@ -38,7 +39,8 @@ def clean_here(keep_bytes: int, *, environments: bool) -> StoreUsage:
     entries = trainings.entries + steps.entries
     size = trainings.size_bytes + steps.size_bytes
     if keep_bytes == 0:
-        shutil.rmtree(cache.root / "logs", ignore_errors=True)
+        for folder in (cache.root / "logs", programs_dir()):
+            shutil.rmtree(folder, ignore_errors=True)
         wheels = remove_wheels()
         entries += wheels.entries
         size += wheels.size_bytes

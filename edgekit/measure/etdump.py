@@ -68,7 +68,7 @@ def inferences(runs: Sequence[TracedRun]) -> list[int]:
 def operators(runs: Sequence[TracedRun], skip: int) -> dict[str, Any]:
     """The keys of an "operators" event of all inferences but the first `skip`.
 
-    The entries are those of ``_executorch_calls`` in ``runtime_bench/edgekit_bench.py``.
+    The entries are those of ``_executorch_calls`` in ``edgekit_bench/model_executorch.py``.
     """
     executed = [run for run in runs if run.name == "Execute"][skip:]
     found: dict[tuple[str, str], dict[str, Any]] = {}

@@ -1,6 +1,6 @@
 """What a runner prints: one JSON object a line, the same from every runner.
 
-The events are told of in ``runtime_bench/edgekit_bench.py``.
+The events are told of in ``runtime_bench/edgekit_bench/__init__.py``.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class RunnerWish:
 
 class Runner(Protocol):
     """Runs jobs on a device: the keys of a job and the events that answer it are those of
-    ``runtime_bench/edgekit_bench.py``, whichever runner it is.
+    ``runtime_bench/edgekit_bench``, whichever runner it is.
 
     Attributes:
         runs: delegates by the format of the file, as recipes name them.

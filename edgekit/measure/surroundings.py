@@ -1,6 +1,6 @@
 """What a board is and how it is doing, for runners that do not tell it themselves.
 
-The keys are those of the events "hello" and "environment" of ``runtime_bench/edgekit_bench.py``; it
+The keys are those of the events "hello" and "environment" of ``runtime_bench/edgekit_bench``; it
 is read by a shell script, since such boards need have no Python.
 """
 

@@ -1,6 +1,7 @@
-"""Which runtime can be installed on which board, as ``runtime_bench/edgekit_bench.py`` knows it.
+"""Which runtime can be installed on which board, as ``runtime_bench/edgekit_bench`` knows it.
 
-The table stands there and nowhere else, since the runner has to tell it on the board itself.
+The tables stand there, in wheels.py, and nowhere else, since the runner has to tell it on the board
+itself.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from edgekit.core.bench import PACKAGE
 from edgekit.core.board import Board, BoardPython
 from edgekit.core.errors import UnknownNameError
-from edgekit.measure.runners.python import OLDEST_PYTHON, RUNNER
+from edgekit.measure.runners.python import OLDEST_PYTHON
 
 _ARCHES = ("x86_64", "aarch64")
 
@@ -70,7 +72,7 @@ class Choice:
 def wheels() -> tuple[Wheel, ...]:
     """All of them, the preferred first."""
     found = []
-    for packages, oldest, newest, glibc in _runner().WHEELS:
+    for packages, oldest, newest, glibc in _tables().WHEELS:
         words = shlex.split(packages)
         name, _, version = words[0].partition("==")
         found.append(Wheel(name, version, tuple(words), (oldest, newest), glibc))
@@ -79,17 +81,17 @@ def wheels() -> tuple[Wheel, ...]:
 
 def modules() -> dict[str, str]:
     """The module by which a runtime is recognised, by the runtime's name."""
-    return {name: module.partition(".")[0] for name, module, _ in _runner().RUNTIMES}
+    return {name: module.partition(".")[0] for name, module, _ in _tables().RUNTIMES}
 
 
 def entry_module(name: str) -> str:
     """The module that is imported to use the runtime `name`."""
-    return str(next(module for known, module, _ in _runner().RUNTIMES if known == name))
+    return str(next(module for known, module, _ in _tables().RUNTIMES if known == name))
 
 
 def reads(name: str) -> str:
     """The format that the runtime `name` reads."""
-    return str(next(kind for known, _, kind in _runner().RUNTIMES if known == name))
+    return str(next(kind for known, _, kind in _tables().RUNTIMES if known == name))
 
 
 def choices(board: Board, wanted: str = "", prefer: Sequence[str] = ()) -> list[Choice]:
@@ -132,8 +134,8 @@ def refusals(board: Board, wanted: str = "") -> list[str]:
 
 
 @cache
-def _runner() -> Any:
-    spec = importlib.util.spec_from_file_location("edgekit_bench", RUNNER)
+def _tables() -> Any:
+    spec = importlib.util.spec_from_file_location("edgekit_bench_wheels", PACKAGE / "wheels.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -19,9 +19,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgekit.core.bench import bench_digest
 from edgekit.core.dataset import DataSet
-from edgekit.core.files import sha256_file
-from edgekit.core.locate import shipped
 from edgekit.core.model import Model
 from edgekit.core.profile import Runtime
 from edgekit.core.recipe import Budget, Recipe
@@ -40,7 +39,6 @@ __all__ = [
     "score_step",
 ]
 
-RUNNER = "edgekit_bench.py"
 # Runtimes that pip installs here, too. TensorRT and the driver of Ethos-U are on their boards only.
 LOADABLE = ("ai-edge-litert", "tflite-runtime", "executorch", "onnxruntime")
 # By kind of worker, the packages that decide what is computed there.
@@ -231,13 +229,12 @@ def load_step(
             needs=needs,
             tools=TOOLS.get(worker, ()),
         )
-    runner = shipped("runtime_bench") / RUNNER
     return Step(
         title=title,
         function="edgekit.verify.load:run",
         worker="plain",
-        arguments={**asked, "runner": str(runner)},
-        identity={**asked, "runner": sha256_file(runner)},
+        arguments=asked,
+        identity={**asked, "runner": bench_digest()},
         needs=needs,
     )
 

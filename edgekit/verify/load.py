@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.agreement import compare, load_outputs
+from edgekit.core.bench import bench_program
 from edgekit.core.errors import ConversionError, DeviceError, MismatchError, WorkerError
 from edgekit.core.measurement import PROTOCOL
 from edgekit.core.recipe import QuantizationKind
@@ -40,7 +41,6 @@ def run(
     runtime: str,
     version: str,
     quantization: QuantizationKind,
-    runner: str,
     artifact: str,
     check: str,
 ) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def run(
         runtime,
         version,
         python,
-        Path(runner),
+        bench_program(),
         inputs=samples,
         outputs=answers,
         names=names if runtime == "executorch" else None,

@@ -313,7 +313,7 @@ class Tracer final : public EventTracer {
     for (size_t i = 0; i < count_; i++) events_[i].calls = events_[i].ns = 0;
   }
 
-  // As _executorch_calls in ../edgekit_bench.py has it.
+  // As _executorch_calls in ../edgekit_bench/model_executorch.py has it.
   void write(text* to) const {
     int64_t within = 0, delegate_calls = 0;
     for (size_t i = 0; i < count_; i++) {

@@ -1,4 +1,4 @@
-// The job: the same keys, defaults and refusals as in ../edgekit_bench.py.
+// The job: the same keys, defaults and refusals as in ../edgekit_bench/job.py.
 
 #include <errno.h>
 #include <math.h>

@@ -1,4 +1,5 @@
-// What the machine is and what it does: the same keys as in ../edgekit_bench.py.
+// What the machine is and what it does: the same keys as in machine.py and environment.py
+// of ../edgekit_bench.
 
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -71,7 +72,8 @@ static const char *cpu_model(const char *cpuinfo) {
   return out.data;
 }
 
-// Why this processor is known to be emulated, or NULL; see emulation() in ../edgekit_bench.py.
+// Why this processor is known to be emulated, or NULL; see emulation() in
+// ../edgekit_bench/machine.py.
 static const char *emulation(const char *cpuinfo, const char *machine) {
   static char path[64], program[4096];
   struct text out = {0};
@@ -355,8 +357,8 @@ static int64_t drm_size(const char *text) {
 }
 
 // Who holds buffers by the text of an fdinfo, which is written over: see drm_client() in
-// ../edgekit_bench.py. `who` is empty where the driver does not number its clients, `driver` where it
-// is no client of DRM's; bytes are -1 where they are not told.
+// ../edgekit_bench/drivers.py. `who` is empty where the driver does not number its clients, `driver`
+// where it is no client of DRM's; bytes are -1 where they are not told.
 struct drm {
   struct text who, driver;
   int64_t bytes;
@@ -394,7 +396,7 @@ static struct drm drm_client(char *text) {
   return found;
 }
 
-// Devices of GPUs and NPUs: DEVICES of ../edgekit_bench.py.
+// Devices of GPUs and NPUs: DEVICES of ../edgekit_bench/drivers.py.
 static bool is_silent(const char *path, bool drm_told, bool kgsl_told) {
   static const char *const never[] = {"mali", "nvmap", "nvhost", "nvgpu", "nvidia", "apex_"};
   if (strncmp(path, "/dev/", 5) != 0) return false;
@@ -405,7 +407,7 @@ static bool is_silent(const char *path, bool drm_told, bool kgsl_told) {
   return strncmp(path, "kgsl-", 5) == 0 && !kgsl_told;
 }
 
-// What drivers of GPUs and NPUs hold: see driver_bytes() in ../edgekit_bench.py.
+// What drivers of GPUs and NPUs hold: see driver_bytes() in ../edgekit_bench/drivers.py.
 static int64_t driver_bytes(const char **why) {
   struct text silent = {0}, seen = {0};
   int64_t sum = -1;

@@ -1,5 +1,5 @@
 // Loads a model on the device, checks it and times it, where there is no Python. Jobs and events are
-// those of ../edgekit_bench.py.
+// those of ../edgekit_bench.
 //
 //     edgekit-bench [--library FILE]... [--module FILE] [--library-version TEXT] JOB.json
 //                                                                      (or - for standard input)

@@ -175,7 +175,8 @@ static uint16_t random_half(void) {
 }
 
 // Inputs of the right shape and type where none are given: floats uniform in [0, 1), quantized
-// integers over their whole range, other integers 0; see synthetic_inputs in ../edgekit_bench.py.
+// integers over their whole range, other integers 0; see synthetic_inputs in
+// ../edgekit_bench/inputs.py.
 static void set_synthetic(const struct model *model) {
   for (size_t i = 0; i < model->inputs; i++) {
     const struct tensor *tensor = &model->input[i];

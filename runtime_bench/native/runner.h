@@ -1,5 +1,5 @@
 // What the parts of the native runner know of each other. The job, the events and the exit statuses
-// are those of ../edgekit_bench.py.
+// are those of ../edgekit_bench.
 
 #ifndef EDGEKIT_RUNNER_H
 #define EDGEKIT_RUNNER_H
@@ -118,7 +118,8 @@ void emit_environment(const char *when);
 // Bytes, or -1 where it cannot be read.
 void resident_bytes(int64_t *now, int64_t *peak);
 
-// What is held besides: see memory_use in ../edgekit_bench.py. -1 with the reason where not known.
+// What is held besides: see memory_use in ../edgekit_bench/memory.py. -1 with the reason where not
+// known.
 enum { MODEL_RSS, MODEL_PSS, SWAP, ARENA, DRIVER, HELD };
 extern const char *const HELD_KEYS[HELD];
 struct held {

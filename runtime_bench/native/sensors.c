@@ -1,5 +1,6 @@
 // The sampler as a process of its own, from before the load to the end of the run; see Sampler in
-// ../edgekit_bench.py. Whatever goes wrong with it is told in its event: times are as good without.
+// ../edgekit_bench/sensors.py. Whatever goes wrong with it is told in its event: times are
+// as good without.
 
 #define _GNU_SOURCE
 #include <errno.h>

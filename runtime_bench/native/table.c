@@ -1,4 +1,4 @@
-// The table of LiteRT's profiler: see litert_operators in ../edgekit_bench.py.
+// The table of LiteRT's profiler: see litert_operators in ../edgekit_bench/litert_profiler.py.
 
 #include <math.h>
 #include <stdlib.h>

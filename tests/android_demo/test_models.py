@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from edgekit_bench.model_executorch import planned_bytes
 from tests.tflite_graphs import cnn
 from tests.tiny_tflite import dense_model
-from tools.build_apk import ROOT
 
 # A model with two inputs and outputs of two types, by ExecuTorch's own kernels.
 MAKE = """
@@ -48,8 +47,7 @@ def test_a_pte(ask: Callable[..., list[Any]], tmp_path: Path) -> None:
         assert [each["shape"] for each in told[side]] == [[1, 2, 3], [1, 2, 3]]
         assert [each["name"] for each in told[side]] == [f"{side[:-1]}_0", f"{side[:-1]}_1"]
     assert [each["dtype"] for each in told["outputs"]] == ["float32", "int64"]
-    runner = runpy.run_path(str(ROOT / "runtime_bench" / "edgekit_bench.py"))
-    assert told["arena_bytes"] == runner["planned_bytes"](str(path), "forward") > 0
+    assert told["arena_bytes"] == planned_bytes(str(path), "forward") > 0
 
 
 def test_damaged_files_are_refused_or_read(ask: Callable[..., list[Any]], tmp_path: Path) -> None:

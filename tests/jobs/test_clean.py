@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from edgekit.compress.checkpoints import checkpoint_folder, forget_old_checkpoints
+from edgekit.core.bench import bench_program
 from edgekit.jobs.clean import clean_here, usage_here
 
 KEYS = {"a" * 64: 40, "b" * 64: 20, "c" * 64: 0}  # days since the training was killed
@@ -56,6 +57,14 @@ def test_native_runners_go_with_the_environments(fresh_cache: Path) -> None:
     assert clean_here(0, environments=False).entries == 3
     freed = clean_here(0, environments=True)
     assert (freed.entries, freed.size_bytes) == (1, 500)
+    assert not program.exists()
+
+
+def test_the_runner_that_was_made_for_boards_goes_with_all_else() -> None:
+    program = bench_program()
+    clean_here(10**9, environments=False)
+    assert program.exists()
+    clean_here(0, environments=False)
     assert not program.exists()
 
 

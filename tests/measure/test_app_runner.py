@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -295,8 +296,11 @@ def test_what_was_measured_before_it_was_killed_is_kept(
 def test_an_app_of_another_version(
     device: AdbDevice, app: AppPhone, tmp_path: Path, refuses: bool
 ) -> None:
-    other = tmp_path / "other.py"
-    other.write_text(RUNNER.read_text().replace("PROTOCOL = 2\n", "PROTOCOL = 3\n"))
+    other = shutil.copytree(
+        RUNNER, tmp_path / RUNNER.name, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    version = (other / "__init__.py").read_text().replace("PROTOCOL = 2\n", "PROTOCOL = 3\n")
+    (other / "__init__.py").write_text(version)
     job = '"$1"' if refuses else '"$2/job"'
     app.is_app(
         f'sed "s/\\"protocol\\": 2/\\"protocol\\": 3/" "$1" >"$2/job"\n'

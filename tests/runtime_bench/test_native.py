@@ -7,7 +7,6 @@ import io
 import json
 import os
 import platform
-import runpy
 import shlex
 import shutil
 import signal
@@ -22,9 +21,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from edgekit.core.bench import bench_program
 from edgekit.export import flatbuffer
 from edgekit.measure.native_library import VERSION, library_for
 from edgekit.measure.native_program import SOURCES, native_program
+from edgekit_bench.litert_profiler import litert_operators
+from edgekit_bench.operators import NoProfiler
 from tests.contracts.runner import Program, TFLiteContract
 from tests.runtime_bench.descriptors import DESCRIPTORS, Descriptors, write_descriptors
 from tests.runtime_bench.test_operators import SUMMARY
@@ -446,7 +448,7 @@ def test_operators_are_those_of_the_python_runner(program: Program, tmp_path: Pa
     job = {"model": str(cnn(tmp_path / "cnn.tflite")), "operators": True, "batch": 2}
     told = program.good(job)["operators"]
     del job["batch"]  # that one tells of no batches
-    python = Program((sys.executable, str(SOURCES.parent / "edgekit_bench.py"))).good(job)
+    python = Program((sys.executable, str(bench_program()))).good(job)
     kinds = [[each["kind"] for each in one["operators"]] for one in (told, python["operators"])]
     assert kinds[0] == kinds[1]
     assert all(each["calls"] == told["runs"] > 1 for each in told["operators"])
@@ -458,10 +460,9 @@ def test_operators_are_those_of_the_python_runner(program: Program, tmp_path: Pa
 )
 def test_the_table_is_read_as_python_reads_it(parts: Path, change: tuple[str, str]) -> None:
     text = SUMMARY.replace(*change)
-    bench = runpy.run_path(str(SOURCES.parent / "edgekit_bench.py"))
     try:
-        wanted = bench["litert_operators"](text)
-    except bench["NoProfiler"]:
+        wanted = litert_operators(text)
+    except NoProfiler:
         wanted = []
     assert json.loads(run_part(parts, "operators", data=text.encode()).stdout) == wanted
 

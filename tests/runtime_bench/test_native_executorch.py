@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from edgekit.core.bench import bench_program
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import MeasureSettings, OperatorTimes
 from edgekit.devices.local import LocalDevice
@@ -188,9 +189,11 @@ def test_measured_and_checked_on_a_board(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_arena_is_what_the_file_has_planned(argv: tuple[str, ...], folder: Path) -> None:
-    runner = Path(__file__).parents[2] / "runtime_bench" / "edgekit_bench.py"
     job = {"model": str(folder / "both.pte"), "runs": 2}
-    found = [Program(words).good(job)["memory"] for words in (argv, (sys.executable, str(runner)))]
+    found = [
+        Program(words).good(job)["memory"]
+        for words in (argv, (sys.executable, str(bench_program())))
+    ]
     assert found[0]["arena_bytes"] == found[1]["arena_bytes"] >= 2 * 6 * 4
     assert found[1]["unavailable"] == NO_DRIVER
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from edgekit.core.locate import shipped
+from edgekit.core.bench import bench_program
 from edgekit.core.measurement import OperatorTimes
+from edgekit_bench import litert_profiler
+from edgekit_bench.operators import NoProfiler
 from tests.tiny_tflite import dense_model
-
-RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
 
 MAKE_PTE = """
 import sys, torch
@@ -29,20 +28,10 @@ with open(sys.argv[1], "wb") as file:
 """
 
 
-@pytest.fixture(scope="module")
-def runner() -> Any:
-    spec = importlib.util.spec_from_file_location("edgekit_bench", RUNNER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def operators(model: Path) -> OperatorTimes:
     job = {"protocol": 2, "model": str(model), "runs": 3, "operators": True}
     done = subprocess.run(
-        [sys.executable, str(RUNNER), "-"],
+        [sys.executable, str(bench_program()), "-"],
         input=json.dumps(job).encode(),
         capture_output=True,
         check=True,
@@ -116,26 +105,26 @@ Timings (microseconds): count=14 first=9 curr=2000 min=1
 """
 
 
-def test_the_table_of_litert(runner: Any) -> None:
-    assert runner.litert_operators(SUMMARY) == [
+def test_the_table_of_litert() -> None:
+    assert litert_profiler.litert_operators(SUMMARY) == [
         {"name": "[Delegate]:1", "kind": "Convolution (NHWC, F32) IGEMM", "where": "xnnpack",
          "calls": 20, "ns": 276_400},
         {"name": "[top of it]:5", "kind": "SOFTMAX", "where": "cpu", "calls": 20, "ns": 1_723_600},
     ]  # fmt: skip
     for other in ("", SUMMARY.replace("Run Order", "Order"), SUMMARY.replace("curr=", "now=")):
-        with pytest.raises(runner.NoProfiler):
-            runner.litert_operators(other)
+        with pytest.raises(NoProfiler):
+            litert_profiler.litert_operators(other)
 
 
-def test_a_profiler_that_is_not_known_says_so(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_version", lambda _: "2.4.0")
-    with pytest.raises(runner.NoProfiler, match=r"another \(2\.4\.0\)"):
-        runner.LiteRtLibrary("/any/libLiteRt.so")
+def test_a_profiler_that_is_not_known_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(litert_profiler, "version_of", lambda _: "2.4.0")
+    with pytest.raises(NoProfiler, match=r"another \(2\.4\.0\)"):
+        litert_profiler.LiteRtLibrary("/any/libLiteRt.so")
 
 
 def many(model: dict[str, Any]) -> str:
     done = subprocess.run(
-        [sys.executable, str(RUNNER), "-"],
+        [sys.executable, str(bench_program()), "-"],
         input=json.dumps(model).encode(),
         capture_output=True,
         check=False,

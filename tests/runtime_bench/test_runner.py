@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import os
 import shutil
@@ -16,24 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.core.locate import shipped
+from edgekit.core.bench import PACKAGE, bench_program
+from edgekit_bench import drivers, environment, interference, memory, wheels
+from edgekit_bench.machine import cpu_model, emulation
 from tests.contracts.runner import Event, Program, TFLiteContract
 from tests.runtime_bench.descriptors import DESCRIPTORS, V3D, Descriptors, write_descriptors
 from tests.tiny_tflite import dense_model
 
-RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
-SAMPLER = RUNNER.with_name("edgekit_sampler.py")
+SAMPLER = PACKAGE.with_name("edgekit_sampler.py")
 BARE_PYTHONS = ("3.8", "3.9")
-
-
-@pytest.fixture(scope="module")
-def runner() -> Any:
-    spec = importlib.util.spec_from_file_location("edgekit_bench", RUNNER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -44,13 +34,13 @@ def model(tmp_path: Path) -> Path:
 def run(
     job: dict[str, Any], python: str = sys.executable, env: dict[str, str] | None = None
 ) -> tuple[int, list[Event]]:
-    return Program((python, str(RUNNER))).run(job, env)
+    return Program((python, str(bench_program()))).run(job, env)
 
 
 class TestPython(TFLiteContract):
     @pytest.fixture
     def program(self) -> Program:
-        return Program((sys.executable, str(RUNNER)), sampler=str(SAMPLER))
+        return Program((sys.executable, str(bench_program())), sampler=str(SAMPLER))
 
     def test_it_says_which_python_it_is(self, program: Program, model: Path) -> None:
         hello = program.good({"model": str(model)})["hello"]
@@ -75,13 +65,12 @@ def test_a_hanging_runtime_is_ended_by_the_kernel(model: Path, tmp_path: Path) -
     """Nobody may be there any more to do it: a runner left behind ends by itself."""
     program = tmp_path / "hang.py"
     program.write_text(
-        "import runpy, sys, time\n"
-        f"runner = runpy.run_path({str(RUNNER)!r})\n"
-        "def hang(wanted, kind): time.sleep(1000)\n"
-        "main = runner['main']\n"
-        "main.__globals__['find_runtime'] = hang\n"
-        "main.__globals__['ALARM_GRACE_SECONDS'] = 0\n"
-        "main(sys.argv[1:])\n"
+        "import sys, time\n"
+        f"sys.path.insert(0, {str(bench_program())!r})\n"
+        "from edgekit_bench import main, one_stream\n"
+        "one_stream.find_runtime = lambda wanted, kind: time.sleep(1000)\n"
+        "one_stream.ALARM_GRACE_SECONDS = 0\n"
+        "main.start(sys.argv[1:])\n"
     )
     job = json.dumps({"protocol": 2, "model": str(model), "time_budget_seconds": 0.5}).encode()
     done = subprocess.run([sys.executable, str(program), "-"], input=job, check=False)
@@ -134,7 +123,8 @@ def test_under_an_old_python_without_a_runtime(version: str, model: Path) -> Non
 
 
 def test_its_syntax_is_that_of_python_3_8() -> None:
-    ast.parse(RUNNER.read_text(encoding="utf-8"), feature_version=(3, 8))
+    for source in PACKAGE.glob("*.py"):
+        ast.parse(source.read_text(encoding="utf-8"), str(source), feature_version=(3, 8))
 
 
 def test_a_runtime_that_does_not_start(model: Path, tmp_path: Path) -> None:
@@ -184,14 +174,13 @@ def test_a_runtime_that_does_not_start(model: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_to_install(
-    runner: Any,
     python: tuple[int, int],
     libc: tuple[str, str],
     machine: str,
     wanted: str | None,
     line: str,
 ) -> None:
-    assert runner.install_line("py", python, libc, machine, wanted) == line
+    assert wheels.install_line("py", python, libc, machine, wanted) == line
 
 
 @pytest.mark.parametrize(
@@ -205,9 +194,9 @@ def test_what_to_install(
     ],
 )
 def test_where_nothing_fits_it_says_so(
-    runner: Any, python: tuple[int, int], libc: tuple[str, str], machine: str, wanted: str | None
+    python: tuple[int, int], libc: tuple[str, str], machine: str, wanted: str | None
 ) -> None:
-    line = runner.install_line("py", python, libc, machine, wanted)
+    line = wheels.install_line("py", python, libc, machine, wanted)
     assert line.startswith("no wheel of ")
     assert machine in line
 
@@ -220,7 +209,7 @@ def fill(root: Path, files: dict[str, str]) -> str:
     return str(root)
 
 
-def test_the_environment_of_a_board(runner: Any, tmp_path: Path) -> None:
+def test_the_environment_of_a_board(tmp_path: Path) -> None:
     sysfs = fill(
         tmp_path,
         {
@@ -235,7 +224,7 @@ def test_the_environment_of_a_board(runner: Any, tmp_path: Path) -> None:
             "loadavg": "0.50 0.40 0.30 1/100 5\n",
         },
     )
-    found = runner.environment(sysfs, sysfs)
+    found = environment.environment(sysfs, sysfs)
     assert found == {
         "governors": {"policy0": "ondemand"},
         "cpu_khz": {"policy0": 1500000},
@@ -248,10 +237,10 @@ def test_the_environment_of_a_board(runner: Any, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_absent_with_a_reason(
-    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = runner.environment(str(tmp_path), str(tmp_path))
+    found = environment.environment(str(tmp_path), str(tmp_path))
     reasons = found.pop("unavailable")
     assert found == {}
     assert set(reasons) == {
@@ -275,7 +264,6 @@ def test_what_cannot_be_read_is_absent_with_a_reason(
     ],
 )
 def test_vcgencmd(
-    runner: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     script: str,
@@ -285,7 +273,7 @@ def test_vcgencmd(
     program.write_text(f'#!/bin/sh\n[ "$1" = get_throttled ] || exit 9\n{script}\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    found, why = runner.read_throttled(str(tmp_path))
+    found, why = environment.read_throttled(str(tmp_path))
     assert found == value
     assert bool(why) == (value is None)
 
@@ -300,29 +288,27 @@ def test_vcgencmd(
         ("", "aarch64", False),
     ],
 )
-def test_emulation_by_cpuinfo(
-    runner: Any, tmp_path: Path, cpuinfo: str, machine: str, emulated: bool
-) -> None:
+def test_emulation_by_cpuinfo(tmp_path: Path, cpuinfo: str, machine: str, emulated: bool) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert (runner.emulation(str(tmp_path), machine) is not None) == emulated
+    assert (emulation(str(tmp_path), machine) is not None) == emulated
 
 
-def test_emulation_by_the_program_that_really_runs(runner: Any, tmp_path: Path) -> None:
+def test_emulation_by_the_program_that_really_runs(tmp_path: Path) -> None:
     task = tmp_path / "self" / "task" / str(os.getpid())
     task.mkdir(parents=True)
     (task / "exe").symlink_to("/usr/bin/qemu-aarch64-static")
-    why = runner.emulation(str(tmp_path), "aarch64")
+    why = emulation(str(tmp_path), "aarch64")
     assert why == "this process runs inside qemu-aarch64-static"
 
 
-def test_this_machine_is_not_taken_for_emulated(runner: Any) -> None:
-    assert runner.emulation() is None
+def test_this_machine_is_not_taken_for_emulated() -> None:
+    assert emulation() is None
 
 
-def test_cpu_names(runner: Any, tmp_path: Path) -> None:
+def test_cpu_names(tmp_path: Path) -> None:
     def name(text: str) -> str | None:
         (tmp_path / "cpuinfo").write_text(text)
-        found: str | None = runner.cpu_model(str(tmp_path))
+        found: str | None = cpu_model(str(tmp_path))
         return found
 
     assert name("processor\t: 0\nmodel name\t: AMD EPYC\n") == "AMD EPYC"
@@ -348,7 +334,7 @@ VmFlags: rd wr mr
 """
 
 
-def test_pages_of_the_model_and_why_they_are_not_known(runner: Any, tmp_path: Path) -> None:
+def test_pages_of_the_model_and_why_they_are_not_known(tmp_path: Path) -> None:
     model, own = tmp_path / "a model.tflite", tmp_path / "self"
     model.touch()
     own.mkdir()
@@ -356,7 +342,7 @@ def test_pages_of_the_model_and_why_they_are_not_known(runner: Any, tmp_path: Pa
     (own / "smaps").write_text(SMAPS.format(path=model))
     (own / "fdinfo").mkdir()
     (own / "fdinfo" / "7").write_text(V3D)
-    found, why = runner.memory_use(str(model), 77, proc=str(tmp_path))
+    found, why = memory.memory_use(str(model), 77, proc=str(tmp_path))
     assert why == {}
     assert found == {
         "swap_bytes": 3 * 1024,
@@ -365,11 +351,11 @@ def test_pages_of_the_model_and_why_they_are_not_known(runner: Any, tmp_path: Pa
         "arena_bytes": 77,
         "driver_bytes": 43264 * 1024,
     }
-    found, why = runner.memory_use(str(tmp_path / "other"), "not told", proc=str(tmp_path))
+    found, why = memory.memory_use(str(tmp_path / "other"), "not told", proc=str(tmp_path))
     assert found == {"swap_bytes": 3 * 1024, "driver_bytes": 43264 * 1024}
     assert why["model_rss_bytes"] == "the runtime keeps no mapping of the model's file"
     assert why["arena_bytes"] == "not told"
-    found, why = runner.memory_use(str(model), "", proc=str(tmp_path / "none"))
+    found, why = memory.memory_use(str(model), "", proc=str(tmp_path / "none"))
     assert found == {}
     assert why["swap_bytes"].endswith("No such file or directory")
     assert why["model_pss_bytes"].endswith("No such file or directory")
@@ -378,10 +364,10 @@ def test_pages_of_the_model_and_why_they_are_not_known(runner: Any, tmp_path: Pa
 
 @pytest.mark.parametrize(("files", "links", "expected"), DESCRIPTORS)
 def test_what_drivers_hold(
-    runner: Any, tmp_path: Path, files: Descriptors, links: Descriptors, expected: int | str
+    tmp_path: Path, files: Descriptors, links: Descriptors, expected: int | str
 ) -> None:
     write_descriptors(tmp_path / "self", files, links)
-    found, why = runner.driver_bytes(str(tmp_path), str(tmp_path))
+    found, why = drivers.driver_bytes(str(tmp_path), str(tmp_path))
     if isinstance(expected, int):
         assert (found, why) == (expected, "")
     else:
@@ -389,26 +375,26 @@ def test_what_drivers_hold(
         assert expected in why
 
 
-def test_what_adreno_holds(runner: Any, tmp_path: Path) -> None:
+def test_what_adreno_holds(tmp_path: Path) -> None:
     write_descriptors(tmp_path / "self", {"3": ""}, {"3": "/dev/kgsl-3d0"})
-    found, why = runner.driver_bytes(str(tmp_path), str(tmp_path), pid=77)
+    found, why = drivers.driver_bytes(str(tmp_path), str(tmp_path), pid=77)
     assert found is None  # the folder is only for the system on most phones
     assert "/dev/kgsl-3d0 is open" in why
     folder = tmp_path / "class/kgsl/kgsl/proc/77"
     folder.mkdir(parents=True)
     (folder / "gpumem_mapped").write_text("4096\n")
-    found, why = runner.driver_bytes(str(tmp_path), str(tmp_path), pid=77)
+    found, why = drivers.driver_bytes(str(tmp_path), str(tmp_path), pid=77)
     assert found is None
     assert why.endswith("gpumem_unmapped: No such file or directory")
     (folder / "gpumem_unmapped").write_text("12288\n")
-    assert runner.driver_bytes(str(tmp_path), str(tmp_path), pid=77) == (16384, "")
+    assert drivers.driver_bytes(str(tmp_path), str(tmp_path), pid=77) == (16384, "")
 
 
 @given(text=st.text(alphabet=st.sampled_from("drm-resident-memory: \t\n0159KiBMid")))
-def test_any_fdinfo(runner: Any, text: str) -> None:
-    found = runner.drm_client("drm-driver: v3d\n" + text)
+def test_any_fdinfo(text: str) -> None:
+    found = drivers.drm_client("drm-driver: v3d\n" + text)
     assert found[2] is None or found[2] >= 0
-    assert runner.drm_client(text) is None or "drm-driver" in text
+    assert drivers.drm_client(text) is None or "drm-driver" in text
 
 
 @given(
@@ -419,22 +405,22 @@ def test_any_fdinfo(runner: Any, text: str) -> None:
     ),
     key=st.sampled_from(["drm-resident", "drm-memory"]),
 )
-def test_regions_are_added_up(runner: Any, sizes: dict[str, tuple[int, str]], key: str) -> None:
+def test_regions_are_added_up(sizes: dict[str, tuple[int, str]], key: str) -> None:
     lines = [f"{key}-{region}:\t{size}{unit}" for region, (size, unit) in sizes.items()]
     text = "\n".join(["drm-driver:\tany", "drm-total-memory:\t7 MiB", *lines])
     factor = {"": 1, "KiB": 1024, "MiB": 2**20}
     expected = sum(size * factor[unit.strip()] for size, unit in sizes.values())
-    assert runner.drm_client(text) == ((), "any", expected)
+    assert drivers.drm_client(text) == ((), "any", expected)
 
 
-def test_work_of_others_is_told_from_ones_own(runner: Any, tmp_path: Path) -> None:
+def test_work_of_others_is_told_from_ones_own(tmp_path: Path) -> None:
     ticks = os.sysconf("SC_CLK_TCK")
 
     def stat(seconds: float) -> None:
         (tmp_path / "stat").write_text(f"cpu  {int(seconds * ticks)} 0 0 999 9 0 0 0 0 0\ncpu0 …\n")
 
     stat(10)
-    watch = runner.OtherWork(proc=str(tmp_path))
+    watch = interference.OtherWork(proc=str(tmp_path))
     watch.began_ns -= 2_000_000_000  # two seconds ago
     stat(13)
     own, others = watch.cores()
@@ -442,5 +428,5 @@ def test_work_of_others_is_told_from_ones_own(runner: Any, tmp_path: Path) -> No
     watch.own -= 3.0  # all of it was this process
     own, others = watch.cores()
     assert (own, others) == (pytest.approx(1.5, abs=0.05), pytest.approx(0, abs=0.05))
-    assert runner.OtherWork(proc=str(tmp_path)).cores() == (None, None)  # too short to tell
-    assert runner.OtherWork(proc=str(tmp_path / "none")).cores() == (None, None)
+    assert interference.OtherWork(proc=str(tmp_path)).cores() == (None, None)  # too short to tell
+    assert interference.OtherWork(proc=str(tmp_path / "none")).cores() == (None, None)

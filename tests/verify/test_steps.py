@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit.core.bench import bench_program
 from edgekit.core.errors import ModelError, UnknownNameError, WorkerError
-from edgekit.core.locate import shipped
 from edgekit.core.profile import Runtime
 from edgekit.core.recipe import BUILTIN, Budget
 from edgekit.core.verdict import LoadCheck, Score, Verdict
 from edgekit.verify import (
-    RUNNER,
     check_set_step,
     compare_step,
     load_step,
@@ -35,7 +34,6 @@ from tests.verify.networks import network, noisy, save, signature_of, write
 
 LITERT = version("ai-edge-litert")
 NET = network(16, 32, 10)
-BENCH = shipped("runtime_bench") / RUNNER
 
 
 def exported(path: Path, **identity: Any) -> Step:
@@ -165,7 +163,8 @@ def test_another_budget_recomputes_no_figures(bench: Bench, features: Any, tmp_p
 
 
 def check(path: Path, **more: Any) -> LoadCheck:
-    return load(path, "ai-edge-litert", LITERT, Path(sys.executable), more.get("runner", BENCH))
+    runner = more.get("runner") or bench_program()
+    return load(path, "ai-edge-litert", LITERT, Path(sys.executable), runner)
 
 
 def test_a_file_that_loads(tmp_path: Path) -> None:
@@ -211,14 +210,14 @@ def test_a_runner_that_fails_says_nothing_of_the_file(
 
 def test_a_python_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="cannot start"):
-        load(tmp_path / "a", "ai-edge-litert", LITERT, tmp_path / "python", BENCH)
+        load(tmp_path / "a", "ai-edge-litert", LITERT, tmp_path / "python", bench_program())
 
 
 def test_another_version_than_asked_for(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match=f"environment of ai-edge-litert 9.9.9 has.*{LITERT}"):
         load(
             dense_model(tmp_path / "a.tflite"), "ai-edge-litert", "9.9.9", Path(sys.executable),
-            BENCH,
+            bench_program(),
         )  # fmt: skip
 
 

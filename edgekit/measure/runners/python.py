@@ -1,4 +1,4 @@
-"""``runtime_bench/edgekit_bench.py`` in a Python that the device has."""
+"""``runtime_bench/edgekit_bench`` in a Python that the device has."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from edgekit.core.bench import bench_program
 from edgekit.core.errors import RuntimeMissingError, UnknownNameError
 from edgekit.core.files import sha256_file
-from edgekit.core.locate import shipped
 from edgekit.core.measurement import PROTOCOL
 from edgekit.core.protocols import Device
 from edgekit.measure.events import Events, budget_seconds, collect
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.subject import Subject
 
-RUNNER = shipped("runtime_bench") / "edgekit_bench.py"
 OLDEST_PYTHON = (3, 8)
 
 # Where people and edgekit's own hints put the environment with the runtime; first match wins.
@@ -58,7 +57,7 @@ _ASK = (
 
 
 class PythonRunner:
-    """``edgekit_bench.py`` in a Python of the device; implements `Runner`."""
+    """``edgekit_bench`` in a Python of the device; implements `Runner`."""
 
     name = "python"
     runs: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -79,11 +78,13 @@ class PythonRunner:
         Raises:
             UnknownNameError: `wish.runtime` does not read such a file.
             RuntimeMissingError: there is no Python 3.8 or newer.
+            OutputError: edgekit's cache folder, in which the runner is made, cannot be written.
         """
         readers = READERS[subject.file_format]
         if wish.runtime is not None and wish.runtime not in readers:
             raise UnknownNameError(f"runtime for {subject.variant}", wish.runtime, readers)
-        runner = device.push(RUNNER, sha256_file(RUNNER))
+        program = bench_program()
+        runner = device.push(program, sha256_file(program))
         python = find_python(
             device, named=wish.python, runtime=wish.runtime, file_format=subject.file_format
         )

@@ -14,7 +14,7 @@ import java.util.Map;
 import java.util.Random;
 
 /**
- * A job from "hello" to "done" or "error": the protocol of runtime_bench/edgekit_bench.py.
+ * A job from "hello" to "done" or "error": the protocol of runtime_bench/edgekit_bench.
  *
  * <p>Times are of System.nanoTime(), which is the monotonic clock on Android and on Linux.
  */

@@ -9,8 +9,8 @@ import java.util.Map;
 import java.util.TreeSet;
 
 /**
- * What to measure: the keys of {@code DEFAULTS} in runtime_bench/edgekit_bench.py, with the same
- * rules, so that one job file means the same on every runner.
+ * What to measure: the keys of {@code DEFAULTS} in runtime_bench/edgekit_bench/job.py, with the
+ * same rules, so that one job file means the same on every runner.
  */
 public final class Job {
     static final int PROTOCOL = 2;
