@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         run,
         sensitivity,
         technique_sensitivity,
+        tune,
         verify_bundle,
     )
 
@@ -32,6 +33,7 @@ __all__ = [
     "run",
     "sensitivity",
     "technique_sensitivity",
+    "tune",
     "verify_bundle",
 ]
 

@@ -26,12 +26,15 @@ from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Calibration
 from edgekit.core.result import Result
 from edgekit.core.sensitivity import MOST_SAMPLES, Sensitivity, TechniqueSensitivity
+from edgekit.core.tuning import Objective, Tuning
 from edgekit.work.steps import Progress
 
 if TYPE_CHECKING:
     from edgekit.bundles import Bundle, Delivery, Manifest
     from edgekit.jobs.doctor import Finding
+    from edgekit.jobs.plan import Wish
     from edgekit.jobs.run import Ran
+    from edgekit.jobs.tuning_rounds import Watcher
 
 __all__ = [
     "bundle",
@@ -44,6 +47,7 @@ __all__ = [
     "run",
     "sensitivity",
     "technique_sensitivity",
+    "tune",
     "verify_bundle",
 ]
 
@@ -108,11 +112,64 @@ def convert(
     """
     from edgekit.jobs.convert import convert as job
     from edgekit.jobs.convert import require_usable
-    from edgekit.jobs.plan import Wish, make_plan
+    from edgekit.jobs.plan import make_plan
+
+    wish = _wish(
+        model,
+        board,
+        variants=variants,
+        train=train,
+        calibration=calibration,
+        evaluate=evaluate,
+        preprocessing=preprocessing,
+        labels=labels,
+        max_drop=max_drop,
+        metric=metric,
+        samples=samples,
+        shapes=shapes,
+        dims=dims,
+        layout=layout,
+        raw_pixels=raw_pixels,
+        weights=weights,
+        nms=nms,
+        runtime=runtime,
+        trust_code=trust_code,
+    )
+    plan = make_plan(wish)
+    target = Path(output) if output else plan.default_output
+    build = job(plan, target, replace=replace, progress=progress)
+    require_usable(build)
+    return build
+
+
+def _wish(
+    model: str | Path,
+    board: str,
+    *,
+    variants: Sequence[str] = (),
+    train: str | Path | None = None,
+    calibration: str | Path | None = None,
+    evaluate: str | Path | None = None,
+    preprocessing: Preprocessing | str | None = None,
+    labels: Iterable[str] = (),
+    max_drop: float | None = None,
+    metric: str | None = None,
+    samples: Calibration | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    layout: Literal["", "nhwc", "nchw"] = "",
+    raw_pixels: bool = False,
+    weights: str | Path | None = None,
+    nms: str = "",
+    runtime: str | None = None,
+    trust_code: bool = False,
+) -> Wish:
+    """What `convert` was asked for; see there."""
+    from edgekit.jobs.plan import Wish
 
     if isinstance(preprocessing, str):
         preprocessing = read_preprocessing(preprocessing)
-    wish = Wish(
+    return Wish(
         model=str(model),
         profile=board,
         variants=tuple(variants),
@@ -135,11 +192,67 @@ def convert(
         ),
         runtime=runtime,
     )
-    plan = make_plan(wish)
-    target = Path(output) if output else plan.default_output
-    build = job(plan, target, replace=replace, progress=progress)
-    require_usable(build)
-    return build
+
+
+def tune(
+    model: str | Path,
+    *,
+    board: str,
+    on: str | None = None,
+    minimize: Objective = "latency",
+    limits: Mapping[str, float] | None = None,
+    spaces: Sequence[str] = (),
+    tries: int = 40,
+    minutes: float | None = None,
+    holdout: str | Path | None = None,
+    settings: MeasureSettings | None = None,
+    python: str | None = None,
+    runner: str | None = None,
+    output: str | Path | None = None,
+    replace: bool = False,
+    watcher: Watcher | None = None,
+    **given: Any,
+) -> Tuning:
+    """Find the recipe for a model that is best within limits; see ``edgekit tune --help``.
+
+    Args:
+        on: where candidates are measured; sizes need none.
+        minimize: ``latency``, ``energy``, ``memory``, ``size`` or ``zipped``.
+        limits: of any of these, by name, in ns, J and bytes.
+        spaces: names or files of what may be tried, instead of the usual ones.
+        tries, minutes: it ends after so many.
+        holdout: data that the last few are judged on.
+        settings: how these are measured.
+        output: the folder; ``<model>-<board>.tuned`` if not given.
+        replace: begin anew where `output` holds another search.
+        watcher: who looks on, see `edgekit.jobs.tuning_rounds.Watcher`.
+        given: the rest of what `convert` takes, without its variants.
+
+    Raises:
+        RejectedError: nothing that was tried fits; what was tried is kept.
+        EdgekitError: anything else; the same call goes on from what was tried.
+    """
+    from edgekit.core.boards import target
+    from edgekit.core.tuning import Limits
+    from edgekit.jobs.tune import default_output
+    from edgekit.jobs.tune import tune as job
+    from edgekit.jobs.tuning_rounds import Search
+
+    wish = _wish(model, board, **given)
+    search = Search(
+        objective=minimize,
+        limits=Limits.from_json(dict(limits or {}), where="limits"),
+        on=None if on is None else target(on),
+        spaces=tuple(spaces),
+        tries=tries,
+        minutes=minutes,
+        holdout=None if holdout is None else str(holdout),
+        settings=settings,
+        python=python,
+        runner=runner,
+    )
+    folder = Path(output) if output else default_output(wish)
+    return job(wish, search, folder, replace=replace, watcher=watcher)
 
 
 def _range(name: str, size: int | tuple[int, int]) -> tuple[int, int]:

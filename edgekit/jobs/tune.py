@@ -123,10 +123,13 @@ def open_space(wish: Wish, search: Search, board: DeviceProfile) -> Space:
             f"nothing of what {board.title} usually gets can be run on {search.on.name}",
             hint="name the board itself with --on, or --minimize size, which needs none",
         )
-    names = search.spaces or usual_spaces(
+    return load_spaces(_space_names(wish, search), places)
+
+
+def _space_names(wish: Wish, search: Search) -> tuple[str, ...]:
+    return search.spaces or usual_spaces(
         search.objective, search.limits, trains=wish.training is not None
     )
-    return load_spaces(names, places)
 
 
 def _check(wish: Wish, search: Search, space: Space) -> str:
@@ -172,7 +175,7 @@ def _header(wish: Wish, search: Search) -> dict[str, Any]:
         "on": search.on.address if search.on else "",
         "objective": search.objective,
         "limits": search.limits.to_json(),
-        "spaces": [space_text(name) for name in search.spaces],
+        "spaces": [space_text(name) for name in _space_names(wish, search)],
         "edgekit": __version__,
     }
     return {"schema": 1, "model": wish.model, "board": wish.profile, "asked": json_digest(asked)}
