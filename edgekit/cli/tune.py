@@ -12,11 +12,11 @@ from edgekit.cli.wish_options import read_wish, wish_options
 
 # Option, figure, unit, how many stored units (ns, J, bytes) that is.
 LIMITS = (
-    ("max_ms", "latency", "MS", 1e6, "Of one inference, the median."),
-    ("max_mj", "energy", "MJ", 1e-3, "Of one inference, in millijoules."),
-    ("max_mb", "memory", "MB", 1e6, "Of resident memory, at its peak."),
-    ("max_kb", "size", "KB", 1e3, "Of the artifact's files."),
-    ("max_zipped_kb", "zipped", "KB", 1e3, "Of these after deflate, as in an app's download."),
+    ("max_ms", "latency", "MS", 1e6, "The latency of one inference (median), at most."),
+    ("max_mj", "energy", "MJ", 1e-3, "The energy of one inference, in millijoules, at most."),
+    ("max_mb", "memory", "MB", 1e6, "The peak of resident memory, at most."),
+    ("max_kb", "size", "KB", 1e3, "The size of the artifact's files, at most."),
+    ("max_zipped_kb", "zipped", "KB", 1e3, "The same after deflate, as in an app's download."),
 )
 EPILOG = """\b
 Examples:
@@ -38,7 +38,7 @@ def _limits(command: Any) -> Any:
             f"--{name.replace('_', '-')}",
             type=click.FloatRange(min=0, min_open=True),
             metavar=metavar,
-            help=f"At most so much. {text}",
+            help=text,
         )
         command = option(command)
     return command
