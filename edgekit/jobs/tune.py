@@ -82,8 +82,7 @@ def tune(
     """
     watcher = watcher or Watcher()
     board = load_profile(wish.profile)
-    space = open_space(wish, search, board)
-    model = _check(wish, search, space)
+    space, model = _possible(wish, search, open_space(wish, search, board), watcher)
     files.begin(output, _header(wish, search), replace=replace)
     started = time.monotonic()
     sampler = Sampler(space, search.objective, sampler_limits(wish, search), search.seed)
@@ -132,30 +131,33 @@ def _space_names(wish: Wish, search: Search) -> tuple[str, ...]:
     )
 
 
-def _check(wish: Wish, search: Search, space: Space) -> str:
-    """What can be known before any work: that each family begins with something that this board,
-    this model and this data can do. Returns the model's name.
+def _possible(wish: Wish, search: Search, space: Space, watcher: Watcher) -> tuple[Space, str]:
+    """The families that begin with something that this board, this model and this data can do, and
+    the model's name.
 
     Raises:
         PlanError: no family does, or the family of a space that was named does not.
     """
     refused: list[PlanError] = []
-    name = ""
+    families, model = [], ""
     for family in space.families:
         try:
             plan = make_plan(wish_for(wish, [family.recipe(family.first)]))
-            name = plan.model.name
         except PlanError as exc:
             if search.spaces:
                 raise PlanError(
                     f"the family {family.name!r}: {exc.message}", hint=exc.hint
                 ) from exc
             refused.append(exc)
-    if len(refused) == len(space.families):
+            watcher.say(f"left out {family.name}: {exc.message}")
+        else:
+            families.append(family)
+            model = plan.model.name
+    if not families:
         raise refused[0]
     if search.holdout is not None:
         make_plan(replace(wish_for(wish, [named_recipe("float32")]), evaluation=search.holdout))
-    return name
+    return Space(tuple(families)), model
 
 
 def _header(wish: Wish, search: Search) -> dict[str, Any]:

@@ -87,6 +87,8 @@ class Sampler:
 
         over = np.zeros(len(self._points))
         for name, limit in self._limits.items():
+            if name not in self._figures:
+                continue
             figures, spread = self._draw(name)
             over += np.maximum(0, figures - _scaled(name, limit)) / spread
         cost, _ = self._draw(self._objective)

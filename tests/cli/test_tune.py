@@ -109,6 +109,17 @@ def test_where_nothing_fits_what_came_nearest_is_said(
 
 
 @pytest.mark.slow
+def test_what_the_data_does_not_allow_is_left_out_and_said(
+    edgekit: Run, desk: Path, keras3: Path, data: Path
+) -> None:
+    given = ["--evaluate", data / "evaluation.npz", "--minimize", "size", "--tries", 1]
+    answer = edgekit("tune", keras3 / "cnn.keras", "--for", "host", *given)
+    assert answer.code == 0, answer.err
+    assert "left out int8: int8 cannot be made without calibration data" in answer.err
+    assert (desk / "cnn-host.tuned" / "build" / "build.json").is_file()
+
+
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_where_it_was(
     edgekit: Run, desk: Path, keras3: Path, data: Path, space: Path
 ) -> None:

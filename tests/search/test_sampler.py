@@ -99,6 +99,17 @@ def test_the_same_seed_asks_the_same_and_what_was_told_before_is_not_asked_again
     assert again.ask() not in once
 
 
+def test_a_limit_of_what_is_never_told_keeps_nothing_back(space: Space) -> None:
+    """Without labels nothing is known of what is lost."""
+    small = Space(space.families[:3])
+    told, untold = (Sampler(small, "size", limits, seed=3) for limits in ({}, {LOST: 0.0}))
+    for sampler in (told, untold):
+        for point in small.points()[::3]:
+            sampler.tell(point, {"size": float(len(str(point)))})
+    for _ in range(5):
+        assert told.ask() == untold.ask()
+
+
 def test_points_of_another_space_teach_nothing(space: Space) -> None:
     sampler = Sampler(Space(space.families[:1]), "latency", {}, seed=0)
     sampler.tell({"family": "gone"}, {"latency": 1.0})
