@@ -118,6 +118,8 @@ class Launch(Noun):
         cooled_seconds: spent waiting before it until the board was as cool as at the start.
         too_warm: the zone that had not cooled by then, and by how much; empty where all had.
         before, after: clocks, governors, temperatures, load; empty in what older editions measured.
+        unavailable: why one of the times, of the peak and of the cores above is None, by its name
+            here; of memory beside the peak `memory` says it.
         stopped: why sampling ended: "enough", "max_runs" or "time_budget".
         sensed: power, heat and clocks over time; None where they were not asked for.
     """
@@ -138,6 +140,7 @@ class Launch(Noun):
     too_warm: str = ""
     before: dict[str, Any] = Field(default_factory=dict)
     after: dict[str, Any] = Field(default_factory=dict)
+    unavailable: dict[str, str] = Field(default_factory=dict)
     stopped: Literal["enough", "max_runs", "time_budget"] = "enough"
     sensed: Sensed | None = None
 

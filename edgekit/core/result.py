@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from edgekit.core.measurement import Measurement, Memory
 from edgekit.core.noun import Noun
 
@@ -62,6 +64,7 @@ class Summary(Noun):
         load_ns, first_ns: of opening the artifact, and of the first inference after that; None
             where the runner does not tell.
         peak_rss_bytes: the largest of the launches; None where the device does not tell.
+        unavailable: why one of those above is None, by its name here.
         memory: what else was held, of each the largest of the launches; None where no launch says.
         samples: how many inferences were timed, warm-ups not counted.
         energy: None where nothing was read of the board's sensors.
@@ -80,6 +83,7 @@ class Summary(Noun):
     first_ns: Estimate | None
     peak_rss_bytes: int | None
     samples: int
+    unavailable: dict[str, str] = Field(default_factory=dict)
     memory: Memory | None = None
     energy: Energy | None = None
     findings: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,16 @@ def export(out: Path, *, program: str) -> dict[str, Any]:
     before = json.loads((Path(program) / RESULT_FILE).read_text(encoding="utf-8"))
     wanted = Signature.from_json(before["signature"])
     exported = torch.export.load(Path(program) / before["files"][0])
+    inputs = [f"{_BORDER}input_{index}" for index in range(len(wanted.inputs))]
+    outputs = [f"{_BORDER}output_{index}" for index in range(len(wanted.outputs))]
     try:
         made = torch.onnx.export(
             exported,
             dynamo=True,
             opset_version=OPSET,
             external_data=False,
-            input_names=[spec.name for spec in wanted.inputs],
-            output_names=[spec.name for spec in wanted.outputs],
+            input_names=inputs,
+            output_names=outputs,
             verbose=False,
         )
     except (EdgekitError, MemoryError):
@@ -56,6 +59,10 @@ def export(out: Path, *, program: str) -> dict[str, Any]:
         raise ConversionError("torch.onnx.export gave nothing")
     proto = made.model_proto
     _name_by_layers(proto)
+    specs = (*wanted.inputs, *wanted.outputs)
+    name_border(
+        proto.graph, {o: spec.name for o, spec in zip([*inputs, *outputs], specs, strict=True)}
+    )
     try:
         (out / FILE).write_bytes(proto.SerializeToString())
     except ValueError as exc:  # protobuf: more than 2 GB
@@ -72,6 +79,9 @@ def export(out: Path, *, program: str) -> dict[str, Any]:
     }
 
 
+# The exporter calls values by their operators ("add", "relu") and does not look whether an input or
+# an output that it is told to name is called like one; so it is given names that nothing has.
+_BORDER = "edgekit border "
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -98,6 +108,22 @@ def _name_by_layers(proto: Any) -> None:
     for tensor in graph.initializer:
         del tensor.metadata_props[:]
     del graph.metadata_props[:], proto.metadata_props[:]
+
+
+def name_border(graph: Any, names: Mapping[str, str]) -> None:
+    """Give inputs and outputs their new `names`; what has one of these inside gets another."""
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    used = {value.name for value in values}
+    used |= {name for node in onnx_graph.all_nodes(graph) for name in node.output}
+    taken = used | set(names.values())
+    changed = dict(names)
+    for name in sorted(set(names.values()) & used - names.keys()):
+        count = 1
+        while f"{name}_{count}" in taken:
+            count += 1
+        changed[name] = f"{name}_{count}"
+        taken.add(changed[name])
+    onnx_graph.rename(graph, changed)
 
 
 _OPERATOR = re.compile(r"(?:op=|<OpOverload\(op=)'(\w+)\.(\w+)'|\b(aten)[.:]+(\w+)")

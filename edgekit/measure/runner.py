@@ -30,7 +30,8 @@ class RunnerWish:
 
 class Runner(Protocol):
     """Runs jobs on a device: the keys of a job and the events that answer it are those of
-    ``runtime_bench/edgekit_bench``, whichever runner it is.
+    ``runtime_bench/edgekit_bench``, whichever runner it is. The events "load", "first" and
+    "interference" may say in "unavailable" why a number in them is None.
 
     Attributes:
         runs: delegates by the format of the file, as recipes name them.
@@ -50,6 +51,13 @@ class Runner(Protocol):
 
         Raises:
             RuntimeMissingError: it cannot run there; says what to do.
+        """
+
+    def accept(self, job: Mapping[str, Any]) -> None:
+        """Called before the model is sent and anything is run.
+
+        Raises:
+            RejectedError: it cannot do what `job` asks for. What only a run shows is `run`'s.
         """
 
     def run(self, job: Mapping[str, Any]) -> Events:

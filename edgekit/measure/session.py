@@ -42,6 +42,7 @@ from edgekit.measure.runners import RUNNERS
 from edgekit.measure.stats import estimate
 from edgekit.measure.subject import Subject
 
+NOT_TOLD = "this runner does not tell it"
 LEAST_LAUNCHES = 3  # two that are alike by chance look as if nothing varied
 
 # What is being done, how much of it is done, and how much there is.
@@ -235,7 +236,7 @@ class _Turns:
     def prepare(self, wish: RunnerWish) -> None:
         """Deploy it, and check its outputs."""
         device, subject, progress = self._device, self._subject, self._progress
-        self._deployed = deploy(device, subject, wish, progress)
+        self._deployed = deploy(device, subject, wish, progress, _timing(self._settings))
         if subject.check is not None and self._deployed.runner.checks != 0:
             progress("check", 0, 1)
             self._check = _check(device, self._deployed, subject, self._settings)
@@ -361,15 +362,22 @@ class Deployed:
 
 
 def deploy(
-    device: Device, subject: Subject, wish: RunnerWish, progress: Progress = lambda *_: None
+    device: Device,
+    subject: Subject,
+    wish: RunnerWish,
+    progress: Progress = lambda *_: None,
+    job: Mapping[str, Any] | None = None,
 ) -> Deployed:
-    """Put `subject` and its runner on `device`.
+    """Put `subject` and its runner on `device`; `job` is what it shall do there, if that is known.
 
     Raises:
+        RejectedError: the runner cannot do what the job asks for.
         RuntimeMissingError: it cannot be run there; says how it could.
     """
     progress("deploy", 0, 2)
     there: Runner = RUNNERS[subject.runner].deploy(device, subject, wish)
+    if job is not None:
+        there.accept(job)
     progress("deploy", 1, 2)
     model = device.push(subject.path, subject.sha256)
     progress("deploy", 2, 2)
@@ -445,11 +453,12 @@ def _launch(
     memory, samples = events["memory"], events.times("samples")
     if not samples or min(samples) < 0:
         raise ValueError("samples that are no times")
+    cores = events["interference"]
     sensed = None if sensing is None else sensing.sensed(events.all)
     if sensed is not None and settings.power_mode:  # what was found came before it was set
         facts = {**sensed.facts, "power mode": f"{settings.power_mode}, for this measurement"}
         sensed = sensed.model_copy(update={"facts": facts})
-    return Launch(
+    launch = Launch(
         load_ns=events["load"]["ns"],
         first_ns=events["first"]["ns"],
         warmup_ns=events.times("warmup"),
@@ -458,8 +467,8 @@ def _launch(
         peak_rss_bytes=memory.get("peak_bytes"),
         rss_before_load_bytes=memory.get("before_load_bytes"),
         memory=_memory(memory),
-        own_cores=events["interference"].get("own_cores"),
-        other_cores=events["interference"]["other_cores"],
+        own_cores=cores.get("own_cores"),
+        other_cores=cores["other_cores"],
         windows=tuple(
             Window(start_ns=event["start_ns"], end_ns=event["end_ns"])
             for event in events.every("window")
@@ -472,6 +481,18 @@ def _launch(
         stopped=events["done"]["stopped"],
         sensed=sensed,
     )
+    of_memory = memory.get("unavailable", {})
+    said = {
+        "load_ns": events["load"].get("unavailable"),
+        "first_ns": events["first"].get("unavailable"),
+        "peak_rss_bytes": of_memory.get("peak_bytes"),
+        "rss_before_load_bytes": of_memory.get("before_load_bytes"),
+    }
+    why = {key: str(told or NOT_TOLD) for key, told in said.items()}
+    if told := cores.get("unavailable"):  # else the device tells none, or the time was too short
+        why |= dict.fromkeys(("own_cores", "other_cores"), str(told))
+    missing = {key: words for key, words in why.items() if getattr(launch, key) is None}
+    return launch.model_copy(update={"unavailable": missing})
 
 
 def _memory(event: Mapping[str, Any]) -> Memory:
@@ -479,7 +500,7 @@ def _memory(event: Mapping[str, Any]) -> Memory:
     known = {key: event[key] for key in MEMORY_KEYS if event.get(key) is not None}
     told = event.get("unavailable", {})
     missing = [key for key in MEMORY_KEYS if key not in known]
-    why = {key: str(told.get(key) or "this runner does not tell it") for key in missing}
+    why = {key: str(told.get(key) or NOT_TOLD) for key in missing}
     return Memory(**known, unavailable=why)
 
 

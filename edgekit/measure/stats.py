@@ -106,6 +106,7 @@ def summarize(
         first_ns=_known([launch.first_ns for launch in launches]),
         peak_rss_bytes=max(peaks, default=None),
         samples=sum(len(launch.samples_ns) for launch in launches),
+        unavailable=_untold(launches),
         memory=_largest([launch.memory for launch in launches if launch.memory is not None]),
         energy=energy(measurement),
         findings=tuple(findings),
@@ -124,6 +125,20 @@ def _largest(told: Sequence[Memory]) -> Memory | None:
     said = told[0].unavailable
     why = {key: said[key] for key in MEMORY_KEYS if most[key] is None and key in said}
     return Memory(**most, unavailable=why)
+
+
+def _untold(launches: Sequence[Launch]) -> dict[str, str]:
+    """Of what no launch tells, why the first does not."""
+    first = launches[0]
+    why: dict[str, str] = {
+        key: first.unavailable[key]
+        for key in ("load_ns", "first_ns", "peak_rss_bytes")
+        if key in first.unavailable and all(getattr(each, key) is None for each in launches)
+    }
+    if summarized := next((each.summarized for each in launches if each.summarized), ""):
+        no_samples = f"the runner keeps no samples, it gives {summarized}"
+        why |= dict.fromkeys(("p90_ns", "p99_ns"), no_samples)
+    return why
 
 
 def _known(times: Sequence[int | None]) -> Estimate | None:

@@ -17,8 +17,8 @@
                     hello, environment_before, environment_after, check, accuracy (of the
                     board's own answers, or null), summary (times in ns, each with value, low,
                     high of its 95 % interval; energy of one inference in J, with mean and idle
-                    power in W, null with the reason in "unavailable"), and launches[] (raw
-                    samples in ns, what sensors said) if they were asked for
+                    power in W; what is null has its reason in "unavailable" beside it), and
+                    launches[] (raw samples in ns, what sensors said) if they were asked for
 
 What was not measured, does not apply or is not finite is null, never 0.
 """

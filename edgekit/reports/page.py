@@ -40,6 +40,7 @@ from edgekit.reports.view import (
 )
 from edgekit.reports.words import (
     NOT_MEASURED,
+    UNAVAILABLE,
     digits,
     duration,
     interval,
@@ -218,15 +219,24 @@ def _shown(result: Result) -> Shown:
     samples = [launch.samples_ns for launch in taken.launches if launch.samples_ns]
     peak, times = summary.peak_rss_bytes, taken.operators
     words = energy_words(result)
+
+    def why(key: str) -> str:
+        said = summary.unavailable.get(key)
+        return f"{UNAVAILABLE}: {said}" if said else ""
+
     per = "inference" if taken.settings.batch == 1 else f"batch of {taken.settings.batch}"
     facts: tuple[tuple[str, str, str], ...] = (
         (f"Median of one {per}", duration(summary.median_ns.value), interval(summary.median_ns)),
-        ("p90", told(summary.p90_ns), interval(summary.p90_ns)),
-        ("p99", told(summary.p99_ns), interval(summary.p99_ns)),
+        ("p90", why("p90_ns") or told(summary.p90_ns), interval(summary.p90_ns)),
+        ("p99", why("p99_ns") or told(summary.p99_ns), interval(summary.p99_ns)),
         ("Throughput", rate(summary.throughput_per_second), _rates(result)),
-        ("Loading", told(summary.load_ns), interval(summary.load_ns)),
-        ("First inference", told(summary.first_ns), interval(summary.first_ns)),
-        ("Peak memory", NOT_MEASURED if peak is None else readable_bytes(peak), ""),
+        ("Loading", why("load_ns") or told(summary.load_ns), interval(summary.load_ns)),
+        ("First inference", why("first_ns") or told(summary.first_ns), interval(summary.first_ns)),
+        (
+            "Peak memory",
+            why("peak_rss_bytes") or (NOT_MEASURED if peak is None else readable_bytes(peak)),
+            "",
+        ),
         *((f"Memory: {name}", size, "") for name, size in memory_facts(summary.memory)),
         (f"Energy of one {per}", words.energy, words.energy_interval),
         ("Mean power", words.power, words.power_interval),

@@ -35,6 +35,7 @@ from edgekit.reports.words import (
     memory_facts,
     plain,
     told,
+    untold,
 )
 
 if TYPE_CHECKING:
@@ -249,7 +250,8 @@ def _operators(console: Console, variant: str, times: OperatorTimes) -> None:
 
 def _memory_words(result: Result) -> str:
     """Beside the peak, which is in the table."""
-    return "; ".join(f"{name} {size}" for name, size in memory_facts(result.summary.memory))
+    facts = _grouped((size, name) for name, size in memory_facts(result.summary.memory))
+    return "; ".join(f"{', '.join(names)} {size}" for size, names in facts)
 
 
 def _energies(console: Console, results: Sequence[Result]) -> None:
@@ -312,6 +314,12 @@ def _measurements(console: Console, device: str, results: Sequence[Result]) -> N
     console.print("per s: throughput in samples; below each time: its 95 % interval")
     if mixed > 1:
         console.print("T×B: threads × batch (× streams)")
+    for said, names in _grouped(
+        (f"no {what}: {why}", r.measurement.variant)
+        for r in results
+        for what, why in untold(r.summary)
+    ):
+        console.print(plain(f"{', '.join(dict.fromkeys(names))}: {said}"))
     for said, names in _grouped(
         (_memory_words(r), r.measurement.variant) for r in results if r.summary.memory is not None
     ):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from edgekit.core.files import readable_bytes
 from edgekit.core.measurement import Memory
-from edgekit.core.result import Estimate
+from edgekit.core.result import Estimate, Summary
 
 NOT_MEASURED = "not measured"
 UNAVAILABLE = "unavailable"
@@ -53,6 +53,24 @@ def duration(ns: float | None) -> str:
 def told(estimate: Estimate | None) -> str:
     """The value as a duration, or that there is none."""
     return NOT_MEASURED if estimate is None else duration(estimate.value)
+
+
+_TOLD_NAMES = {
+    "p90_ns": "p90",
+    "p99_ns": "p99",
+    "load_ns": "load",
+    "first_ns": "first inference",
+    "peak_rss_bytes": "peak memory",
+}
+
+
+def untold(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """Which figures there are none of, and why: one pair for each reason."""
+    names: dict[str, list[str]] = {}
+    for key, name in _TOLD_NAMES.items():
+        if why := summary.unavailable.get(key):
+            names.setdefault(why, []).append(name)
+    return tuple((", ".join(each), why) for why, each in names.items())
 
 
 # What runners say where only the CPU computes: not worth a line for each variant.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from edgekit.measure.runners.benchmark_model import Times, parse
 from edgekit.measure.session import measure
 from edgekit.measure.stats import summarize
 from edgekit.measure.subject import Subject
+from tests.program_doubles import Put, double, put
 
 # https://github.com/tensorflow/tensorflow/issues/42507
 NEW = """STARTING!
@@ -49,6 +52,8 @@ count=15 first=66753 curr=66800 min=66699 max=66838 avg=66767.6 std=39
 Average inference timings in us: Warmup: 76605.9, Init: 9933, no stats: 66767.6
 """
 MEDIAN = NEW.replace("std=450", "std=450 p5=32700 median=33100 p95=33900")
+# Since 2021, https://www.tensorflow.org/lite/performance/measurement
+SEVERE = "".join(f"INFO: {line}" if line.strip() else line for line in MEDIAN.splitlines(True))
 GPU = (
     "INFO: Created TensorFlow Lite delegate for GPU.\n"
     "Explicitly applied GPU delegate, and the model graph will be {} executed by the delegate{}.\n"
@@ -59,6 +64,7 @@ def test_the_formats_of_all_editions() -> None:
     assert parse(NEW) == Times(855, 49060, 33209.4, 50, is_median=False)
     assert parse(OLD) == Times(9933, None, 66767.6, 15, is_median=False)
     assert parse(MEDIAN) == Times(855, 49060, 33100, 50, is_median=True)
+    assert parse(SEVERE) == parse(MEDIAN)
     assert parse(NEW.partition("Inference timings")[0]) is None
 
 
@@ -118,6 +124,7 @@ def test_a_launch_is_one_number_and_says_so(
     assert compare(found, found).verdict == "no difference"
 
 
+# Until 2021, without a severity, and with the start of each.
 TABLE = """=== Run Order ===
 \t [node type]\t [start]\t [first]\t [avg ms]\t [%]\t [cdf%]\t [mem KB]\t [times called]\t [Name]
 \t CONV_2D\t 0.000\t 10.117\t 10.101\t 30.461%\t 30.461%\t 0.000\t 1\t [net/conv/Relu]:0
@@ -142,6 +149,86 @@ def test_time_by_operator(
     found = measure(device, subject(tmp_path), settings, runner="benchmark-model").operators
     assert found is not None
     assert "no table" in found.unavailable
+
+
+@pytest.fixture
+def doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Puts a double with other values of its constants on the PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+
+    def make(**constants: object) -> Put:
+        real = double(tmp_path / "real", "benchmark_model", **constants)
+        return put(tmp_path / "bin", "benchmark_model", real)
+
+    return make
+
+
+def test_a_call_s_time_counts_as_often_as_it_is_called_and_a_delegate_s_inside_not_again(
+    device: LocalDevice, tmp_path: Path, doubled: Any
+) -> None:
+    doubled()
+    settings = SETTINGS.model_copy(update={"operators": True, "launches": 1})
+    found = measure(device, subject(tmp_path), settings, runner="benchmark-model").operators
+    assert found is not None
+    assert found.runs == 1
+    assert [(each.name, each.where, each.calls, each.ns) for each in found.operators] == [
+        ("[net/conv/Relu]:0", "cpu", 1, 10_101_000),
+        ("[net/add]:1", "cpu", 2, 1_000_000),
+        ("[net/out]:7", "delegate", 1, 22_059_000),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("edition", "why"),
+    [(2019, "tells no peak of memory"), (2020, r"only that it grew by 3\d(\.\d)? MB from before")],
+)
+def test_editions_that_tell_no_peak(
+    device: LocalDevice, tmp_path: Path, doubled: Any, edition: int, why: str
+) -> None:
+    doubled(EDITION=edition)
+    settings = SETTINGS.model_copy(update={"launches": 1})
+    (launch,) = measure(device, subject(tmp_path), settings, runner="benchmark-model").launches
+    assert launch.load_ns == 855_000
+    assert launch.peak_rss_bytes is None
+    assert re.search(why, launch.unavailable["peak_rss_bytes"])
+    assert (launch.first_ns is None) == (edition == 2019)
+
+
+def test_the_peak_is_not_that_of_who_starts_it(
+    device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    program = double(tmp_path / "real", "benchmark_model")  # with no script between
+    (tmp_path / "bin" / "benchmark_model").symlink_to(program)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    own = b"\1" * (128 << 20)
+    settings = SETTINGS.model_copy(update={"launches": 1})
+    (launch,) = measure(device, subject(tmp_path), settings, runner="benchmark-model").launches
+    assert launch.peak_rss_bytes is not None
+    assert launch.rss_before_load_bytes is not None
+    assert launch.peak_rss_bytes < len(own)
+    assert launch.peak_rss_bytes - launch.rss_before_load_bytes >= 32 << 20
+
+
+def test_a_launch_for_memory_that_fails_leaves_the_times(
+    device: LocalDevice, tmp_path: Path, doubled: Any
+) -> None:
+    program = doubled()
+    (program.folder / "fails").write_text('case "$*" in *report_peak*) kill -KILL $$;; esac\n')
+    settings = SETTINGS.model_copy(update={"launches": 1})
+    (launch,) = measure(device, subject(tmp_path), settings, runner="benchmark-model").launches
+    assert launch.samples_ns == (33_100_000,)
+    assert "a launch that asks for it fails: local:" in launch.unavailable["peak_rss_bytes"]
+
+
+def test_a_slow_model_is_run_for_as_long_as_there_is_time(
+    device: LocalDevice, tmp_path: Path, doubled: Any
+) -> None:
+    doubled(RUN_US=4_000_000)
+    settings = SETTINGS.model_copy(update={"launches": 1, "timeout_seconds": 60.0})
+    (launch,) = measure(device, subject(tmp_path), settings, runner="benchmark-model").launches
+    assert launch.summarized == "the median of 8 runs"  # of 100, in half of the time
+    assert launch.stopped == "time_budget"
 
 
 def test_the_gpu_took_all_of_it(
@@ -172,7 +259,7 @@ def test_a_model_that_it_refuses(
 ) -> None:
     text = "STARTING!\nERROR: Didn't find op for builtin opcode 'CONV_2D' version '99'\nfailed\n"
     install(tmp_path / "bin", monkeypatch, text, code=1)
-    with pytest.raises(RejectedError, match=r"ended with 1 .*'CONV_2D' version '99'"):
+    with pytest.raises(RejectedError, match=r"does not run the model: .*'CONV_2D' version '99'"):
         measure(device, subject(tmp_path), SETTINGS, runner="benchmark-model")
 
 

@@ -39,7 +39,7 @@ from edgekit.measure.runners.executor_runner import (
 from edgekit.measure.session import measure
 from edgekit.measure.stats import summarize
 from edgekit.measure.subject import Subject
-from tests.executor_runner import build
+from tests.executor_runner import build, make_models, subject_of
 
 HEAD = "I 00:00:00.000698 executorch:executor_runner.cpp"
 # Of the editions of 0.6 to 1.0, and of 1.5.
@@ -109,41 +109,12 @@ def test_what_is_no_etdump(tmp_path: Path) -> None:
 
 # -- the real one
 
-MAKE = """
-import os, sys
-import numpy as np, torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import to_edge_transform_and_lower
-from executorch.runtime import Runtime
-os.chdir(sys.argv[1])
-torch.manual_seed(0)
-
-class Net(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.out = torch.nn.Conv2d(3, 8, 3), torch.nn.Linear(8 * 6 * 6, 3)
-
-    def forward(self, x, bias):  # the sum is none of XNNPACK's
-        return self.out(torch.cumsum(self.conv(x), 1).flatten(1)) + bias, x.to(torch.int64)
-
-rows = {"in:x": torch.randn(6, 1, 3, 8, 8), "in:bias": torch.randn(6, 1, 3)}
-program = torch.export.export(Net().eval(), (rows["in:x"][0], rows["in:bias"][0]))
-lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-with open("net.pte", "wb") as file:
-    lowered.to_executorch().write_to_file(file)
-method = Runtime.get().load_program("net.pte").load_method("forward")
-answers = [[a.numpy().copy() for a in method.execute([x, b])] for x, b in zip(*rows.values())]
-np.savez("check.npz", **{name: values.numpy() for name, values in reversed(rows.items())},
-         **{"out:" + name: np.stack(values) for name, values in zip("yz", zip(*answers))})
-"""
 SETTINGS = MeasureSettings(launches=3, runs=20, min_seconds=0, warmup_runs=2, warmup_seconds=0)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("models")
-    subprocess.run([sys.executable, "-c", MAKE, str(made)], check=True, capture_output=True)
-    return made
+    return make_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -185,14 +156,6 @@ def has(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return put
 
 
-def subject(models: Path) -> Subject:
-    path = models / "net.pte"
-    return Subject(
-        path, sha256_file(path), "none", "net", "pte-xnnpack-float32", models / "check.npz",
-        "executorch", "xnnpack", "executor-runner", (("x", "bias"), ("y", "z")),
-    )  # fmt: skip
-
-
 @pytest.mark.slow
 class TestTheRealOne:
     def test_checked_timed_and_profiled(
@@ -200,7 +163,7 @@ class TestTheRealOne:
     ) -> None:
         has("whole")
         settings = SETTINGS.model_copy(update={"operators": True, "sample_every": 3})
-        found = measure(device, subject(models), settings)
+        found = measure(device, subject_of(models), settings)
         assert found.check is not None
         assert found.check.ok
         assert found.check.samples == 4
@@ -223,7 +186,7 @@ class TestTheRealOne:
     def test_a_mean_is_said_to_be_one(self, device: LocalDevice, has: Any, models: Path) -> None:
         has("mean")
         settings = SETTINGS.model_copy(update={"operators": True})
-        found = measure(device, subject(models), settings)
+        found = measure(device, subject_of(models), settings)
         assert {each.summarized for each in found.launches} == {
             "the mean of 22 runs, the first of them included"
         }
@@ -232,18 +195,18 @@ class TestTheRealOne:
         assert found.operators is not None
         assert "built without the event tracer" in found.operators.unavailable
         with pytest.raises(RejectedError, match=r"one number .*sample_every=2"):
-            measure(device, subject(models), settings.model_copy(update={"sample_every": 2}))
+            measure(device, subject_of(models), settings.model_copy(update={"sample_every": 2}))
 
     def test_a_release_is_timed_by_its_etdump(
         self, device: LocalDevice, has: Any, models: Path, tmp_path: Path
     ) -> None:
         has("traces")
-        found = measure(device, subject(models), SETTINGS)
+        found = measure(device, subject_of(models), SETTINGS)
         assert [len(launch.samples_ns) for launch in found.launches] == [20, 20, 20]
         assert list((tmp_path / "store" / "scratch").iterdir()) == []
         long = SETTINGS.model_copy(update={"min_seconds": 3600.0, "timeout_seconds": 4000.0})
         with pytest.raises(RejectedError, match=r"at most 10000 times a launch, [\d.]+ s of this"):
-            measure(device, subject(models), long)
+            measure(device, subject_of(models), long)
 
     @pytest.mark.parametrize(
         ("name", "why"),
@@ -257,7 +220,7 @@ class TestTheRealOne:
     ) -> None:
         has(name)
         with pytest.raises(EdgekitError, match=why) as caught:
-            measure(device, subject(models), SETTINGS)
+            measure(device, subject_of(models), SETTINGS)
         assert "-DEXECUTORCH_ENABLE_LOGGING=ON" in caught.value.hint
 
     def test_answers_of_another_model(
@@ -268,14 +231,14 @@ class TestTheRealOne:
             arrays = {name: file[name] + (name == "out:y") for name in file.files}
         np.savez(tmp_path / "other.npz", **arrays)
         with pytest.raises(MismatchError, match="'y' differs by up to 1"):
-            measure(device, replace(subject(models), check=tmp_path / "other.npz"), SETTINGS)
+            measure(device, replace(subject_of(models), check=tmp_path / "other.npz"), SETTINGS)
 
     def test_what_it_complains_of_is_told(
         self, device: LocalDevice, has: Any, models: Path, tmp_path: Path
     ) -> None:
         has("whole")
         (tmp_path / "no.pte").write_bytes(100 * b"no model ")
-        other = replace(subject(models), path=tmp_path / "no.pte", check=None)
+        other = replace(subject_of(models), path=tmp_path / "no.pte", check=None)
         with pytest.raises(RejectedError, match=r"Program identifier .*; Failed to parse model"):
             measure(device, replace(other, sha256=sha256_file(other.path)), SETTINGS)
 
@@ -295,8 +258,10 @@ class TestTheRealOne:
     ) -> None:
         has("whole")
         monkeypatch.setenv("EXECUTOR_RUNNER_CRASHES", "1")
-        with pytest.raises(DeviceError, match="executor_runner was killed by SIGABRT"):
-            measure(device, subject(models), SETTINGS)
+        with pytest.raises(
+            DeviceError, match=r"executor_runner does not run .*: it was killed by SIGABRT"
+        ):
+            measure(device, subject_of(models), SETTINGS)
 
     def test_the_inspector_reads_the_same(self, etdump: Path) -> None:
         code = (

@@ -594,6 +594,20 @@ def test_memory_that_was_held_and_why_some_of_it_is_not_known(build: Build) -> N
     assert "<script>alert" not in page
 
 
+def test_what_a_runner_does_not_tell_has_its_reason_everywhere(build: Build) -> None:
+    found = result(build, "int8")
+    why = {"p90_ns": "no samples", "p99_ns": "no samples", "peak_rss_bytes": "too old"}
+    missing = {**dict.fromkeys(why), "unavailable": why}
+    found = found.model_copy(update={"summary": found.summary.model_copy(update=missing)})
+    text = " ".join(printed(build, found).split())
+    assert "int8: no p90, p99: no samples" in text
+    assert "int8: no peak memory: too old" in text
+    assert "unavailable: too old" in report_html(build, [found])
+    (told,) = json.loads(report_json(build, [found]))["measurements"]
+    assert told["summary"]["peak_rss_bytes"] is None
+    assert told["summary"]["unavailable"] == why
+
+
 def test_measurements_alone(build: Build, results: list[Result]) -> None:
     out = io.StringIO()
     print_measurements(build, results, file=out, columns=100)

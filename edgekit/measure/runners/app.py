@@ -97,9 +97,12 @@ class AppRunner:
             device.run(["chmod", "755", sampler], timeout_seconds=60)
         return cls(device, sampler)
 
-    def run(self, job: Mapping[str, Any]) -> Events:
+    def accept(self, job: Mapping[str, Any]) -> None:
         if job.get("streams", 1) != 1:
             raise RejectedError("an app is one process, which runs one stream")
+
+    def run(self, job: Mapping[str, Any]) -> Events:
+        self.accept(job)
         hello, before = look(self._device)
         sensors = job.get("sensors")
         asked = {"protocol": PROTOCOL, **{k: v for k, v in job.items() if k != "sensors"}}

@@ -20,12 +20,10 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-import shlex
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -36,9 +34,10 @@ from edgekit.core.files import sha256_file
 from edgekit.core.leftovers import removed_after
 from edgekit.core.protocols import CommandResult, Device
 from edgekit.measure.etdump import TracedRun, inferences, operators, read_etdump
-from edgekit.measure.events import Events, budget_seconds, ending
+from edgekit.measure.events import Events, budget_seconds
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.runners.find import find_program
+from edgekit.measure.runners.program import NO_CORES, fetch, not_understood, run_program
 from edgekit.measure.subject import Subject
 from edgekit.measure.surroundings import look
 
@@ -59,6 +58,7 @@ _TRACER = (
     "this executor_runner was built without the event tracer, it writes no ETDump; build it with "
     "-DEXECUTORCH_BUILD_DEVTOOLS=ON -DEXECUTORCH_ENABLE_EVENT_TRACER=ON"
 )
+_SILENT = "this executor_runner does not tell it"
 _NEEDED = ("model_path", "num_executions", "cpu_threads")
 
 
@@ -107,9 +107,12 @@ class ExecutorRunner:
             )
         return cls(device, program, flags, subject)
 
-    def run(self, job: Mapping[str, Any]) -> Events:
+    def accept(self, job: Mapping[str, Any]) -> None:
         if job.get("batch") not in (None, 1) or job.get("streams", 1) != 1:
             raise RejectedError("executor_runner runs one stream, with the batch of the file")
+
+    def run(self, job: Mapping[str, Any]) -> Events:
+        self.accept(job)
         if job.get("operators") and "etdump_path" not in self._flags:
             raise RejectedError(f"{self._device.address}: {_TRACER}")
         deadline = time.monotonic() + budget_seconds(job)
@@ -148,8 +151,11 @@ class ExecutorRunner:
         found = self._execute(job, inputs, plan.warmup + plan.count, deadline)
         self._ns = found.typical_ns
         load: dict[str, Any] = {"ns": found.load_ns, "inputs": [], "outputs": []}
+        if found.load_ns is None:
+            load["unavailable"] = _SILENT
+        first: dict[str, Any] = {"ns": None, "unavailable": _SILENT}
         if found.each_ns:
-            first, stream = found.each_ns[0], {"stream": 0}
+            first, stream = {"ns": found.each_ns[0]}, {"stream": 0}
             samples = found.each_ns[plan.warmup :][every - 1 :: every]
             times = [
                 {"event": "warmup", **stream, "ns": found.each_ns[: plan.warmup]},
@@ -162,15 +168,15 @@ class ExecutorRunner:
                 hint="take sample_every=1, or a build with the event tracer",
             )
         else:
-            first = None
             words = f"the mean of {found.count} runs, the first of them included"
             times = [
                 {"event": "samples", "stream": 0, "ns": [found.typical_ns], "summarized": words}
             ]
         return [
             {"event": "load", **load},
-            {"event": "first", "ns": first},
+            {"event": "first", **first},
             *times,
+            {"event": "memory", **_memory(found)},
             {"event": "done", "stopped": plan.stopped},
         ]
 
@@ -216,15 +222,17 @@ class ExecutorRunner:
 
     def _traced(self, told: Told, dump: str, count: int) -> Told:
         """`told` with what the ETDump at `dump` tells; "" if there can be none."""
+        if not dump and (told.has_threads or told.planned_bytes is not None):  # it logs
+            raise not_understood(self._device, PROGRAM, "no times in its log", [self._program])
         if not dump:
-            raise RejectedError(
+            raise RuntimeMissingError(
                 f"{self._device.address}: this executor_runner tells no times: it was built "
-                "without logging and without the event tracer",
+                "without logging and without the event tracer, or it is another program",
                 hint=_GET,
             )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run.etdump"
-            self._device.pull(dump, path)
+            fetch(self._device, dump, path, PROGRAM, [self._program])
             runs = read_etdump(path)
         each = tuple(inferences(runs))
         if len(each) != count:
@@ -232,24 +240,17 @@ class ExecutorRunner:
                 f"{self._device.address}: the ETDump tells of {len(each)} executions, not of the "
                 f"{count} that were asked for"
             )
-        each = told.each_ns or each
-        return Told(count, each, told.mean_ns, told.load_ns, told.is_logged, told.has_threads, runs)
+        return replace(told, count=count, each_ns=told.each_ns or each, traced=runs)
 
     def _run(self, model: str, words: Sequence[str], deadline: float) -> CommandResult:
         left = max(1.0, deadline - time.monotonic()) + _GRACE_SECONDS
         argv = [self._program, f"--model_path={model}", *words]
         if "print_output" in self._flags:
             argv.append("--print_output=none")
-        done = self._device.run(argv, timeout_seconds=left)
-        text = done.stdout + done.stderr
-        if done.exit_code == 0:
-            return done
-        by_hand = f"by hand, on the device: {shlex.join(argv)}"
-        what = f"{self._device.address}: executor_runner"
-        if (why := why_failed(text)) and done.exit_code != -signal.SIGKILL:
-            raise RejectedError(f"{what} does not run {self._subject.variant}: {why}", hint=by_hand)
-        silent = "" if _LINE.search(text) else "; it was built without logging, which would say why"
-        raise DeviceError(f"{what} {ending(self._device, done, left)}{silent}", hint=by_hand)
+        fails = f"executor_runner does not run {self._subject.variant}"
+        return run_program(
+            self._device, argv, left, fails=fails, why=why_failed, silent=_why_silent
+        )
 
     # -- inputs and outputs
 
@@ -326,7 +327,7 @@ class ExecutorRunner:
             found = {}
             for remote, (name, rows) in zip(files, expected.items(), strict=True):
                 path = Path(folder) / "answer"
-                self._device.pull(remote, path)
+                fetch(self._device, remote, path, PROGRAM, [self._program, *words])
                 data = path.read_bytes()
                 if len(data) != rows[0].nbytes:
                     raise DeviceError(
@@ -348,6 +349,7 @@ class Told:
         load_ns: of the model; None where the edition does not tell it.
         is_logged: whether it logs at all.
         has_threads: whether it says that it sets the number of threads.
+        planned_bytes: of the buffers that are planned for tensors; None if it does not log.
         traced: what the ETDump tells, if it was asked for.
     """
 
@@ -357,6 +359,7 @@ class Told:
     load_ns: int | None = None
     is_logged: bool = False
     has_threads: bool = False
+    planned_bytes: int | None = None
     traced: Sequence[TracedRun] = ()
 
     @property
@@ -399,7 +402,9 @@ _EACH = re.compile(r"\] Iteration (\d+) of (\d+): (\d+\.\d+) ms$", re.MULTILINE)
 _ALL = re.compile(
     r"\] Model executed successfully (\d+) time\(s\) in (\d+\.\d+) ms\.?$", re.MULTILINE
 )
+_METHOD = "] Using method "  # before the buffers, of which there may be none
 _LOAD = re.compile(r"\] Model loaded in (\d+\.\d+) ms\.?$", re.MULTILINE)
+_PLANNED = re.compile(r"\] Setting up planned buffer \d+, size (\d+)\.$", re.MULTILINE)
 _UNKNOWN = re.compile(
     r"^ERROR: (unknown command line flag '[^']*'|illegal value .*)$", re.MULTILINE
 )
@@ -423,8 +428,23 @@ def parse_log(text: str, count: int) -> Told:
         mean_ns=float(together[2]) * 1e6 / count if together and is_told else None,
         load_ns=round(float(load[1]) * 1e6) if load else None,
         is_logged=_LINE.search(text) is not None,
+        planned_bytes=sum(map(int, _PLANNED.findall(text))) if _METHOD in text else None,
         has_threads="] Resetting threadpool with num threads" in text,
     )
+
+
+def _memory(told: Told) -> dict[str, Any]:
+    """The keys of a "memory" event."""
+    keys = ("peak_bytes", "before_load_bytes", "model_rss_bytes", "model_pss_bytes", "swap_bytes")
+    why = dict.fromkeys((*keys, "driver_bytes"), _SILENT)
+    if told.planned_bytes is not None:
+        return {"arena_bytes": told.planned_bytes, "unavailable": why}
+    return {"unavailable": {**why, "arena_bytes": _SILENT}}
+
+
+def _why_silent(text: str) -> str:
+    is_logged = _LINE.search(text) is not None
+    return "" if is_logged else "; it was built without logging, which would say why"
 
 
 def why_failed(text: str) -> str:
@@ -455,8 +475,7 @@ def _events(
         },
         {"event": "environment", "when": "before", **before},
         *timed[:-1],
-        {"event": "interference", "own_cores": None, "other_cores": None},
-        {"event": "memory"},
+        NO_CORES,
         {"event": "environment", "when": "after", **after},
         done,
     ]

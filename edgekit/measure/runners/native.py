@@ -133,6 +133,9 @@ class NativeRunner:
             )
         return cls(device, pushed, [*words, "--library-version", version])
 
+    def accept(self, job: Mapping[str, Any]) -> None:
+        """The program refuses what it cannot do before it loads the model."""
+
     def run(self, job: Mapping[str, Any]) -> Events:
         result = self._device.run(
             self._argv,

@@ -90,6 +90,9 @@ class PythonRunner:
         )
         return cls(device, python, runner)
 
+    def accept(self, job: Mapping[str, Any]) -> None:
+        """The program refuses what it cannot do before it loads the model."""
+
     def run(self, job: Mapping[str, Any]) -> Events:
         result = self._device.run(
             [self._python, self._runner, "-"],

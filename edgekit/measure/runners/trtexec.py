@@ -5,8 +5,9 @@
 An engine works only with the GPU and the TensorRT that built it, so it is built on the board,
 once, and kept in the board's store under a name made of the model's digest, the version and the
 flags. Samples are those of ``--exportTimes``: ``latencyMs``, from the host's memory to the GPU,
-through the network, and back. Outputs are checked on the first samples of the check set, each in
-a process of its own, through ``--loadInputs`` and ``--exportOutput``.
+through the network, and back, without those of the warm-up. Outputs are checked on the first
+samples of the check set, each in a process of its own, through ``--loadInputs`` and
+``--exportOutput``.
 https://docs.nvidia.com/deeplearning/tensorrt/latest/reference/command-line-programs.html
 https://github.com/NVIDIA/TensorRT/blob/main/samples/common/sampleReporting.cpp (the JSON files)
 """
@@ -17,7 +18,6 @@ import hashlib
 import json
 import math
 import re
-import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -33,6 +33,7 @@ from edgekit.core.protocols import CommandResult, Device
 from edgekit.measure.events import Events, budget_seconds
 from edgekit.measure.runner import RunnerWish
 from edgekit.measure.runners.find import find_program
+from edgekit.measure.runners.program import NO_CORES, fetch, not_understood, run_program
 from edgekit.measure.subject import Subject
 from edgekit.measure.surroundings import look
 
@@ -41,6 +42,8 @@ PLACES = ("/usr/src/tensorrt/bin/trtexec", "~/trtexec")
 BUILD_SECONDS = 3600.0  # an INT8 engine of a large network takes half an hour on an Orin Nano
 _GRACE_SECONDS = 120
 _STRONG = 10  # the first TensorRT with strong typing: numbers are those of the file
+_IN_FLIGHT = 2  # may be counted as iterations and begin in the warm-up
+_SILENT = "trtexec does not tell it"
 _OLD_FLAGS = {"none": (), "float16": ("--fp16",), "int8": ("--int8", "--fp16")}
 
 
@@ -77,18 +80,24 @@ class TrtexecRunner:
             )
         return cls(device, program, version, subject)
 
-    def run(self, job: Mapping[str, Any]) -> Events:
+    def accept(self, job: Mapping[str, Any]) -> None:
         if job.get("batch") not in (None, 1):
             raise RejectedError("an engine is built for the batch of its file, which is 1")
         if job.get("streams", 1) != 1:  # its times do not say which stream they are of
             raise RejectedError("trtexec is timed with one stream only")
+
+    def run(self, job: Mapping[str, Any]) -> Events:
+        self.accept(job)
         deadline = time.monotonic() + budget_seconds(job)
         engine = self._engine or self._build(str(job["model"]))
         self._engine = engine
         if job.get("outputs"):
             self._check(engine, str(job["outputs"]), deadline)
         hello, before = look(self._device)
-        timed = [] if not job.get("runs") else self._time(engine, job)
+        timed: list[dict[str, Any]] = []
+        if job.get("runs"):
+            how = self._profile if job.get("operators") else self._time
+            timed = how(engine, job)
         _, after = look(self._device)
         return Events(tuple(self._events(hello, before, after, timed)))
 
@@ -107,7 +116,7 @@ class TrtexecRunner:
         with removed_after(self._device, [part]):
             argv = [self._program, f"--onnx={model}", f"--saveEngine={part}", *flags]
             argv.append("--skipInference" if self._major >= 9 else "--buildOnly")
-            self._run(argv, BUILD_SECONDS, "builds no engine")
+            self._run(argv, BUILD_SECONDS, "build an engine")
             moved = self._device.run(["mv", "-f", part, target])
             if moved.exit_code != 0:
                 raise DeviceError(f"{self._device.address}: {moved.stderr.strip()[:300]}")
@@ -160,55 +169,71 @@ class TrtexecRunner:
             argv = [self._program, f"--loadEngine={engine}", f"--loadInputs={','.join(given)}"]
             argv += ["--iterations=1", "--duration=0", "--warmUp=0"]
             left = max(1.0, deadline - time.monotonic())
-            self._run([*argv, f"--exportOutput={answer}"], left, "does not run the engine")
+            self._run([*argv, f"--exportOutput={answer}"], left, "run the engine")
             path = Path(folder) / "answer.json"
-            self._device.pull(answer, path)
+            fetch(self._device, answer, path, PROGRAM, argv)
             return parse_outputs(path.read_text(encoding="utf-8", errors="replace"))
 
     # -- times
 
     def _time(self, engine: str, job: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The events of a timed run."""
-        times, profile = self._device.scratch(), self._device.scratch()
+        """The events of a timed run.
+
+        trtexec knows a time of warm-up and no number, so that the first of the others are left out.
+        """
+        times = self._device.scratch()
         every = int(job.get("sample_every", 1))  # it times all of them
+        wanted, warmup_runs = job["runs"] * every, job["warmup_runs"]
+        warmup_ms = math.ceil(1000 * job["warmup_seconds"])
         argv = [
             self._program,
             f"--loadEngine={engine}",
-            f"--iterations={job['runs'] * every}",
+            f"--iterations={warmup_runs + wanted + _IN_FLIGHT}",
             f"--duration={math.ceil(job['min_seconds'])}",
-            f"--warmUp={math.ceil(1000 * job['warmup_seconds'])}",
+            f"--warmUp={warmup_ms}",
             f"--exportTimes={times}",
-            *([f"--exportProfile={profile}"] if job.get("operators") else []),
         ]
-        with removed_after(self._device, [times, profile]):
-            done = self._run(argv, budget_seconds(job) + _GRACE_SECONDS, "does not run the engine")
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "times.json"
-                self._device.pull(times, path)
-                samples = parse_times(path.read_text(encoding="utf-8", errors="replace"))
-                layers = {}
-                if job.get("operators"):
-                    self._device.pull(profile, path)
-                    layers = parse_profile(path.read_text(encoding="utf-8", errors="replace"))
+        with removed_after(self._device, [times]):
+            done = self._timed(argv, job)
+            warm, found = parse_times(self._pulled(times, argv), warmup_ms)
+        warm, found = warm + found[:warmup_runs], found[warmup_runs:]
+        if len(found) < wanted:
+            what = f"{len(found)} times after the warm-up, where {wanted} were asked for"
+            raise not_understood(self._device, PROGRAM, what, argv)
         text = done.stdout + done.stderr
+        load = parse_load(text)
         return [
-            {"event": "load", "ns": parse_load(text), "inputs": [], "outputs": []},
-            {"event": "samples", "stream": 0, "ns": samples[every - 1 :: every]},
-            *([{"event": "operators", **layers}] if layers else []),
+            {"event": "load", "inputs": [], "outputs": [], "ns": load}
+            | ({} if load else {"unavailable": _SILENT}),
+            {"event": "warmup", "stream": 0, "ns": warm},
+            {"event": "samples", "stream": 0, "ns": found[every - 1 :: every]},
+            {"event": "memory", **parse_memory(text)},
         ]
 
-    def _run(self, argv: Sequence[str], seconds: float, fails: str) -> CommandResult:
+    def _profile(self, engine: str, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The event of one with the profiler, in which trtexec writes no times of inferences."""
+        profile = self._device.scratch()
+        argv = [self._program, f"--loadEngine={engine}", f"--iterations={job['runs']}"]
+        argv += [f"--duration={math.ceil(job['min_seconds'])}", f"--exportProfile={profile}"]
+        with removed_after(self._device, [profile]):
+            self._timed(argv, job)
+            return [{"event": "operators", **parse_profile(self._pulled(profile, argv))}]
+
+    def _timed(self, argv: Sequence[str], job: Mapping[str, Any]) -> CommandResult:
+        return self._run(argv, budget_seconds(job) + _GRACE_SECONDS, "run the engine")
+
+    def _pulled(self, remote: str, argv: Sequence[str]) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "told.json"
+            fetch(self._device, remote, path, PROGRAM, argv)
+            return path.read_text(encoding="utf-8", errors="replace")
+
+    def _run(self, argv: Sequence[str], seconds: float, what: str) -> CommandResult:
         """Run trtexec, which ends with 0 and "&&&& PASSED" if all went well."""
-        done = self._device.run(argv, timeout_seconds=seconds)
-        text = done.stdout + done.stderr
-        if done.exit_code != 0 or "&&&& PASSED" not in text:
-            errors = re.findall(r"\[E\]\s*(.+)", text)
-            why = errors[0] if errors else f"it ended with {done.exit_code}"
-            raise RejectedError(
-                f"{self._device.address}: trtexec of TensorRT {self._version} {fails} "
-                f"for {self._subject.variant}: {why.strip()[:300]}",
-                hint=f"by hand, on the device: {shlex.join(argv)}",
-            )
+        fails = f"trtexec of TensorRT {self._version} does not {what} for {self._subject.variant}"
+        done = run_program(self._device, argv, seconds, fails=fails, why=why_failed)
+        if "&&&& PASSED" not in done.stdout + done.stderr:
+            raise not_understood(self._device, PROGRAM, "no last line that says PASSED", argv)
         return done
 
     def _events(
@@ -228,9 +253,8 @@ class TrtexecRunner:
             },
             {"event": "environment", "when": "before", **before},
             *timed,
-            {"event": "first", "ns": None},
-            {"event": "interference", "own_cores": None, "other_cores": None},
-            {"event": "memory"},
+            {"event": "first", "ns": None, "unavailable": _SILENT},
+            NO_CORES,
             {"event": "environment", "when": "after", **after},
             {"event": "done", "stopped": "enough"},
         ]
@@ -255,19 +279,55 @@ def parse_load(text: str) -> int | None:
     return round(float(found[1]) * 1e9) if found else None
 
 
-def parse_times(text: str) -> list[int]:
-    """ns of each inference in a file of ``--exportTimes``.
+def parse_times(text: str, warmup_ms: float = 0) -> tuple[list[int], list[int]]:
+    """ns of each inference in a file of ``--exportTimes``: of the warm-up, and of the others.
+
+    Older editions have those of the warm-up in it, too; they begin in its first `warmup_ms`, which
+    is how trtexec itself tells them apart.
 
     Raises:
         DeviceError: it is no such file, or it is empty.
     """
     try:
-        found = [round(float(entry["latencyMs"]) * 1e6) for entry in json.loads(text)]
+        warm: list[int] = []
+        found: list[int] = []
+        for entry in json.loads(text):
+            begun = float(entry["startComputeMs"])
+            (warm if begun < warmup_ms else found).append(round(float(entry["latencyMs"]) * 1e6))
     except (ValueError, TypeError, KeyError, OverflowError) as exc:
         raise DeviceError(f"trtexec wrote no times that can be read: {text[:200]!r}") from exc
     if not found or min(found) <= 0:
         raise DeviceError(f"trtexec wrote {len(found)} times, not all of them above zero")
-    return found
+    return warm, found
+
+
+_CONTEXT = re.compile(r"Created execution context with device memory size: ([\d.e+-]+) MiB")
+_MANAGED = re.compile(r"\[MemUsageChange\] TensorRT-managed allocation.+GPU (\d+) \(MiB\)")
+
+
+def parse_memory(text: str) -> dict[str, Any]:
+    """The keys of a "memory" event of what it logs; newer editions tell the context's memory.
+
+    That is what TensorRT has planned for activations and scratch. Of the GPU's memory it tells, in
+    whole MiB, only what it allocates itself: neither CUDA's own nor that of inputs and outputs.
+    """
+    keys = ("peak_bytes", "before_load_bytes", "model_rss_bytes", "model_pss_bytes", "swap_bytes")
+    why = dict.fromkeys((*keys, "arena_bytes", "driver_bytes"), _SILENT)
+    if managed := _MANAGED.findall(text):
+        why["driver_bytes"] = (
+            f"trtexec tells only what TensorRT allocates itself, {managed[-1]} MiB of the GPU's"
+        )
+    context = _CONTEXT.search(text)
+    if context is None:
+        return {"unavailable": why}
+    del why["arena_bytes"]
+    return {"arena_bytes": round(float(context[1]) * 2**20), "unavailable": why}
+
+
+def why_failed(text: str) -> str:
+    """The first error in `text`, which is the cause; "" if there is none."""
+    found = re.search(r"\[E\]\s*(.+)", text)
+    return found[1].strip() if found else ""
 
 
 def parse_profile(text: str) -> dict[str, Any]:
