@@ -176,7 +176,7 @@ def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
             min(agreements, default=None), "no scores" if compared else NOT_COMPARED, places=1
         )
         + (mark if agreements else ""),
-        reasons=verdict.reasons,
+        reasons=tuple(each.removeprefix(f"{variant.recipe.name}: ") for each in verdict.reasons),
         divergence=""
         if verdict.divergence is None
         else (
