@@ -26,6 +26,7 @@ from edgekit.reports.view import (
     sustained_words,
     variant_rows,
     way_words,
+    whose_times,
 )
 from edgekit.reports.words import (
     NOT_COMPARED,
@@ -85,6 +86,8 @@ def print_measurements(
     """Print what was measured alone; arguments as of `print_report`."""
     console = open_console(file, columns)
     console.print(plain(f"{build.name} for {build.profile.title}"), style="bold")
+    for line in whose_times(build, results):
+        console.print(plain(line))
     _all_measurements(console, build, results)
 
 

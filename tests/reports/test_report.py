@@ -609,4 +609,5 @@ def test_measurements_alone(build: Build, results: list[Result]) -> None:
     out = io.StringIO()
     print_measurements(build, results, file=out, columns=100)
     assert "Median" in out.getvalue()
+    assert "Times on “local” are of this computer, not of a Raspberry Pi 5." in out.getvalue()
     assert "Verdict" not in out.getvalue()
