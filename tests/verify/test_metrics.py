@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -399,3 +400,12 @@ def test_without_targets_there_is_no_metric(name: str) -> None:
     data = DataSet(folder="", inputs=("",), count=1, digest="", origin="", choice="")
     with pytest.raises(DataError, match=f"the metric {name} needs"):
         make_metric(name, signature((3,)), data)
+
+
+def test_the_help_of_convert_names_every_metric() -> None:
+    from edgekit.cli.convert import command
+
+    (option,) = (each for each in command.params if each.name == "metric")
+    assert isinstance(option, click.Option)
+    assert option.help is not None
+    assert [name for name in METRICS if f" {name}," not in option.help] == []
