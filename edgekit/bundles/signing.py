@@ -108,13 +108,19 @@ def make_key(path: Path) -> Path:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    begun: list[Path] = []  # half a key would stand in the way of the next try
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-            file.write(private)
-        with open(public, "xb") as file:
-            file.write(_pem(key.public_key()))
+        for place, content, mode in (
+            (path, private, 0o600),
+            (public, _pem(key.public_key()), 0o666),
+        ):
+            with os.fdopen(os.open(place, flags, mode), "wb") as file:
+                begun.append(place)
+                file.write(content)
     except OSError as exc:
+        for place in begun:
+            place.unlink(missing_ok=True)
         raise unwritable(Path(exc.filename or path), exc, hint="choose another place") from exc
     return public
 

@@ -103,9 +103,11 @@ def verify_bundle(
         lines += [f"  {finding}" for finding in found[:SHOWN]]
         if len(found) > SHOWN:
             lines.append(f"  … and {len(found) - SHOWN} more")
-        raise IntegrityError(
-            "\n".join(lines), hint="do not use it; fetch it again or make it with edgekit bundle"
-        )
+        hint = "do not use it; fetch it again or make it with edgekit bundle"
+        inside = [path.parent for path in sorted(folder.glob(f"*/{MANIFEST}"))]
+        if inside and not (folder / MANIFEST).exists():
+            hint = f"a bundle lies in {inside[0]}"
+        raise IntegrityError("\n".join(lines), hint=hint)
     return inspection
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import io
+import os
 import sys
+from pathlib import Path
 
 import click
 
 from edgekit import __version__
-from edgekit.core.errors import EdgekitError
+from edgekit.core.errors import EdgekitError, UsageError
 
 # name: (where, the line shown in `edgekit --help`; a test keeps it equal to the command's own)
 COMMANDS = {
@@ -143,7 +148,12 @@ def edgekit() -> None:
 
 def main() -> None:
     """Run the command line; errors become one or two lines and the exit code of their class."""
+    codecs.register_error("edgekit", _near)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="edgekit")
     try:
+        _refuse_no_text(sys.argv[1:])
         edgekit.main(standalone_mode=False)
     except EdgekitError as exc:
         _complain(exc.message, exc.hint, f"full log: {exc.log}" if exc.log else "")
@@ -169,6 +179,35 @@ def main() -> None:
         # the reader (head, less) has gone; nothing left to say, and nowhere to say it
         sys.stderr.close()
         sys.exit(141)
+
+
+# For a locale of Latin-1 or ASCII: a number must not lose its sign there.
+_NEAR = {"−": "-", "–": "-", "±": "+-", "×": "x", "…": "...", "→": "->", "★": "*", "µ": "u"}
+
+
+def _near(exc: UnicodeError) -> tuple[str, int]:
+    """What is written, and from where it goes on, where an encoding lacks a character."""
+    assert isinstance(exc, UnicodeEncodeError)
+    first = exc.object[exc.start]
+    return _NEAR.get(first, "?"), exc.start + 1
+
+
+def _refuse_no_text(arguments: list[str]) -> None:
+    """Raise UsageError for an argument, or a path of the current folder, that is no text.
+
+    Names and paths go into JSON, HTML and archives, which hold nothing else.
+    """
+    with contextlib.suppress(OSError):  # it was removed
+        arguments = [*arguments, str(Path.cwd())]
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as exc:
+            shown = os.fsencode(argument).decode("utf-8", "replace")
+            raise UsageError(
+                f"'{shown}' is not UTF-8 text, which names and paths have to be",
+                hint="rename the file or folder, or give it by a link",
+            ) from exc
 
 
 def _complain(message: str, *more: str) -> None:

@@ -188,8 +188,13 @@ def make(
     click.echo(f"bundle: {folder}")
     for made_package in made.packages:
         click.echo(f"package: {output / made_package.name}")
-    option = "--certificate-chain CA.pem" if sign_cert else "--public-key PUB.pem"
-    how = option if sign_key else f"--digest {made.digest}"
+    if sign_key is None:
+        how = f"--digest {made.digest}"
+    elif sign_cert:
+        how = "--certificate-chain CA.pem"
+    else:
+        public = sign_key.with_name(f"{sign_key.stem}.pub.pem")  # as keygen names it
+        how = f"--public-key {public if public.is_file() else 'PUB.pem'}"
     click.echo(f"check it with: edgekit verify {folder} {how}")
 
 

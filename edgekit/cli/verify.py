@@ -72,7 +72,7 @@ def command(
     else:
         click.echo(f"it says that it is signed by {found.signed.by}; that was not checked:")
         click.echo("  give --public-key, or --certificate-chain, from elsewhere than the bundle")
-    if not digest and not (found.signed and found.signed.checked):
+    if not digest and found.signed is None:  # of a signed one bundle prints no digest
         click.echo(f"manifest {found.digest}: compare it with what edgekit bundle printed")
     for app in apps:
         _say_app(app, manifest)

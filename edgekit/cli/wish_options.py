@@ -45,7 +45,7 @@ OPTIONS = (
     click.option(
         "--metric",
         metavar="NAME",
-        help="What labels are measured by: top1, top5, f1, miou, map, mse, rmse, wer, or "
+        help="What labels are measured by: top1, top5, f1, miou, map, box_map, mse, rmse, wer, or "
         "package.module:function. [top1]",
     ),
     click.option("--samples", type=click.IntRange(min=1), help="Calibration samples to use. [100]"),

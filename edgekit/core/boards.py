@@ -171,7 +171,10 @@ def _meant(word: str, boards: dict[str, Target], by_address: dict[str, Target]) 
             raise UnknownNameError("group of boards", group, groups, hint=_hint())
         return members
     if word not in boards:
-        hint = f"for a host that ssh knows: ssh://{word}; {_hint()}"
+        if "/" in word or ":" in word:  # an address, not quite
+            hint = f"an address is ssh://[user@]host[:port], adb:SERIAL or local; {_hint()}"
+        else:
+            hint = f"for a host that ssh knows: ssh://{word}; {_hint()}"
         raise UnknownNameError("board", word, [*boards, LOCAL], hint=hint)
     return (boards[word],)
 

@@ -185,8 +185,12 @@ def load_build(folder: Path) -> Build:
         # JSON can spell half a character ("\ud800"), which nothing can print or write.
         json.dumps(data, ensure_ascii=False).encode()
     except (OSError, ValueError, RecursionError) as exc:
+        damaged = isinstance(exc, json.JSONDecodeError) and path.name == BUILD_FILE
+        what = (
+            f"its {BUILD_FILE} is damaged, {exc}" if damaged else f"no readable {BUILD_FILE} in it"
+        )
         raise InputError(
-            f"{str(folder)!r} is not a build: no readable {BUILD_FILE} in it",
+            f"{str(folder)!r} is not a build: {what}",
             hint="edgekit convert MODEL --for PROFILE -o DIR makes one",
         ) from exc
     build = Build.from_json(data, where=str(path)).model_copy(update={"folder": path.parent})
@@ -194,7 +198,9 @@ def load_build(folder: Path) -> Build:
         for file in variant.artifact.files if variant.artifact else ():
             on_disk = path.parent / file.path
             if not is_safe_relative(file.path) or not on_disk.is_file():
-                raise InputError(f"{path}: its file {file.path!r} is missing")
+                raise InputError(
+                    f"{path}: its file {file.path!r} is missing", hint="convert the model again"
+                )
             if not on_disk.resolve().is_relative_to(path.parent.resolve()):
                 raise InputError(f"{path}: its file {file.path!r} is a link out of the build")
             if on_disk.stat().st_size != file.size_bytes or sha256_file(on_disk) != file.sha256:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
@@ -77,9 +78,9 @@ def find_module(function: str) -> ModuleSpec:
     importlib.util.find_spec would run the packages that it lies in.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or its text has no such name in it.
     """
-    module = function.partition(":")[0]
+    module, _, attribute = function.partition(":")
     path: list[str] | None = [*sys.path, str(Path.cwd())]  # as `resolve_own` looks
     name, spec = "", None
     for part in module.split("."):
@@ -100,7 +101,33 @@ def find_module(function: str) -> ModuleSpec:
         locations = spec.submodule_search_locations
         path = None if locations is None else list(locations)
     assert spec is not None
+    _require_name(module, attribute.partition(".")[0], spec)
     return spec
+
+
+# What gives a module names that do not stand in its text.
+_MAKES_NAMES = re.compile(r"import\s*\*|__getattr__|__dict__|\b(globals|vars|setattr|exec)\b")
+_OWN_NAMES = re.compile(r"^(?:(?:async +)?def|class) +(\w+)|^(\w+) *[:=]", re.MULTILINE)
+
+
+def _require_name(module: str, name: str, spec: ModuleSpec) -> None:
+    """Raise UnknownNameError where the text of the module shows that it has no such name.
+
+    A name that stands anywhere in it may be one of the module's: that is known when it has run. A
+    package has its modules as names, too.
+    """
+    if not name or spec.submodule_search_locations is not None:
+        return
+    if not (spec.origin or "").endswith(".py"):
+        return
+    try:
+        text = Path(spec.origin or "").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return  # whoever imports it says what is wrong
+    if re.search(rf"\b{re.escape(name)}\b", text) or _MAKES_NAMES.search(text):
+        return
+    known = {found for pair in _OWN_NAMES.findall(text) for found in pair if found}
+    raise UnknownNameError(f"function in {module}", name, known)
 
 
 def code_beside(function: str) -> list[list[str]]:

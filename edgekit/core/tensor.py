@@ -131,9 +131,12 @@ class Signature(Noun):
     def score_output(self) -> TensorSpec | None:
         """The output that class labels speak of: the only one of shape (batch, scores).
 
-        A single score is a yes or no. None if no output or more than one has that shape.
+        A single score is a yes or no; beside several scores, of which only one output has some, it
+        is something else. None if no output or more than one may be meant.
         """
         found = [spec for spec in self.outputs if len(spec.shape) == 2]
+        if len(found) > 1:
+            found = [spec for spec in found if spec.shape[1] != 1]
         return found[0] if len(found) == 1 else None
 
     def class_count(self) -> int | None:

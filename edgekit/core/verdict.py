@@ -70,9 +70,12 @@ class Score(Noun):
         return self.drop <= max_drop * (1 + 1e-9)
 
     def blind(self, max_drop: float) -> str:
-        """A note in words where the samples are too few to see drops of the size of `max_drop`."""
+        """A note in words where the samples are too few to see drops of the size of `max_drop`.
+
+        A drop beyond the budget that is large enough to be seen all the same needs none.
+        """
         half = (self.high - self.low) / 2
-        if half <= max_drop:
+        if half <= max_drop or self.drop > max(half, max_drop):
             return ""
         return (
             f"the evaluation set is too small to see drops below {self.amount(half)}: "

@@ -55,7 +55,7 @@ def check_data(
     if dataset.label_range is not None:
         output = signature.score_output()
         if output is None:
-            notes.append("the labels are not used: the model has no single output of class scores")
+            notes.append(f"the labels are not used: {_no_scores(signature)}")
         else:
             _check_labels(dataset, output, signature.class_count(), what)
     if fit is not None:
@@ -151,10 +151,7 @@ def check_labels(labels: Sequence[str], signature: Signature) -> tuple[str, ...]
     if not labels:
         return ()
     if output is None:
-        return (
-            "the names are kept, but not used for scores: "
-            "the model has no single output of class scores",
-        )
+        return (f"the names are kept, but not used for scores: {_no_scores(signature)}",)
     classes = signature.class_count()
     if classes is not None and len(labels) != classes:
         names = "1 name" if len(labels) == 1 else f"{len(labels)} names"
@@ -164,6 +161,11 @@ def check_labels(labels: Sequence[str], signature: Signature) -> tuple[str, ...]
             hint="give one name a class, in the model's order",
         )
     return ()
+
+
+def _no_scores(signature: Signature) -> str:
+    given = ", ".join(f"{spec.name} {_sizes(spec.shape[1:])}" for spec in signature.outputs)
+    return f"the model has no single output of class scores (it gives {given})"
 
 
 def sample_notes(dataset: DataSet, *, ranges: bool) -> tuple[str, ...]:

@@ -122,6 +122,15 @@ def _images_in(folder: Path) -> tuple[list[str], int]:
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            found = list(entries)
     except OSError as exc:
         raise DataError(f"cannot read the folder {str(folder)!r}: {exc.strerror}") from exc
+    for entry in found:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError as exc:
+            shown = os.fsencode(entry.name).decode(errors="replace")
+            raise DataError(
+                f"{str(folder)!r} holds {shown!r}, a name that is not UTF-8 text", hint="rename it"
+            ) from exc
+    return found

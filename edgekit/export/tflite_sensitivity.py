@@ -9,7 +9,7 @@ of many small probabilities are all zeros, which says nothing of the layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -383,13 +383,17 @@ class _Run:
         return {name: np.concatenate(values) for name, values in found.items()}
 
     def accuracy(self, answers: Mapping[str, Any]) -> Any:
-        """Of the first output that is a vector of scores; None without labels."""
+        """Of the output that labels speak of; None without labels, or where that is a single score.
+
+        A single score has no best class: its largest of one would always be class 0.
+        """
         import numpy as np
 
-        scores = _first(
-            value for value in answers.values() if value.ndim == 2 and value.dtype.kind == "f"
-        )
-        if self._labels is None or scores is None:
+        output = self._signature.score_output()
+        if self._labels is None or output is None or output.shape[1] == 1:
+            return None
+        scores = answers[output.name]
+        if scores.dtype.kind != "f":
             return None
         return _real(np.mean(scores.argmax(axis=1) == self._labels))
 
@@ -405,10 +409,6 @@ def _before_softmax(tree: Any) -> dict[str, int]:
         for name, index in outputs.items()
         if (way := _to_softmax(graph, operators, made_by, index))
     }
-
-
-def _first(values: Iterable[Any]) -> Any:
-    return next(iter(values), None)
 
 
 def _text(value: bytes | str) -> str:

@@ -614,13 +614,17 @@ def require_usable(build: Build) -> None:
     named = [v for v in bad if v.named]
     if not named and len(bad) < len(build.variants):
         return
-    worst = (named or bad)[0]
-    count = f" (and {len(named or bad) - 1} more)" if len(named or bad) > 1 else ""
+    worst, *others = named or bad
+    name = worst.recipe.name
+    also = ", ".join(v.recipe.name for v in others)
     failed = worst.verdict.status == "failed"
     what = "failed" if failed else f"is {worst.verdict.status}"
+    why = "; ".join(reason.removeprefix(f"{name}: ") for reason in worst.verdict.reasons)
+    hint = f"the build is kept: edgekit report {build.folder}"
+    if worst.verdict.divergence is not None:
+        hint += "; edgekit sensitivity tells what each layer costs"
     raise (ConversionError if failed else RejectedError)(
-        f"{worst.recipe.name} {what}: {'; '.join(worst.verdict.reasons)}{count}",
-        hint=f"the build is kept: edgekit report {build.folder}",
+        f"{name} {what}: {why}" + (f" (nor can these be used: {also})" if also else ""), hint=hint
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgekit.core.description import CPU, PORTABLE, Description, Share
 from edgekit.core.files import readable_bytes
 from edgekit.core.tensor import Quantization, TensorSpec
+from edgekit.reports.console import open_console
 from edgekit.reports.words import digits, percent, plain
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ TITLES = {
     "keras": "Keras",
     "pt2": "torch.export program",
 }
-PIPE_COLUMNS = 160  # where nobody looks, lines are for grep and are not broken
 ROWS = 12  # of the table of operators, unless all are asked for
 SPECS = 12  # inputs or outputs, unless all are asked for
 LONGEST = 300  # characters of a line of metadata, unless all are asked for
@@ -81,12 +80,9 @@ def print_inspection(
         file: standard output if not given; colours only on a terminal and without NO_COLOR.
         columns: width; the terminal's if not given.
     """
-    from rich.console import Console
     from rich.text import Text
 
-    out = file or sys.stdout
-    width = columns or (None if out.isatty() else PIPE_COLUMNS)
-    console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
+    console = open_console(file, columns)
     kind = TITLES.get(description.format, description.format)
     size = readable_bytes(description.size_bytes)
     console.print(Text.assemble((plain(name), "bold"), f"  {kind}, {size}"))

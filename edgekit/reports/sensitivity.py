@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 from edgekit.core.files import readable_bytes, unwritable
 from edgekit.core.sensitivity import LayerCost, Sensitivity, TechniqueSensitivity
+from edgekit.reports.console import open_console
 from edgekit.reports.inspection import quantity
 from edgekit.reports.techniques import section
 from edgekit.reports.words import plain
@@ -62,13 +62,9 @@ def cells(found: Sensitivity, cost: LayerCost) -> tuple[str, ...]:
 def print_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> None:
     """Print the table, the costliest layer first."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    out = file or sys.stdout
-    console = Console(
-        file=out, width=None if out.isatty() else 160, highlight=False, markup=False, emoji=False
-    )
+    console = open_console(file)
     console.print(plain(f"{found.model} in {found.variant}, layer by layer"), style="bold")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, header in enumerate(headers(found)):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from edgekit.core.files import readable_bytes
 from edgekit.core.sensitivity import LayerTrials, TechniqueSensitivity, Trial
+from edgekit.reports.console import open_console
 from edgekit.reports.inspection import quantity
 from edgekit.reports.words import plain
 
@@ -85,13 +85,9 @@ def facts(found: TechniqueSensitivity) -> list[str]:
 def print_technique(found: TechniqueSensitivity, *, file: TextIO | None = None) -> None:
     """Print the table, the costliest layer first."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    out = file or sys.stdout
-    console = Console(
-        file=out, width=None if out.isatty() else 160, highlight=False, markup=False, emoji=False
-    )
+    console = open_console(file)
     console.print(plain(f"{found.model}: {found.technique}, layer by layer"), style="bold")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, header in enumerate(headers(found)):

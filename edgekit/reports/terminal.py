@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -10,6 +9,7 @@ from edgekit.core.build import Build
 from edgekit.core.files import readable_bytes
 from edgekit.core.measurement import OperatorTimes
 from edgekit.core.result import Result, latest, way_of
+from edgekit.reports.console import open_console
 from edgekit.reports.coverage import NOTHING, CoverageRow, coverage_rows
 from edgekit.reports.passes import Passed, passed
 from edgekit.reports.power import energy_words, worth_telling
@@ -26,6 +26,7 @@ from edgekit.reports.view import (
     sustained_words,
     variant_rows,
     way_words,
+    whose_times,
 )
 from edgekit.reports.words import (
     NOT_COMPARED,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STYLES = {"accepted": "green", "rejected": "red", "unloadable": "red", "failed": "red"}
-PIPE_COLUMNS = 160  # where nobody looks, lines are for grep and are not broken
 
 
 def print_report(
@@ -59,7 +59,7 @@ def print_report(
         file: standard output if not given; colours only on a terminal and without NO_COLOR.
         columns: width; the terminal's if not given.
     """
-    console = _console(file, columns)
+    console = open_console(file, columns)
     rows = variant_rows(build, results)
     console.print(plain(f"{build.name} for {build.profile.title}"), style="bold")
     for line in headline(build, results):
@@ -85,17 +85,11 @@ def print_measurements(
     columns: int | None = None,
 ) -> None:
     """Print what was measured alone; arguments as of `print_report`."""
-    console = _console(file, columns)
+    console = open_console(file, columns)
     console.print(plain(f"{build.name} for {build.profile.title}"), style="bold")
+    for line in whose_times(build, results):
+        console.print(plain(line))
     _all_measurements(console, build, results)
-
-
-def _console(file: TextIO | None, columns: int | None) -> Console:
-    from rich.console import Console
-
-    out = file or sys.stdout
-    width = columns or (None if out.isatty() else PIPE_COLUMNS)
-    return Console(file=out, width=width, highlight=False, markup=False, emoji=False)
 
 
 def _all_measurements(console: Console, build: Build, results: Sequence[Result]) -> None:

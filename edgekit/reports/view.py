@@ -176,7 +176,7 @@ def _row(variant: Variant, base: int | None, best: str | None) -> VariantRow:
             min(agreements, default=None), "no scores" if compared else NOT_COMPARED, places=1
         )
         + (mark if agreements else ""),
-        reasons=verdict.reasons,
+        reasons=tuple(each.removeprefix(f"{variant.recipe.name}: ") for each in verdict.reasons),
         divergence=""
         if verdict.divergence is None
         else (
@@ -221,7 +221,7 @@ def headline(build: Build, results: Sequence[Result]) -> list[str]:
 def warnings(build: Build, results: Sequence[Result]) -> list[str]:
     """What a reader must know before trusting the numbers."""
     found = []
-    data, board = build.data, build.profile
+    data = build.data
     if data.judged_on == "random":
         found.append(
             f"No data was given: judged on {data.evaluation_samples} random inputs, which shows "
@@ -238,6 +238,26 @@ def warnings(build: Build, results: Sequence[Result]) -> list[str]:
             "verdict is flattered."
         )
     found += [f"{note[:1].upper()}{note[1:]}." for note in data.notes]
+    found += whose_times(build, results)
+    found += [
+        f"{accuracy_words(result).removeprefix('! ')}."
+        for result in latest(results)
+        if result.measurement.accuracy and not result.measurement.accuracy.ok
+    ]
+    unstable = sum(not r.summary.stable for r in results)
+    if unstable:
+        verb = "is" if unstable == 1 else "are"
+        found.append(
+            "The measurement is unstable; see it for why."
+            if len(results) == 1
+            else f"{unstable} of {len(results)} measurements {verb} unstable; see each for why."
+        )
+    return found
+
+
+def whose_times(build: Build, results: Sequence[Result]) -> list[str]:
+    """Which of the times are not of the board that the build is for, in words."""
+    found, board = [], build.profile
     if board.transport != "local" and any(r.measurement.device == "local" for r in results):
         found.append(f"Times on “local” are of this computer, not of a {board.title}.")
     others = {
@@ -252,19 +272,6 @@ def warnings(build: Build, results: Sequence[Result]) -> list[str]:
         )
     if any(r.measurement.emulated for r in results):
         found.append("Times on an emulated processor say nothing about a real one.")
-    found += [
-        f"{accuracy_words(result).removeprefix('! ')}."
-        for result in latest(results)
-        if result.measurement.accuracy and not result.measurement.accuracy.ok
-    ]
-    unstable = sum(not r.summary.stable for r in results)
-    if unstable:
-        verb = "is" if unstable == 1 else "are"
-        found.append(
-            "The measurement is unstable; see it for why."
-            if len(results) == 1
-            else f"{unstable} of {len(results)} measurements {verb} unstable; see each for why."
-        )
     return found
 
 

@@ -37,6 +37,7 @@ Says = Callable[[str], None]
 
 POLL_SECONDS = 0.2
 LOGS_KEPT = 50
+FULL_BYTES = 1_000_000  # with less left on a disk, a worker that died could not write
 # Computers that share a cache do not see each other's processes.
 LEFT_SECONDS = 24 * 3600
 
@@ -311,8 +312,12 @@ class _Worker:
     def _ended(self, function: str) -> WorkerError:
         code = self.process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        folder = self.log.parent  # where it wrote: libraries abort when they cannot
+        full = f"the disk of {folder} is full: EDGEKIT_CACHE names another folder"
         return WorkerError(
-            f"{_short(function)}: the {self.kind} worker process {how}", log=str(self.log)
+            f"{_short(function)}: the {self.kind} worker process {how}",
+            hint=full if shutil.disk_usage(folder).free < FULL_BYTES else "",
+            log=str(self.log),
         )
 
 

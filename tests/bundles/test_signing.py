@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import random
+import resource
 import shutil
 import socket
 import stat
@@ -412,6 +413,17 @@ class TestKeys:
             make_key(tmp_path / "key.pem")
         with pytest.raises(OutputError, match="cannot write"):
             make_key(tmp_path / "nowhere" / "key.pem")
+
+    def test_half_a_key_is_not_left(self, tmp_path: Path) -> None:
+        now, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, most))
+        try:
+            with pytest.raises(OutputError, match="cannot write"):
+                make_key(tmp_path / "key.pem")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (now, most))
+        assert list(tmp_path.iterdir()) == []
+        make_key(tmp_path / "key.pem")
 
     @pytest.mark.parametrize(
         ("command", "error", "says"),

@@ -307,6 +307,16 @@ def _listed(manifest: dict[str, Any], variant: str) -> dict[str, Any]:
     return next(f for f in manifest["files"] if f["path"] == f"models/digits-{variant}.tflite")
 
 
+def test_the_folder_around_a_bundle_leads_to_it(bundle: Bundle) -> None:
+    with pytest.raises(IntegrityError, match=r"manifest\.json' is missing") as caught:
+        verify_bundle(bundle.folder.parent)
+    assert caught.value.hint == f"a bundle lies in {bundle.folder}"
+    (bundle.folder / "manifest.json").unlink()
+    with pytest.raises(IntegrityError) as caught:
+        verify_bundle(bundle.folder)
+    assert "do not use it" in caught.value.hint
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One bundle for the tests that put back what they change."""

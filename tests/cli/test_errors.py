@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -128,6 +131,32 @@ def test_what_is_replaced_is_said_before(edgekit: Run, desk: Path) -> None:
     assert "another model, 'digits'" in refused.err
     assert replaced.code == 0
     assert "(digits for Raspberry Pi 5) is replaced" in replaced.err
+
+
+def test_a_path_that_is_no_text_is_refused(edgekit: Run, desk: Path) -> None:
+    given = edgekit("report", os.fsdecode(b"caf\xe9"))
+    folder = desk / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    inside = edgekit("report", "build", cwd=folder)
+    for answer in (given, inside):
+        assert answer.code == 2
+        assert "caf\ufffd' is not UTF-8 text" in answer.err
+        assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(("encoding", "gained"), [("ascii", "+-"), ("latin-1", "±")])
+def test_an_encoding_without_a_minus_keeps_the_sign(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, gained: str
+) -> None:
+    write_build(desk / "build")
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekit", "report", "build"],
+        cwd=desk, capture_output=True, check=True,
+    )  # fmt: skip
+    text = done.stdout.decode(encoding)
+    assert " -0.55 " in text
+    assert f" {gained}0 " in text
 
 
 def test_help_without_a_command_is_no_error(edgekit: Run) -> None:

@@ -50,6 +50,10 @@ def test_what_is_not_there_comes_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean kitchen-pi") as caught:
         targets(["kitchn-pi"])
     assert "ssh://kitchn-pi" in caught.value.hint
+    with pytest.raises(UnknownNameError) as caught:
+        targets(["ssh:/pi"])
+    assert "an address is ssh://[user@]host[:port]" in caught.value.hint
+    assert "ssh://ssh:" not in caught.value.hint
     with pytest.raises(UnknownNameError, match="known: attic, pis"):
         targets(["group:phones"])
     with pytest.raises(UsageError, match="group:pis is 2 boards, kitchen-pi, attic-pi"):

@@ -128,6 +128,15 @@ def test_what_is_no_json_is_no_build(tmp_path: Path, text: str) -> None:
         load_build(tmp_path)
 
 
+def test_a_build_that_is_cut_off_is_told_as_damaged(folder: Path) -> None:
+    whole = (folder / "build.json").read_text()
+    (folder / "build.json").write_text(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"its build\.json is damaged, .* line \d+"):
+        load_build(folder)
+    with pytest.raises(InputError, match=r"no readable build\.json"):
+        load_build(folder / "artifacts")
+
+
 def test_an_unknown_key_is_refused(folder: Path) -> None:
     data = json.loads((folder / BUILD_FILE).read_text())
     (folder / BUILD_FILE).write_text(json.dumps({**data, "surprise": 1}))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.errors import UnknownNameError, UsageError
-from edgekit.core.registry import Registry, resolve
+from edgekit.core.registry import Registry, find_module, resolve
 
 THINGS = Registry("thing", {"path": "os.path:join"})
 
@@ -44,3 +44,41 @@ def test_a_function_named_by_its_file_is_refused_before_the_file_runs(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match="names a file"):
         resolve("mk_by_file.py:foo")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "says"),
+    [
+        ("def classifier(): ...\nwidth = 1", "clasifier", "did you mean classifier?"),
+        ("def classifier(): ...\nwidth: int = 1", "a", "known: classifier, width"),
+        ("", "classifier.large", "known: none"),
+    ],
+)
+def test_a_name_that_a_module_lacks_is_told_before_the_module_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, name: str, says: str
+) -> None:
+    (tmp_path / "nets_read.py").write_text(f"raise SystemExit('it ran')\n{text}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match="no function in nets_read called") as caught:
+        find_module(f"nets_read:{name}")
+    assert says in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if True:\n    made = 1",
+        "from elsewhere import *",
+        "def __getattr__(name): ...",
+        "globals().update(mad=1)",
+    ],
+)
+def test_a_name_that_a_module_may_have_is_left_to_its_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (tmp_path / "nets_made.py").write_text(text)
+    (tmp_path / "nets_package").mkdir()
+    (tmp_path / "nets_package" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_module("nets_made:made").name == "nets_made"
+    assert find_module("nets_package:made").name == "nets_package"

@@ -33,6 +33,27 @@ def test_without_a_range_the_json_is_what_it_was() -> None:
     assert TensorSpec.from_json(ranged.to_json()) == ranged
 
 
+@pytest.mark.parametrize(
+    ("shapes", "meant"),
+    [
+        ([(1, 4)], 0),
+        ([(1, 1)], 0),
+        ([(1, 8, 8, 2), (1, 4)], 1),
+        ([(1, 1), (1, 4)], 1),
+        ([(1, None), (1, 1), (1, 1)], 0),
+        ([(1, 4), (1, 7)], None),
+        ([(1, 1), (1, 1)], None),
+        ([(1, 8, 8, 2)], None),
+    ],
+)
+def test_labels_speak_of_the_one_output_of_scores(
+    shapes: list[tuple[int | None, ...]], meant: int | None
+) -> None:
+    outputs = tuple(spec(*shape, name=str(index)) for index, shape in enumerate(shapes))
+    found = Signature(inputs=(), outputs=outputs).score_output()
+    assert found == (None if meant is None else outputs[meant])
+
+
 def test_sizes_to_try_are_the_least_and_an_odd_one_between() -> None:
     assert signature(1, 128).between() == ()
     assert signature(1, 128, least=16).between() == ({"seq": 16}, {"seq": 73})

@@ -66,6 +66,12 @@ def test_a_folder_called_like_no_label_is_refused(tmp_path: Path, read: Read) ->
         read(tmp_path, labels=many)
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, read: Read) -> None:
+    picture(tmp_path / "cat" / os.fsdecode(b"caf\xe9.png"))
+    with pytest.raises(DataError, match="cat' holds 'caf\ufffd\\.png', a name that is not UTF-8"):
+        read(tmp_path)
+
+
 def test_a_flat_folder_needs_no_labels(tmp_path: Path, read: Read) -> None:
     picture(tmp_path / "a.png")
     data = read(tmp_path, labels=("dog", "cat"))

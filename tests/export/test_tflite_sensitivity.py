@@ -89,6 +89,36 @@ def test_a_final_softmax_is_left_out(tmp_path: Path) -> None:
     assert found.layers[0].snr_db > 30
 
 
+def with_an_angle(path: Path) -> Path:
+    """``angle``, one number, comes before the scores, ``last``."""
+    graph = Graph()
+    features = graph.tensor("features", (1, FEATURES))
+    outputs = {}
+    for name, size in (("angle", 1), ("last", 10)):
+        dense = [features, graph.weights(f"{name}/w", size, FEATURES), graph.bias(name, size)]
+        outputs[name] = graph.operator(
+            "FULLY_CONNECTED", dense, (name, (1, size)), options="FullyConnectedOptions"
+        )
+    return graph.save(path, {"features": features}, outputs)
+
+
+def with_one_score(path: Path) -> Path:
+    graph = Graph()
+    features = graph.tensor("features", (1, FEATURES))
+    dense = [features, graph.weights("last/w", 1, FEATURES), graph.bias("last", 1)]
+    x = graph.operator("FULLY_CONNECTED", dense, ("last", (1, 1)), options="FullyConnectedOptions")
+    return graph.save(path, {"features": features}, {"last": x})
+
+
+@pytest.mark.parametrize(("net", "accuracy"), [(with_an_angle, 1.0), (with_one_score, None)])
+def test_accuracy_is_of_the_output_that_scores_classes(
+    tmp_path: Path, net: Any, accuracy: float | None
+) -> None:
+    found = measured(tmp_path, net, labelled=True)
+    assert found.float_accuracy == accuracy
+    assert {cost.accuracy is None for cost in found.layers} == {accuracy is None}
+
+
 def test_the_table_and_the_page_tell_the_same(tmp_path: Path) -> None:
     found = measured(tmp_path, sensitive, labelled=True)
     text = io.StringIO()

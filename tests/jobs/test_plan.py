@@ -137,7 +137,7 @@ def test_arrays_that_do_not_fit_are_found_by_their_headers(
 
 def test_what_is_in_the_data_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "x.npz", image=np.zeros((20, 8, 8, 1), np.float32), y=np.zeros(20, int))
-    (tmp_path / "mine.py").write_text("raise SystemExit('it was run')")
+    (tmp_path / "mine.py").write_text("raise SystemExit('it was run')\ndef samples(): ...")
     monkeypatch.chdir(tmp_path)
     wish = Wish(model="m", profile="host", calibration="x.npz", evaluation="mine:samples")
 

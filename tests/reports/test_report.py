@@ -323,6 +323,17 @@ class TestTerminal:
         assert "On raspberry-pi-5 (ssh://pi@10.0.0.7:22)" in text
         assert re.search(r"^int8 .*not measured", text, re.M)
 
+    def test_a_pipe_gets_sentences_whole_and_the_variant_once(self, build: Build) -> None:
+        variant = build.variants[0]
+        long = "is over the budget, " * 20
+        verdict = variant.verdict.model_copy(
+            update={"status": "rejected", "reasons": (f"{variant.recipe.name}: {long}.",)}
+        )
+        changed = variant.model_copy(update={"verdict": verdict})
+        out = io.StringIO()
+        print_report(build.model_copy(update={"variants": (changed,)}), file=out)
+        assert f"{variant.recipe.name} rejected: {long}." in out.getvalue().splitlines()
+
     def test_no_colour_but_on_a_terminal(
         self, build: Build, results: list[Result], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -612,4 +623,5 @@ def test_measurements_alone(build: Build, results: list[Result]) -> None:
     out = io.StringIO()
     print_measurements(build, results, file=out, columns=100)
     assert "Median" in out.getvalue()
+    assert "Times on “local” are of this computer, not of a Raspberry Pi 5." in out.getvalue()
     assert "Verdict" not in out.getvalue()

@@ -21,7 +21,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(folder: Path, name: str, text: str) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"raise SystemExit('it was run')\n{text}", encoding="utf-8")
+    path.write_text(f"raise SystemExit('it was run')\nbuild = 1\n{text}", encoding="utf-8")
 
 
 def takers(reference: str) -> list[str]:

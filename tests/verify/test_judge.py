@@ -122,6 +122,14 @@ def test_a_drop_within_the_noise_is_accepted_and_said() -> None:
     )
 
 
+def test_too_few_samples_are_not_blamed_for_a_drop_that_they_show() -> None:
+    verdict = decide(output(-5, accuracy=accuracy(0.97, 0.55)), max_drop=1.0)
+    assert verdict.status == "rejected"
+    assert verdict.score is not None
+    assert (verdict.score.high - verdict.score.low) / 2 > 1.0
+    assert not [reason for reason in verdict.reasons if "too small" in reason]
+
+
 def error_of(source: float, artifact: float, **more: Any) -> Score:
     fields = {"metric": "rmse", "title": "RMSE", "drop": 100 * (artifact / source - 1)}
     ends = {"low": 1.0, "high": 50.0, "samples": 100, "larger_is_better": False, "unit": "percent"}

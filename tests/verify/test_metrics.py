@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -272,7 +273,8 @@ def test_within_the_noise_is_no_drop() -> None:
     assert not lost(9).within(8.9)
     assert lost(9, gained=5).within(1)
     assert lost(9).low > 0 > lost(9, gained=5).low
-    assert "too small to see drops below 5." in lost(9).blind(1)
+    assert "too small to see drops below" in lost(9, gained=5).blind(1)
+    assert lost(9).blind(1) == ""  # it is seen
 
 
 def test_of_a_source_without_error_any_error_is_too_much() -> None:
@@ -398,3 +400,12 @@ def test_without_targets_there_is_no_metric(name: str) -> None:
     data = DataSet(folder="", inputs=("",), count=1, digest="", origin="", choice="")
     with pytest.raises(DataError, match=f"the metric {name} needs"):
         make_metric(name, signature((3,)), data)
+
+
+def test_the_help_of_convert_names_every_metric() -> None:
+    from edgekit.cli.convert import command
+
+    (option,) = (each for each in command.params if each.name == "metric")
+    assert isinstance(option, click.Option)
+    assert option.help is not None
+    assert [name for name in METRICS if f" {name}," not in option.help] == []

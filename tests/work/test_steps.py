@@ -132,6 +132,18 @@ def test_a_worker_that_dies_takes_only_its_own_step_down(
     assert isinstance(good, Done)
 
 
+def test_a_worker_that_dies_on_a_full_disk_says_so(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (crashed,) = run([step("crash")], cache)
+    monkeypatch.setattr("edgekit.work.pool.FULL_BYTES", 2**62)  # more than any disk has left
+    (full,) = run([step("crash")], cache)
+    assert isinstance(crashed, WorkerError)
+    assert isinstance(full, WorkerError)
+    assert crashed.hint == ""
+    assert "is full: EDGEKIT_CACHE" in full.hint
+
+
 def test_what_needs_a_failed_step_gets_its_error(cache: Cache) -> None:
     needy = Step(
         title="join",

@@ -124,7 +124,8 @@ def ordered(
         if variant not in known:
             raise UsageError(
                 f"--when names {variant!r}; in the bundle are {', '.join(known)}",
-                hint="name it with --variant, too",
+                hint="name it with --variant, too; conditions follow a colon, as in "
+                f"'{known[0]}: api>=31'",
             )
         if variant in asked[:at]:
             raise UsageError(f"--when names {variant!r} twice", hint="join both with | or ,")
