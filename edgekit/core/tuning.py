@@ -120,6 +120,7 @@ class Tuning(Noun):
 
     Attributes:
         model, board, on: what for; `on` is empty where nothing was measured.
+        max_drop: what may be lost of the metric, where there are labels; see `Budget`.
         yardstick: the name of the artifact that times are ratios to; empty as `on`.
         tries: in the order in which they were made.
         finalists: names of those that were made and measured again, together, the best one first.
@@ -135,6 +136,7 @@ class Tuning(Noun):
     on: str
     objective: Objective
     limits: Limits
+    max_drop: float
     yardstick: str = ""
     tries: tuple[Tried, ...] = ()
     finalists: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from edgekit.core.errors import (
     UsageError,
 )
 from edgekit.core.measurement import MeasureSettings
-from edgekit.core.recipe import Recipe, named_recipe
+from edgekit.core.recipe import Budget, Recipe, named_recipe
 from edgekit.core.result import Result
 from edgekit.core.tuning import (
     FIGURES,
@@ -131,12 +131,16 @@ def wish_for(wish: Wish, recipes: Sequence[Recipe]) -> Wish:
     return replace(wish, variants=tuple(recipes), training=training)
 
 
+def max_drop(wish: Wish) -> float:
+    """What a candidate may lose of the metric."""
+    return Budget().max_drop if wish.max_drop is None else wish.max_drop
+
+
 def sampler_limits(wish: Wish, search: Search) -> dict[str, float]:
     """Of the sampler's figures."""
     given = {what: search.limits.of(what) for what in FIGURES}
-    max_drop = named_recipe("float32").budget.max_drop if wish.max_drop is None else wish.max_drop
     return {
-        LOST: max_drop,
+        LOST: max_drop(wish),
         UNUSABLE: 0.5,
         **{what: limit for what, limit in given.items() if limit is not None},
     }

@@ -104,6 +104,9 @@ def asked(tuning: Tuning) -> str:
         for what in FIGURES
         if (limit := tuning.limits.of(what)) is not None
     ]
+    score = next((tried.score for tried in tuning.tries if tried.score is not None), None)
+    if score is not None:
+        limits.append(f"at most {score.amount(tuning.max_drop)} of {score.title} lost")
     within = f" with {' and '.join(limits)}" if limits else ""
     return plain(f"least {TITLES[tuning.objective].lower()}{within}")
 

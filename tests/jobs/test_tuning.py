@@ -175,7 +175,7 @@ class TestWhatIsKept:
                 "budget": {"max_drop": 0.25},
             }
         )
-        tuning = Tuning(model="m", board="b", on="", objective="size", limits=Limits())
+        tuning = Tuning(model="m", board="b", on="", objective="size", limits=Limits(), max_drop=1)
         files.write(tuning, tmp_path, [recipe, named_recipe("float16")])
         assert [p.name for p in (tmp_path / files.RECIPES).iterdir()] == ["int8-7.toml"]
         written = tmp_path / files.RECIPES / "int8-7.toml"
