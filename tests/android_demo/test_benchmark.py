@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 class TestApp(TFLiteContract):
     """But for what an app cannot do: that is refused, or told in its event."""
 
+    @pytest.mark.slow
     def test_streams_are_timed_together(self, program: Program, model: Path) -> None:
         code, event = program.error({"model": str(model), "streams": 3})
         assert (code, event["code"]) == (2, "bad_job")
@@ -22,6 +23,7 @@ class TestApp(TFLiteContract):
 
     test_a_stream_that_fails_ends_all = None  # there are no others
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("streams", [1])
     def test_sensors_are_read_from_before_the_load_to_after_the_last_run(
         self, program: Program, model: Path, tmp_path: Path, streams: int

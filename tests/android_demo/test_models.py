@@ -31,6 +31,7 @@ with open(sys.argv[1], "wb") as file:
 """
 
 
+@pytest.mark.slow
 def test_integers_have_their_scales(ask: Callable[..., list[Any]], tmp_path: Path) -> None:
     (told,) = ask("describe", dense_model(tmp_path / "int8.tflite", quantized=True))
     assert told["inputs"][0]["dtype"] == "int8"

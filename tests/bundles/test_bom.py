@@ -27,6 +27,7 @@ def valid(data: str) -> None:
     assert problem is None, str(problem)[:2000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("licence", ["", "Apache-2.0", "MIT OR Apache-2.0", "ask <legal> first"])
 def test_it_is_what_the_standard_says(build: Build, tmp_path: Path, licence: str) -> None:
     about = About(

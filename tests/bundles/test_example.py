@@ -235,6 +235,7 @@ def test_wrong_input_is_said(runnable: Build, tmp_path: Path, example: ModuleTyp
         example.Model(out, "int4")
 
 
+@pytest.mark.slow
 def test_wrong_input_on_the_command_line_is_two_lines(runnable: Build, tmp_path: Path) -> None:
     out = tmp_path / "out"
     bundle_linux(runnable, out, variants=["float32"])

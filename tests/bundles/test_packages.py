@@ -277,6 +277,7 @@ class TestTarballs:
         finally:
             tracemalloc.stop()
 
+    @pytest.mark.slow
     def test_a_bomb_behind_the_end(self, tarball: Path, tmp_path: Path) -> None:
         path = tmp_path / "bomb.tar.gz"
         with gzip.open(tarball) as whole:
@@ -288,6 +289,7 @@ class TestTarballs:
         with pytest.raises(IntegrityError, match="goes on after its end"):
             verify_bundle(path)
 
+    @pytest.mark.slow
     def test_many_small_files(self, tmp_path: Path) -> None:
         path = tmp_path / "many.tar.gz"
         with open(path, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as out:

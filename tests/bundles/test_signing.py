@@ -135,6 +135,7 @@ def test_an_unsigned_bundle_is_said_to_be_unsigned(
         verify_bundle(tmp_path / "out", trust=trust)
 
 
+@pytest.mark.slow
 def test_model_signing_itself_agrees(signed: Bundle, place: Path, tmp_path: Path) -> None:
     """Whoever checks a bundle needs no edgekit; and what it hashes itself is what we signed."""
 
@@ -223,6 +224,7 @@ def swap(folder: Path, one: str, two: str) -> None:
     second.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_whatever_is_changed_is_found(signed: Bundle, trust: Trust, tmp_path: Path) -> None:
     changes = every_change(signed.folder)
     assert len(changes) > 50
@@ -233,6 +235,7 @@ def test_whatever_is_changed_is_found(signed: Bundle, trust: Trust, tmp_path: Pa
         shutil.rmtree(copy)
 
 
+@pytest.mark.slow
 def test_any_of_a_thousand_flipped_bytes_is_found(bundle: Path, trust: Trust) -> None:
     """In any file, the signature's included: no byte of it is free."""
     draw = random.Random(20260601)
@@ -249,6 +252,7 @@ def test_any_of_a_thousand_flipped_bytes_is_found(bundle: Path, trust: Trust) ->
     verify_bundle(bundle, trust=trust)
 
 
+@pytest.mark.slow
 def test_every_byte_of_the_signature_counts(bundle: Path, trust: Trust) -> None:
     path = bundle / "model.sig"
     whole = path.read_bytes()

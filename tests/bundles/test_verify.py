@@ -325,6 +325,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle_linux(load_build(root / "build"), root / "out", every=True).folder
 
 
+@pytest.mark.slow
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -345,6 +346,7 @@ def test_any_byte_changed_in_any_file_is_found(shared: Path, draw: st.DataObject
         path.write_bytes(whole)
 
 
+@pytest.mark.slow
 def test_any_bit_changed_in_the_sidecar_is_found(shared: Path) -> None:
     """All of them: a hexadecimal digit in upper case means the same and is a change still."""
     path = shared / "manifest.sha256"

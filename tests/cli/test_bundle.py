@@ -17,6 +17,7 @@ def build(desk: Path) -> None:
     write_build(desk / "build", artifact_bytes=TINY)
 
 
+@pytest.mark.slow
 def test_signed_with_a_new_key_and_verified(edgekit: Run, desk: Path) -> None:
     pytest.importorskip("model_signing")
     assert edgekit("bundle", "keygen", "key.pem").code == 0
@@ -47,6 +48,7 @@ def test_packages(edgekit: Run, desk: Path) -> None:
     assert edgekit("verify", "out/digits-0.1.0.tar.gz").code == 0
 
 
+@pytest.mark.slow
 def test_whether_an_old_app_can_take_it(edgekit: Run) -> None:
     for name, more in (("few", ()), ("many", ("--all", "--version", "0.2.0"))):
         assert edgekit("bundle", "build", "-o", name, *more).code == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run
 from tests.samples import write_build
 
@@ -25,6 +27,7 @@ def test_a_model_in_an_asset_pack(edgekit: Run, desk: Path) -> None:
     assert "out/pack/src/main/assets/edgekit/digits/digits-int8.tflite" in made.out
 
 
+@pytest.mark.slow
 def test_what_is_for_android_alone_says_so(edgekit: Run, desk: Path) -> None:
     write_build(desk / "build")
     for option, value in (

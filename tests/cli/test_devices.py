@@ -6,6 +6,8 @@ import json
 import platform
 from pathlib import Path
 
+import pytest
+
 from edgekit.core.profile import load_profile
 from tests.cli.conftest import Run
 
@@ -60,6 +62,7 @@ def test_the_help_names_the_commands_with_their_own_lines() -> None:
         assert command.get_short_help_str(limit=200).startswith(text.rstrip("."))
 
 
+@pytest.mark.slow
 def test_probing_this_computer(edgekit: Run, desk: Path) -> None:
     told = edgekit("devices", "probe", "local", "-o", "mine.toml")
     assert told.code == 0, told.err
@@ -71,6 +74,7 @@ def test_probing_this_computer(edgekit: Run, desk: Path) -> None:
     assert "is there already" in again.err
 
 
+@pytest.mark.slow
 def test_a_probe_as_json(edgekit: Run) -> None:
     told = json.loads(edgekit("devices", "probe", "local", "--json").out)
     assert told["board"]["kernel"] == platform.release()
@@ -85,6 +89,7 @@ def test_what_cannot_be_probed(edgekit: Run) -> None:
     assert "has to end in .toml" in answer.err
 
 
+@pytest.mark.slow
 def test_preparing_says_what_it_would_do(edgekit: Run) -> None:
     told = edgekit("devices", "prepare", "local", "--runtime", "ai-edge-litert", "--dry-run")
     assert told.code == 0, told.err

@@ -115,6 +115,7 @@ def test_a_folder_that_is_no_build_is_never_replaced(edgekit: Run, desk: Path) -
     assert (desk / "folder" / "precious").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_what_is_replaced_is_said_before(edgekit: Run, desk: Path) -> None:
     write_build(desk / "build")
     for name in ("digits", "faces"):

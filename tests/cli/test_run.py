@@ -18,6 +18,7 @@ def build(desk: Path) -> Build:
     return running_build(desk / "build")
 
 
+@pytest.mark.slow
 def test_the_best_classes_are_shown_and_outputs_kept(
     edgekit: Run, build: Build, desk: Path
 ) -> None:
@@ -40,6 +41,7 @@ def test_the_best_classes_are_shown_and_outputs_kept(
         np.testing.assert_allclose(kept["y"], scores, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_many_inputs_are_a_line_each_and_json_has_all(
     edgekit: Run, build: Build, desk: Path
 ) -> None:

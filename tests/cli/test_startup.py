@@ -67,6 +67,7 @@ def test_the_help_lists_what_each_command_says_of_itself() -> None:
         assert command.get_short_help_str(limit=200) == text
 
 
+@pytest.mark.slow
 def test_a_module_beside_the_model_is_not_run(desk: Path, keras3: Path, fresh_cache: Path) -> None:
     """TensorFlow looks for pandas and does without; the current folder may be anybody's."""
     for name in ("pandas", "jax", "json", "tensorflow"):

@@ -92,6 +92,7 @@ class DeviceContract:
         with pytest.raises(UsageError):
             device.run(argv)
 
+    @pytest.mark.slow
     def test_a_slow_command_is_stopped_there(self, device: Device, tmp_path: Path) -> None:
         note = tmp_path / "pid"
         script = f"sleep 1000 & echo $$ $! >'{note}'; wait"
@@ -159,6 +160,7 @@ class DeviceContract:
         assert device.push(other, digest) == first
         assert device.pushed_bytes == sent
 
+    @pytest.mark.slow
     def test_many_files_at_once(self, device: Device, tmp_path: Path) -> None:
         files = [
             make_file(tmp_path / f"file {number}", os.urandom(number))

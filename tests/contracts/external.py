@@ -190,6 +190,7 @@ class ExternalProgramContract:
         assert kept == []
         assert list((tmp_path / "store" / "scratch").iterdir()) == []
 
+    @pytest.mark.slow
     def test_it_never_ends(
         self,
         device: LocalDevice,

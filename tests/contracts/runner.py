@@ -179,6 +179,7 @@ class RunnerContract:
         assert "samples" not in events
         assert events["window"]["end_ns"] >= events["window"]["start_ns"]
 
+    @pytest.mark.slow
     def test_streams_are_timed_together(self, program: Program, model: Path) -> None:
         code, events = program.run(
             {"protocol": 2, "model": str(model), "streams": 3, "runs": 5, "min_seconds": 2,
@@ -201,6 +202,7 @@ class RunnerContract:
         assert memory["model_rss_bytes"] > 0
         assert memory["unavailable"] == {**self.NO_ARENA, **NO_DRIVER}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("streams", [1, 2])
     def test_sensors_are_read_from_before_the_load_to_after_the_last_run(
         self, program: Program, model: Path, tmp_path: Path, streams: int
@@ -444,6 +446,7 @@ class RunnerContract:
         assert done.returncode == 2
         assert json.loads(done.stdout)["code"] == "bad_job"
 
+    @pytest.mark.slow
     @settings(
         max_examples=40,
         deadline=None,

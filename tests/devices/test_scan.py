@@ -108,6 +108,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_what_announces_itself_on_the_network() -> None:
     services = [
@@ -163,6 +164,7 @@ def test_without_zeroconf_the_rest_is_looked_at(monkeypatch: pytest.MonkeyPatch)
     assert announced(0).note == "not looked at: pip install 'edgekit[scan]'"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "config"

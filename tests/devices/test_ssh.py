@@ -71,6 +71,7 @@ def test_a_second_push_sends_next_to_nothing(
         assert device.pushed_bytes == 0
 
 
+@pytest.mark.slow
 def test_a_cut_in_mid_upload_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxies: list[Proxy]
 ) -> None:

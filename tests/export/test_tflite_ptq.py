@@ -136,6 +136,7 @@ def test_blocks_that_fit_no_layer(made: Made) -> None:
 # -------------------------------------------------------------------------------- ranges
 
 
+@pytest.mark.slow
 def test_narrower_ranges_are_better_where_one_sample_has_an_outlier(
     made: Made, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def accuracy(build: Build, data: Path, *, variant: str = "float32") -> DeviceAcc
     return found
 
 
+@pytest.mark.slow
 def test_a_board_that_computes_the_same_scores_the_same(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,12 +71,14 @@ def test_a_board_that_computes_the_same_scores_the_same(
     assert Measurement.from_json(result.measurement.to_json()).accuracy == found
 
 
+@pytest.mark.slow
 def test_integers_at_both_ends_are_scored_as_real_numbers(tmp_path: Path, data: Path) -> None:
     found = accuracy(running_build(tmp_path / "build", evaluation=data), data, variant="int8-io")
     assert found.score is not None
     assert 0.9 < found.score.value < 1  # a step of 1/8 makes some scores equal
 
 
+@pytest.mark.slow
 def test_a_board_that_computes_something_else_is_told_everywhere(
     tmp_path: Path, data: Path
 ) -> None:
@@ -98,6 +101,7 @@ def test_a_board_that_computes_something_else_is_told_everywhere(
         require_accurate([result])
 
 
+@pytest.mark.slow
 def test_all_are_timed_before_any_is_scored(tmp_path: Path, data: Path) -> None:
     build = running_build(tmp_path / "build", evaluation=data)
     said: list[str] = []
@@ -112,6 +116,7 @@ def test_all_are_timed_before_any_is_scored(tmp_path: Path, data: Path) -> None:
     assert "measure" not in said[said.index("evaluate") :]
 
 
+@pytest.mark.slow
 def test_times_are_kept_if_scoring_fails(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,12 +136,14 @@ def test_times_are_kept_if_scoring_fails(
     assert {(each.cut_short, each.accuracy) for each in kept} == {("", None)}
 
 
+@pytest.mark.slow
 def test_answers_that_are_no_numbers_are_no_score(tmp_path: Path, data: Path) -> None:
     build = running_build(tmp_path / "build", evaluation=data, weight=float("nan"))
     found = accuracy(build, data)
     assert (found.ok, found.score, found.not_finite) == (False, None, SAMPLES)
 
 
+@pytest.mark.slow
 def test_other_data_is_not_compared(tmp_path: Path, data: Path) -> None:
     build = running_build(tmp_path / "build", evaluation=data)
     other = tmp_path / "other.npz"

@@ -71,6 +71,7 @@ def board(
     server.stop()
 
 
+@pytest.mark.slow
 def test_over_ssh_and_away_again(board: SSHServer, wheels: Path, tmp_path: Path) -> None:
     said: list[str] = []
     prepare(board.address, folder=wheels, say=said.append)
@@ -90,6 +91,7 @@ def test_over_ssh_and_away_again(board: SSHServer, wheels: Path, tmp_path: Path)
     assert tree(tmp_path / "pi") == []
 
 
+@pytest.mark.slow
 def test_undo_leaves_what_is_not_edgekits(home: Path, wheels: Path) -> None:
     (home / ".edgekit").mkdir()
     (home / ".edgekit" / "mine").write_text("mine")
@@ -102,6 +104,7 @@ def test_undo_leaves_what_is_not_edgekits(home: Path, wheels: Path) -> None:
     assert [p for p in tree(home) if (home / p).is_file()] == [".edgekit/mine", kept]
 
 
+@pytest.mark.slow
 def test_undo_where_there_is_no_xargs(
     home: Path, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_undo_takes_what_python_has_compiled(
     assert "nothing to undo" in said[0]
 
 
+@pytest.mark.slow
 def test_another_runtime_replaces_what_edgekit_made(home: Path, wheels: Path) -> None:
     prepare("local", folder=wheels)
     make_wheel(wheels, "tflite_runtime", "2.14.0")
@@ -145,6 +149,7 @@ def test_another_runtime_replaces_what_edgekit_made(home: Path, wheels: Path) ->
     assert tree(home) == []
 
 
+@pytest.mark.slow
 def test_what_others_put_there_is_not_replaced(home: Path, wheels: Path) -> None:
     prepare("local", folder=wheels)
     (home / ".edgekit/venv/notes").write_text("mine")
@@ -153,6 +158,7 @@ def test_what_others_put_there_is_not_replaced(home: Path, wheels: Path) -> None
         prepare("local", runtime="ai-edge-litert==2.0.3", folder=wheels)
 
 
+@pytest.mark.slow
 def test_a_runtime_that_does_not_start_leaves_what_was_there(home: Path, wheels: Path) -> None:
     prepare("local", folder=wheels)
     before = tree(home)
@@ -171,6 +177,7 @@ def test_a_wheel_that_would_write_elsewhere(home: Path, tmp_path: Path, name: st
     assert not list(tmp_path.rglob("escaped"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_leaves_nothing(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +199,7 @@ def test_an_environment_of_somebody_else_stays(home: Path, wheels: Path) -> None
     assert tree(home) == before
 
 
+@pytest.mark.slow
 def test_a_dry_run_does_nothing(home: Path, wheels: Path) -> None:
     said: list[str] = []
     prepare("local", folder=wheels, dry_run=True, say=said.append)
@@ -199,6 +207,7 @@ def test_a_dry_run_does_nothing(home: Path, wheels: Path) -> None:
     assert tree(home) == []
 
 
+@pytest.mark.slow
 def test_a_call_that_was_cut_off_is_cleared_away(home: Path, wheels: Path) -> None:
     half = home / ".edgekit/.venv-new/lib"
     half.mkdir(parents=True)
@@ -217,6 +226,7 @@ def test_one_that_was_cut_off_between_its_renames_comes_back(home: Path, wheels:
     assert "is there already" in said[-1]
 
 
+@pytest.mark.slow
 def test_what_stopped_to_work_is_made_again(home: Path, wheels: Path) -> None:
     prepare("local", folder=wheels)
     (module,) = (home / ".edgekit/venv").rglob("interpreter.py")
@@ -254,6 +264,7 @@ def test_names_and_folders_that_are_wrong(home: Path, wheels: Path, tmp_path: Pa
     assert tree(home) == []
 
 
+@pytest.mark.slow
 def test_a_record_that_cannot_be_read(home: Path, wheels: Path) -> None:
     prepare("local", folder=wheels)
     (home / ".edgekit/venv/edgekit-made.json").write_text("{")

@@ -51,6 +51,7 @@ def test_on_this_computer(build: Build, given: str) -> None:
         assert guesses[0].score == pytest.approx(scores.max())
 
 
+@pytest.mark.slow
 def test_without_python(build: Build, given: str) -> None:
     found = run(build, on="local", inputs=[given], variant="float32", runner="native")
     np.testing.assert_allclose(found.real["y"], expected(build), atol=1e-6)
@@ -83,6 +84,7 @@ def test_over_ssh_in_parts(
     assert list((board.store / "scratch").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_integers_are_shown_as_the_real_numbers_they_stand_for(build: Build, given: str) -> None:
     found = run(build, on="local", inputs=[given], variant="int8-io")
     assert found.stored["y"].dtype == np.int8

@@ -151,6 +151,7 @@ def test_a_link_that_is_lost_while_they_are_given_back(
     assert words(governors) == ["schedutil", "ondemand"]
 
 
+@pytest.mark.slow
 def test_what_a_crash_left_is_given_back_first(
     device: LocalDevice, governors: list[Path], pattern: str
 ) -> None:
@@ -264,6 +265,7 @@ def test_a_kernel_without_clocks_says_so(device: LocalDevice, tmp_path: Path) ->
         assert found.why == "the kernel offers no clocks to set"
 
 
+@pytest.mark.slow
 def test_a_disk_that_turns_read_only_meanwhile(
     small_disk: Path, governors: list[Path], pattern: str
 ) -> None:
@@ -320,6 +322,7 @@ def test_a_guard_that_is_ended_is_told(
         measure()
 
 
+@pytest.mark.slow
 def test_on_a_board_with_busybox(
     tmp_path: Path, governors: list[Path], pattern: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -311,6 +311,7 @@ def test_without_a_compiler_it_says_how_to_get_one(
         native_module(executorch_for(MACHINE))
 
 
+@pytest.mark.slow
 def test_the_computers_own_compiler_builds_for_its_own_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_cache: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_on_this_computer(device: LocalDevice, tmp_path: Path) -> None:
     assert list((tmp_path / "store" / "scratch").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_second_time_nothing_is_sent(device: LocalDevice, tmp_path: Path) -> None:
     measure(device, subject(tmp_path), QUICK)
     sent = device.pushed_bytes
@@ -158,6 +159,7 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbDouble
     server.stop()
 
 
+@pytest.mark.slow
 def test_over_adb(tmp_path: Path, phone: AdbDouble) -> None:
     address = f"adb:{phone.serial}"
     with AdbDevice(address) as device:
@@ -193,6 +195,7 @@ def two(folder: Path) -> list[Subject]:
     return [replace(one, variant="a"), replace(one, variant="b")]
 
 
+@pytest.mark.slow
 def test_launches_take_turns_there_and_back(device: LocalDevice, tmp_path: Path) -> None:
     settings = QUICK.model_copy(update={"launches": 3})
     kept: list[Measurement] = []
@@ -226,6 +229,7 @@ class Breaks:
         return self._device.run(argv, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -261,6 +265,7 @@ def test_a_board_whose_times_are_none_is_an_error(
         measure(broken, subject(tmp_path, check=False), QUICK)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_launches_go_on_until_the_median_is_known(device: LocalDevice, tmp_path: Path) -> None:
     once = {"runs": 1, "warmup_runs": 0}  # no two are alike
     settings = QUICK.model_copy(update={"precision": 1e-6, "max_launches": 4, **once})
@@ -285,6 +290,7 @@ def test_operators_are_told_of_one_stream(device: LocalDevice, tmp_path: Path) -
     assert found.cut_short == ""
 
 
+@pytest.mark.slow
 def test_an_error_without_words_cuts_short_as_well(device: LocalDevice, tmp_path: Path) -> None:
     kept: list[Measurement] = []
     breaking = Breaks(device, 3, RuntimeError())
@@ -322,6 +328,7 @@ def test_an_artifact_that_the_runtime_refuses(device: LocalDevice, tmp_path: Pat
         measure(device, Subject(path, sha256_file(path), "none", "tiny", "float32"), QUICK)
 
 
+@pytest.mark.slow
 def test_one_that_the_runtime_refuses_costs_the_others_nothing(
     device: LocalDevice, tmp_path: Path
 ) -> None:
@@ -427,6 +434,7 @@ def test_runners_that_end_otherwise(
         measure(device, subject(tmp_path, check=False), QUICK, wish=RunnerWish(python=python))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "message", "seconds"),
     [

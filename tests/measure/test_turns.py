@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edgekit.core.files import sha256_file
 from edgekit.core.measurement import MeasureSettings
 from edgekit.core.protocols import CommandResult
@@ -36,6 +38,7 @@ def subject(path: Path, **more: Any) -> Subject:
     return Subject(path, sha256_file(path), "none", "net", path.stem)
 
 
+@pytest.mark.slow
 def test_launches_take_turns_and_change_who_is_first(tmp_path: Path) -> None:
     one, two = subject(tmp_path / "one.tflite"), subject(tmp_path / "two.tflite", version=2)
     quick = MeasureSettings(launches=3, runs=5, min_seconds=0, warmup_runs=1, warmup_seconds=0)

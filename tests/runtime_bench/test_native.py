@@ -181,6 +181,7 @@ def test_a_status_is_told(binary: Path, model: Path, tmp_path: Path) -> None:
     assert "LiteRtCreateEnvironment gives status 1" in event["message"]
 
 
+@pytest.mark.slow
 def test_a_hanging_runtime_is_ended_by_the_kernel(model: Path, tmp_path: Path) -> None:
     """A second after the budget here; it is 15 where nobody says otherwise."""
     sources = map(str, SOURCES.glob("*.c"))

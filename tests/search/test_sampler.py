@@ -116,6 +116,7 @@ def test_points_of_another_space_teach_nothing(space: Space) -> None:
     assert sampler.ask() == space.families[0].first
 
 
+@pytest.mark.slow
 def test_a_space_too_large_to_be_listed_is_searched_all_the_same() -> None:
     from edgekit.search.space import parse_space
 

@@ -120,6 +120,7 @@ def test_what_a_kind_of_board_prefers(
     assert [sensor.name for sensor, _ in watch.chosen if sensor.gives == "power"] == [taken]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runner", "streams"), [("python", 1), ("python", 2), ("native", 2)])
 def test_a_meter_of_known_power(
     board: Board, device: LocalDevice, tmp_path: Path, runner: str, streams: int
@@ -138,6 +139,7 @@ def test_a_meter_of_known_power(
     assert sensed.cost["ended"] == "asked"
 
 
+@pytest.mark.slow
 def test_over_ssh_a_jetson_of_rails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board(tmp_path / "a board", jetson_orin())
     board.program("nvpmodel", "echo 'NV Power Mode: MAXN'; echo 0")
@@ -162,6 +164,7 @@ def test_over_ssh_a_jetson_of_rails(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", ["python", "native"])
 def test_commands_and_streams(
     board: Board, device: LocalDevice, tmp_path: Path, runner: str
@@ -179,6 +182,7 @@ def test_commands_and_streams(
     assert (board.bin / "asked").read_text() == "--interval 20\n"
 
 
+@pytest.mark.slow
 def test_a_sensor_that_ends_in_mid_run_gives_no_energy(
     board: Board, device: LocalDevice, tmp_path: Path
 ) -> None:
@@ -194,6 +198,7 @@ def test_a_sensor_that_ends_in_mid_run_gives_no_energy(
     assert "tegrastats (VDD_IN) said nothing more after" in told.unavailable
 
 
+@pytest.mark.slow
 def test_a_board_that_has_nothing_is_measured_all_the_same(
     board: Board, device: LocalDevice, tmp_path: Path
 ) -> None:
@@ -205,6 +210,7 @@ def test_a_board_that_has_nothing_is_measured_all_the_same(
     assert found.settings.timeout_seconds == 120
 
 
+@pytest.mark.slow
 def test_a_sensor_that_is_there_and_broken_says_why(
     board: Board, device: LocalDevice, tmp_path: Path
 ) -> None:
@@ -214,6 +220,7 @@ def test_a_sensor_that_is_there_and_broken_says_why(
     assert told.unavailable.startswith("android_battery: the battery is charging")
 
 
+@pytest.mark.slow
 def test_several_meters_need_a_name(board: Board, device: LocalDevice, tmp_path: Path) -> None:
     meter(board, 2.5)
     board.file("class/hwmon/hwmon0/power2_input", "700000\n")

@@ -58,6 +58,7 @@ def test_tells_keras_3_from_keras_2(keras3: Path, keras2: Path, suffix: str) -> 
     assert examine(keras2 / f"cnn.{suffix}").kind == "keras2"
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_a_folder(zoo: Path) -> None:
     assert examine(zoo / "cnn").kind == "savedmodel"
 

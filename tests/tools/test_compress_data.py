@@ -38,6 +38,7 @@ def test_a_glyph_is_told_by_its_label() -> None:
     assert (found.argmax(1) == expected).mean() > 4 / 16
 
 
+@pytest.mark.slow
 def test_digits_are_split_into_all_samples_once() -> None:
     splits = [data.load("digits", split) for split in data.SPLITS]
     assert [len(x) for x, _ in splits] == [1000, 200, 597]

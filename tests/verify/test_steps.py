@@ -46,6 +46,7 @@ def exported(path: Path, **identity: Any) -> Step:
     )
 
 
+@pytest.mark.slow
 def test_from_artifact_to_verdict(
     bench: Bench, features: Any, tmp_path: Path, fresh_cache: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_bug_is_a_conversion_error_with_its_log(cache: Cache) -> None:
     assert "Traceback" in Path(outcome.log).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "limits", "says"),
     [

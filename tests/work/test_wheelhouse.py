@@ -49,6 +49,7 @@ def test_the_runtime_is_taken_whatever_its_tag_claims(tmp_path: Path, fresh_cach
     assert fetch(OLD, tmp_path) == [fits]
 
 
+@pytest.mark.slow
 def test_what_it_needs_has_to_suit_the_glibc(tmp_path: Path, fresh_cache: Path) -> None:
     make_wheel(tmp_path, needs=("numpy>=1", "none; extra == 'more'"))
     make_wheel(tmp_path, "numpy", "2.0.0", tag="cp311-cp311-manylinux_2_34_aarch64")
