@@ -38,7 +38,7 @@ zoo-check: .make/test
 # Every technique on small models, beside TF-MOT's by hand: about two hours. Stopped, it goes on.
 compress-bench: .make/test
 	$(BIN)/python -m pip install --quiet --editable '.[test,peers]' --constraint tools/constraints.txt
-	$(BIN)/python tools/compress/bench.py --by-hand --markdown tools/compress/TABLE.md
+	$(BIN)/python tools/compress/bench.py --by-hand --jobs $(JOBS) --markdown tools/compress/TABLE.md
 
 # Installed again only when what is asked for has changed.
 .make/demo .make/test: .make/%: pyproject.toml tools/constraints.txt

@@ -1,11 +1,12 @@
 """Compresses the benchmark's models with edgekit, and puts the results beside TF-MOT's by hand.
 
-    python tools/compress/bench.py [FOLDER] [--only PATTERN] [--check] [--markdown FILE]
+    python tools/compress/bench.py [FOLDER] [--only PATTERN] [--jobs N] [--check] [--markdown FILE]
 
 PATTERN is matched with names like prune/keras/lenet/glyphs. FOLDER (build/compress) holds what
 train.py and by_hand.py leave there; they are run first where they were not. Each recipe is one
 `edgekit convert`; what came of it is FOLDER/edgekit/RECIPE-MODEL-SET-FRAMEWORK.json, and what is
-there is not made again. --check (CI) takes one model of digits.
+there is not made again. --jobs makes so many models at the same time, each in one thread. --check
+(CI) takes one model of digits.
 
 Every artifact is judged by measure.py, the same for all. Speed is a ratio: the compressed file and
 the one it is compared with run in alternating blocks in one process, one thread.
@@ -19,6 +20,7 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "compress")
     parser.add_argument("--only", action="append", metavar="PATTERN")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="models at the same time")
     parser.add_argument("--check", action="store_true", help="a small part, for CI")
     parser.add_argument("--by-hand", action="store_true", help="TF-MOT's as well")
     parser.add_argument("--markdown", type=Path, help="put the table there, too")
@@ -254,6 +257,8 @@ def main() -> None:
     folder = asked.folder.resolve()
     keys = [k for k in KEYS if not asked.only or any(fnmatch.fnmatch(k, p) for p in asked.only)]
     keys = list(CHECKED) if asked.check else keys
+    if asked.jobs > 1:
+        _side_by_side(folder, keys, asked.jobs, by_hand=asked.by_hand)
     for key in dict.fromkeys(key.partition("/")[2] for key in keys):
         _run("train.py", folder, key)
     parts = [key.partition("/") for key in keys]
@@ -275,6 +280,22 @@ def main() -> None:
     print(text)
     if asked.markdown:
         put(asked.markdown, text)
+
+
+def _side_by_side(folder: Path, keys: list[str], jobs: int, *, by_hand: bool) -> None:
+    """Each model in a process of its own, so many at a time; what they leave is found again."""
+    names = list(dict.fromkeys(key.partition("/")[2] for key in keys))
+
+    def make(name: str) -> None:
+        own = [key for key in keys if key.partition("/")[2] == name]
+        only = [part for key in own for part in ("--only", key)]
+        command = [sys.executable, __file__, str(folder), *only]
+        done = subprocess.run([*command, *(["--by-hand"] if by_hand else [])], cwd=ROOT)
+        if done.returncode:
+            sys.exit(f"{name}: exit status {done.returncode}")
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(make, names))
 
 
 def _run(script: str, folder: Path, pattern: str) -> None:
