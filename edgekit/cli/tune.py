@@ -149,7 +149,11 @@ def command(
     folder = output or default_output(wish)
     with TuneProgress(search.objective) as progress:
         watcher = Watcher(progress.step, progress.device, progress.tried, progress.say)
-        found = tune(wish, search, folder, replace=replace, watcher=watcher)
+        try:
+            found = tune(wish, search, folder, replace=replace, watcher=watcher)
+        except KeyboardInterrupt:
+            progress.say(f"what was tried is in {folder}: the same command goes on from there")
+            raise
     if as_json:
         import json
 

@@ -56,7 +56,6 @@ from edgekit.search.usual import usual_spaces
 from edgekit.work.pool import Pool
 
 FINALISTS = 4  # that are made and measured again
-BUILD = "build"  # the folder with the finalists, in the output
 
 
 def tune(
@@ -270,7 +269,7 @@ def _final(state: State, finalists: Sequence[Tried]) -> tuple[list[Tried], list[
     wish = wish_for(state.wish, [tried.recipe for tried in finalists if tried.recipe is not None])
     if search.holdout is not None:
         wish = replace(wish, evaluation=search.holdout)
-    plan, folder = make_plan(wish), state.output / BUILD
+    plan, folder = make_plan(wish), state.output / files.BUILD
     build = convert(plan, folder, replace=True, progress=state.watcher.step, pool=state.pool)
     found = [judged(tried, build, search.limits) for tried in finalists]
     fitting = [tried.name for tried in found if tried.status == "fits"]

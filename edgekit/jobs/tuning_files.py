@@ -7,6 +7,7 @@ done. A search that was stopped, or killed, goes on from there.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from edgekit.core.tuning import Tried, Tuning
 from edgekit.reports.tuning import write_tuning
 
 TRIES_FILE, TUNING_FILE, PAGE, RECIPES = "tries.jsonl", "tuning.json", "tuning.html", "recipes"
+BUILD = "build"  # with the finalists
 
 
 def begin(output: Path, header: Mapping[str, Any], *, replace: bool) -> None:
@@ -27,6 +29,7 @@ def begin(output: Path, header: Mapping[str, Any], *, replace: bool) -> None:
 
     Args:
         header: what has to be the same: "model" and "board" for messages, and "asked", a digest.
+        replace: another search that is there goes, with all that it has left.
 
     Raises:
         OutputError: it is another one, and not `replace`; or it cannot be written.
@@ -48,6 +51,14 @@ def begin(output: Path, header: Mapping[str, Any], *, replace: bool) -> None:
             f"{str(output)!r} exists and is not a search; it is left alone",
             hint="choose another folder with -o",
         )
+    try:
+        for folder in (output / BUILD, output / RECIPES):
+            if folder.exists():
+                shutil.rmtree(folder)
+        for name in (TUNING_FILE, PAGE):
+            (output / name).unlink(missing_ok=True)
+    except OSError as exc:
+        raise unwritable(output, exc) from exc
     write_text(file, json.dumps(header) + "\n")
 
 
@@ -93,7 +104,10 @@ def keep(output: Path, tried: Tried) -> None:
 
 
 def write(tuning: Tuning, output: Path, recipes: Sequence[Recipe] = ()) -> None:
-    """What was found, as JSON and as a page, and the recipes as files. Raises OutputError."""
+    """What was found, as JSON and as a page, and the recipes as files, in place of those of an
+    earlier end. Raises OutputError.
+    """
+    shutil.rmtree(output / RECIPES, ignore_errors=True)
     for recipe in recipes:
         if recipe != named_recipe(recipe.variant):  # built-in variants need no file
             write_text(output / RECIPES / f"{recipe.name}.toml", tomli_w.dumps(_written(recipe)))

@@ -134,7 +134,9 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(
             if "fits" in line:
                 break
         os.kill(running.pid, signal.SIGINT)
-        running.communicate(timeout=120)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert "what was tried is in tuned: the same command goes on from there" in said
     kept = (desk / "tuned" / "tries.jsonl").read_text().splitlines()
     assert len(kept) > 1
     answer = edgekit(*asked)

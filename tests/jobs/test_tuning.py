@@ -17,6 +17,14 @@ from edgekit.jobs import tuning_files as files
 from edgekit.jobs.tuning_figures import judged, timed
 from tests.samples import result, write_build
 
+TUNING: dict[str, Any] = {
+    "model": "m",
+    "board": "b",
+    "on": "",
+    "objective": "size",
+    "limits": Limits(),
+    "max_drop": 1,
+}
 HEADER = {"schema": 1, "model": "digits.keras", "board": "host", "asked": "a" * 64}
 
 
@@ -152,8 +160,10 @@ class TestWhatIsKept:
         ):
             files.begin(out, other, replace=False)
         assert files.read_tries(out) == [tried(1)]
+        files.write(Tuning(**TUNING), out, [named_recipe("int8").model_copy(update={"name": "x"})])
         files.begin(out, other, replace=True)
         assert files.read_tries(out) == []
+        assert [path.name for path in out.iterdir()] == [files.TRIES_FILE]
 
     def test_a_folder_of_something_else_is_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").write_text("all of it")
@@ -175,8 +185,9 @@ class TestWhatIsKept:
                 "budget": {"max_drop": 0.25},
             }
         )
-        tuning = Tuning(model="m", board="b", on="", objective="size", limits=Limits(), max_drop=1)
-        files.write(tuning, tmp_path, [recipe, named_recipe("float16")])
+        older = recipe.model_copy(update={"name": "int8-3"})
+        files.write(Tuning(**TUNING), tmp_path, [older])  # of an earlier end of the same search
+        files.write(Tuning(**TUNING), tmp_path, [recipe, named_recipe("float16")])
         assert [p.name for p in (tmp_path / files.RECIPES).iterdir()] == ["int8-7.toml"]
         written = tmp_path / files.RECIPES / "int8-7.toml"
         assert load_recipe(str(written)) == recipe
