@@ -27,13 +27,13 @@ def _said(variant: Variant, limits: Limits) -> dict[str, Any]:
     figures = Figures()
     if artifact is not None:
         figures = Figures(size=artifact.size_bytes, zipped=artifact.zipped_bytes)
-    broken = _broken(figures, limits)
+    over = broken(figures, limits)
     return {
-        "status": "over" if broken and status == "fits" else status,
+        "status": "over" if over and status == "fits" else status,
         "score": verdict.score,
         "snr_db": verdict.worst_snr_db,
         "figures": figures,
-        "reasons": (*verdict.reasons, *broken),
+        "reasons": (*verdict.reasons, *over),
         "digest": artifact.files[0].sha256 if artifact else "",
     }
 
@@ -73,14 +73,14 @@ def timed(
             "yardstick": results[yardstick].summary.median_ns.value,
         }
     )
-    broken = _broken(figures, limits)
+    over = broken(figures, limits)
     update: dict[str, Any] = {"figures": figures}
-    if broken:
-        update |= {"status": "over", "reasons": (*tried.reasons, *broken)}
+    if over:
+        update |= {"status": "over", "reasons": (*tried.reasons, *over)}
     return tried.model_copy(update=update)
 
 
-def _broken(figures: Figures, limits: Limits) -> list[str]:
+def broken(figures: Figures, limits: Limits) -> list[str]:
     """The limits that are broken, in words."""
     found = []
     for what in FIGURES:

@@ -33,7 +33,7 @@ from edgekit.jobs.convert import convert
 from edgekit.jobs.plan import Wish, make_plan
 from edgekit.jobs.profile import Progress as DeviceProgress
 from edgekit.jobs.profile import default_threads, profile
-from edgekit.jobs.tuning_figures import judged, timed
+from edgekit.jobs.tuning_figures import broken, judged, timed
 from edgekit.jobs.tuning_files import keep
 from edgekit.search.sampler import LOST, UNUSABLE, Sampler
 from edgekit.search.space import Point, Space
@@ -150,13 +150,14 @@ def _learned(tried: Tried, usual_ns: float | None, search: Search) -> dict[str, 
     """The figures of a try for the sampler."""
     if tried.status == "refused":
         return {}
-    figures: dict[str, float] = {UNUSABLE: float(tried.status == "failed")}
+    unusable = tried.status == "failed"
+    figures: dict[str, float] = {}
     if tried.score is not None:
-        figures[LOST] = tried.score.drop
-        if tried.status == "fits":  # a drop within the noise is none
-            figures[LOST] = min(figures[LOST], 0.0) if tried.score.low <= 0 else figures[LOST]
-    elif tried.status == "over":
-        figures[UNUSABLE] = float(not any(tried.figures.of(w) for w in search.measured))
+        within = tried.status == "fits" and tried.score.low <= 0  # the noise: that is no drop
+        figures[LOST] = min(tried.score.drop, 0.0) if within else tried.score.drop
+    elif tried.status == "over":  # rejected for its outputs, unless it is for a limit of the search
+        unusable = not broken(tried.figures, search.limits)
+    figures[UNUSABLE] = float(unusable)
     for what in FIGURES:
         figure = steadied(tried, what, usual_ns)
         if figure is not None:
