@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import shutil
 import socket
 import struct
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -28,6 +30,7 @@ _WIDTH = 1 << 16
 _MAX_DATA = 1 << 20
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
 _AUTH_TOKEN = 1
+_LOOK_MS = 50  # how often a silent pipe looks whether the host is still there
 
 
 def _number(name: bytes) -> int:
@@ -278,9 +281,18 @@ def _shell(stream: _Stream, command: str, *, v2: bool) -> None:
                 process.stdin.write(stream.some())
                 process.stdin.flush()
 
-    def tell(kind: int, pipe: object) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            while data := os.read(pipe.fileno(), _WIDTH):  # type: ignore[attr-defined]
+    def tell(kind: int, pipe: IO[bytes]) -> None:
+        # A pipe that says nothing is closed as well when the host has gone, as adbd does: the
+        # command's next word then fails.
+        waiting = select.poll()
+        waiting.register(pipe, select.POLLIN)
+        with contextlib.suppress(BrokenPipeError), pipe:
+            while not stream.ended:
+                if not waiting.poll(_LOOK_MS):
+                    continue
+                data = os.read(pipe.fileno(), _WIDTH)
+                if not data:
+                    return
                 with writing:
                     stream.write(struct.pack("<BI", kind, len(data)) + data if v2 else data)
 
@@ -292,8 +304,6 @@ def _shell(stream: _Stream, command: str, *, v2: bool) -> None:
         thread.start()
     for thread in tellers:
         thread.join()
-    for _, pipe in pipes:
-        pipe.close()  # type: ignore[union-attr]
     code = process.wait()
     if v2:
         stream.write(struct.pack("<BIB", _EXIT, 1, code if code >= 0 else 128 - code))

@@ -389,10 +389,22 @@ def test_a_link_that_breaks_and_comes_back(
     assert becomes(lambda: app.is_clean(store))
 
 
-def test_a_link_that_is_gone(phones_shell: AdbDouble, app: AppPhone, store: Path) -> None:
+def said_lines(app: AppPhone) -> int:
+    return sum(len(file.read_text().splitlines()) for file in app.runs.glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("lines", [0, 10])
+def test_a_link_that_is_gone(
+    phones_shell: AdbDouble, app: AppPhone, store: Path, lines: int
+) -> None:
     """The phone tidies up by itself when the app says something that nobody reads."""
     app.is_app('while :; do echo \'{"event": "warmup"}\' >>"$2.jsonl"; sleep 0.2; done')
-    thread = when_it_runs(app, phones_shell.leave)
+
+    def leave() -> None:
+        assert becomes(lambda: said_lines(app) >= lines)
+        phones_shell.leave()
+
+    thread = when_it_runs(app, leave)
     with (
         AdbDevice(f"adb:{phones_shell.serial}") as device,
         pytest.raises(TransientDeviceError),
