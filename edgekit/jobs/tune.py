@@ -38,7 +38,7 @@ from edgekit.jobs.convert import convert
 from edgekit.jobs.plan import Wish, make_plan, open_model
 from edgekit.jobs.profile import runs_there
 from edgekit.jobs.results import write_page
-from edgekit.jobs.tuning_figures import judged, timed
+from edgekit.jobs.tuning_figures import judged, require_told, timed
 from edgekit.jobs.tuning_rounds import (
     ROUND_BUILD,
     Search,
@@ -275,6 +275,7 @@ def _final(state: State, finalists: Sequence[Tried]) -> tuple[list[Tried], list[
     fitting = [tried.name for tried in found if tried.status == "fits"]
     if search.measured and fitting:
         results = profiled(state, build, fitting, search.settings)
+        require_told(results.values(), search.measured)
         found = [
             timed(t, results, t.name, search.limits, search.measured) if t.name in results else t
             for t in found

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekit.core.build import Build, Variant
 from edgekit.core.errors import DeviceError
-from edgekit.core.result import Result
+from edgekit.core.result import NO_POWER, Result
 from edgekit.core.tuning import FIGURES, UNITS, Figures, Limits, Objective, Status, Tried
 
 
@@ -38,6 +38,28 @@ def _said(variant: Variant, limits: Limits) -> dict[str, Any]:
     }
 
 
+def require_told(results: Collection[Result], wanted: Collection[Objective]) -> None:
+    """Raise DeviceError if a figure that is wanted is told of none of `results`."""
+    for what in wanted:
+        reasons = [_untold(result, what) for result in results]
+        if all(reasons):
+            where = next(iter(results)).measurement.device_name
+            raise DeviceError(
+                f"{what} cannot be told on {where}: {reasons[0]}",
+                hint="--minimize latency needs none, or name another runner with --runner",
+            )
+
+
+def _untold(result: Result, what: Objective) -> str:
+    """Why that figure is not known; empty if it is."""
+    summary = result.summary
+    if what == "energy" and (summary.energy is None or summary.energy.per_inference_j is None):
+        return (summary.energy.unavailable if summary.energy else "") or NO_POWER
+    if what == "memory" and summary.peak_rss_bytes is None:
+        return "its runner does not tell it"
+    return ""
+
+
 def timed(
     tried: Tried,
     results: Mapping[str, Result],
@@ -45,24 +67,15 @@ def timed(
     limits: Limits,
     wanted: Collection[Objective],
 ) -> Tried:
-    """A candidate with what was measured of it, in turns with the `yardstick`.
-
-    Raises:
-        DeviceError: a figure that is wanted is not told there.
+    """A candidate with what was measured of it, in turns with the `yardstick`; it has failed where
+    a figure that is wanted is not told, or the measurement is worth nothing.
     """
     result = results[tried.name]
-    summary, where = result.summary, result.measurement.device_name
+    summary = result.summary
+    untold = [f"{what}: {why}" for what in wanted if (why := _untold(result, what))]
+    if untold:
+        return tried.model_copy(update={"status": "failed", "reasons": tuple(untold)})
     energy = summary.energy.per_inference_j if summary.energy else None
-    if "energy" in wanted and energy is None:
-        why = summary.energy.unavailable if summary.energy else "no sensor of power was read"
-        raise DeviceError(
-            f"energy cannot be told on {where}: {why}", hint="--minimize latency needs none"
-        )
-    if "memory" in wanted and summary.peak_rss_bytes is None:
-        raise DeviceError(
-            f"memory is not told on {where} by its runner",
-            hint="--minimize latency needs none, or name another runner with --runner",
-        )
     if summary.invalid:
         return tried.model_copy(update={"status": "failed", "reasons": summary.findings})
     figures = tried.figures.model_copy(

@@ -33,7 +33,7 @@ from edgekit.jobs.convert import convert
 from edgekit.jobs.plan import Wish, make_plan
 from edgekit.jobs.profile import Progress as DeviceProgress
 from edgekit.jobs.profile import default_threads, profile
-from edgekit.jobs.tuning_figures import broken, judged, timed
+from edgekit.jobs.tuning_figures import broken, judged, require_told, timed
 from edgekit.jobs.tuning_files import keep
 from edgekit.search.sampler import LOST, UNUSABLE, Sampler
 from edgekit.search.space import Point, Space
@@ -243,6 +243,8 @@ def _round(state: State, asked: Sequence[Tried]) -> list[Tried]:
     if state.yardstick is None:
         state.yardstick = recipes[fitting[0]]
     results = _measured(state, build, state.yardstick.name, fitting)
+    known = [each for each in results.values() if isinstance(each, Result)]
+    require_told(known, state.search.measured)
     return [_with_results(tried, results, state) for tried in found]
 
 
@@ -290,16 +292,19 @@ def _measured(
     search = state.search
     assert search.on is not None
     threads = search.settings.threads if search.settings else default_threads(build, search.on)
-    quick = MeasureSettings(threads=threads, **QUICK)
+    quick = QUICK
+    if "energy" in search.measured:  # which takes as long as the sensor needs
+        quick = {key: value for key, value in QUICK.items() if key != "min_seconds"}
+    usual = MeasureSettings(threads=threads, **quick)
     try:
-        found |= profiled(state, build, list(dict.fromkeys([yardstick, *names])), quick)
+        found |= profiled(state, build, list(dict.fromkeys([yardstick, *names])), usual)
         return found
     except (MismatchError, RejectedError, PlanError):
         if list(names) == [yardstick]:
             raise  # there is nothing to hold others against
     for name in names:
         try:
-            found |= profiled(state, build, list(dict.fromkeys([yardstick, name])), quick)
+            found |= profiled(state, build, list(dict.fromkeys([yardstick, name])), usual)
         except (MismatchError, RejectedError, PlanError) as exc:
             if name == yardstick:
                 raise

@@ -16,6 +16,8 @@ import pytest
 from edgekit.core.build import load_build
 from edgekit.core.recipe import load_recipe
 from tests.cli.conftest import Run
+from tests.sensors.board import Board, jetson_orin
+from tests.sshd import SSHServer
 
 SPACE = """
 schema = 1
@@ -93,6 +95,33 @@ def test_the_fastest_is_measured_twice_and_beside_a_yardstick(
     shown = edgekit("report", "tuned/build", "--json")
     rows = json.loads(shown.out)["measurements"]
     assert {row["variant"] for row in rows} >= set(found["finalists"])
+
+
+@pytest.mark.slow
+def test_the_least_energy_is_found_over_ssh(
+    edgekit: Run, tmp_path: Path, keras3: Path, data: Path, space: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """On a made-up Jetson of constant power, where the fastest takes the least."""
+    board = Board(tmp_path / "a board", jetson_orin())
+    server = SSHServer(tmp_path / "sshd", environment=board.environment)
+    try:
+        server.configure(monkeypatch)
+        server.trust()
+        asked = arguments(keras3, data, "--on", "ssh://board", "--python", sys.executable)
+        answer = edgekit(
+            *asked, "--minimize", "energy", "--space", space, "--tries", 2, "--json", "-o", "tuned"
+        )
+    finally:
+        server.stop()
+    # Other work may keep the sampler waiting until nothing can be told of the energy.
+    assert answer.code == 0 or "energy cannot be told" in answer.err, answer.err
+    if answer.code == 0:
+        final = json.loads(answer.out)["final"].values()
+        told = [t["figures"] for t in final if t["figures"]["energy"] is not None]
+        assert told
+        for figures in told:  # 4 W by the mean time, which is at least half of the median
+            assert figures["energy"] >= 4.0 * figures["latency"]["value"] / 1e9 / 2
 
 
 @pytest.mark.slow

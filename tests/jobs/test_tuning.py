@@ -14,7 +14,7 @@ from edgekit.core.recipe import Recipe, load_recipe, named_recipe
 from edgekit.core.result import Energy, Estimate, Result
 from edgekit.core.tuning import Figures, Limits, Objective, Status, Tried, Tuning, front, steadied
 from edgekit.jobs import tuning_files as files
-from edgekit.jobs.tuning_figures import judged, timed
+from edgekit.jobs.tuning_figures import judged, require_told, timed
 from tests.samples import result, write_build
 
 TUNING: dict[str, Any] = {
@@ -105,18 +105,32 @@ class TestJudging:
             (
                 "energy",
                 {"energy": None},
-                "energy cannot be told on .*: no sensor of power was read",
+                "energy cannot be told on .*: no sensor of power is there",
             ),
             ("energy", {"energy": Energy(unavailable="the rails are hidden")}, "rails are hidden"),
-            ("memory", {"peak_rss_bytes": None}, "memory is not told on"),
+            (
+                "memory",
+                {"peak_rss_bytes": None},
+                "memory cannot be told on .*: its runner does not",
+            ),
         ],
     )
-    def test_a_figure_that_the_device_does_not_tell_ends_the_search(
+    def test_a_figure_that_is_never_told_ends_the_search(
         self, build: Build, what: Objective, missing: dict[str, Any], said: str
     ) -> None:
         mute = told(result(build, "int8"), **missing)
         with pytest.raises(DeviceError, match=said):
-            timed(tried(1), {"int8": mute}, "int8", Limits(), [what])
+            require_told([mute, mute], [what])
+
+    def test_one_that_is_not_told_this_time_fails_the_candidate(self, build: Build) -> None:
+        ok = result(build, "int8")
+        mute = told(ok, peak_rss_bytes=None)
+        require_told([ok, mute], ["latency", "memory"])
+        found = timed(tried(1), {"int8": mute}, "int8", Limits(), ["latency", "memory"])
+        assert (found.status, found.reasons) == (
+            "failed",
+            ("memory: its runner does not tell it",),
+        )
 
 
 def told(found: Result, **summary: Any) -> Result:
