@@ -53,6 +53,7 @@ SMALLEST_FOR = {
     '[[passes]]\npass = "cluster"\nclusters = 16\nepochs = 3\n'
     '[[passes]]\npass = "qat"\nepochs = 4\n' + SHORT_SCALES,
 }
+HAVE_SMALLEST = (("keras", "ds_cnn"), ("keras", "resnet"))
 # Each: the kind of numbers, its passes, whether the whole model teaches.
 RECIPES: dict[str, tuple[str, str, bool]] = {
     "float32": ("none", "", False),
@@ -83,7 +84,7 @@ KEYS = tuple(
     for model in train.MODELS
     for framework in train.FRAMEWORKS
     for recipe in (WIDE if model == "resnet_wide" else RECIPES)
-    if recipe != "smallest" or (model in SMALLEST_FOR and (framework, name) == ("keras", "glyphs"))
+    if recipe != "smallest" or (framework, model) in HAVE_SMALLEST
 )
 CHECKED = tuple(f"{recipe}/keras/lenet/digits" for recipe in ("float32", "int8", "pcqat"))
 # What a recipe's time is divided by.
