@@ -7,6 +7,7 @@ done. A search that was stopped, or killed, goes on from there.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,6 +100,8 @@ def keep(output: Path, tried: Tried) -> None:
     try:
         with open(file, "a", encoding="utf-8") as lines:
             lines.write(json.dumps(tried.to_json()) + "\n")
+            lines.flush()
+            os.fsync(lines.fileno())  # training it again costs more than waiting for the disk
     except OSError as exc:
         raise unwritable(file, exc) from exc
 
