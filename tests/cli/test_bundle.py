@@ -38,6 +38,7 @@ def test_signed_with_a_new_key_and_verified(edgekit: Run, desk: Path) -> None:
     assert "'labels.txt' has 1 bytes" in bad.err
 
 
+@pytest.mark.slow
 def test_packages(edgekit: Run, desk: Path) -> None:
     said = ("--licence", "MIT", "--maintainer", "Ada <ada@example.org>")
     made = edgekit("bundle", "build", "-o", "out", "--for", "linux", *said)
@@ -62,6 +63,7 @@ def test_whether_an_old_app_can_take_it(edgekit: Run) -> None:
     assert '"fits": false' in edgekit("bundle", "diff", "many", "few", "--json").out
 
 
+@pytest.mark.slow
 def test_unsigned_is_said(edgekit: Run) -> None:
     assert edgekit("bundle", "build", "-o", "out").code == 0
     assert "it is not signed" in edgekit("verify", "out").out

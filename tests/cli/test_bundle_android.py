@@ -10,6 +10,7 @@ from tests.cli.conftest import Run
 from tests.samples import write_build
 
 
+@pytest.mark.slow
 def test_a_bundle_for_android_is_made_and_verified(edgekit: Run, desk: Path) -> None:
     write_build(desk / "build")
     made = edgekit("bundle", "build", "-o", "out", "--for", "android", "--package", "com.acme.ocr")

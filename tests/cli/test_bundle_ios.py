@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run
 from tests.samples import write_build
 
 
+@pytest.mark.slow
 def test_a_bundle_for_ios_is_made_and_verified(edgekit: Run, desk: Path) -> None:
     write_build(desk / "build")
     made = edgekit("bundle", "build", "-o", "out", "--for", "ios", "--name", "ocr")

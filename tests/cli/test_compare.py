@@ -38,6 +38,7 @@ def kept(
     return Store().add(measurement(taken).model_copy(update={"session": session}))
 
 
+@pytest.mark.slow
 def test_three_percent_are_told(edgekit: Run) -> None:
     a, b = kept(), kept(shift=1.03)
     answer = edgekit("compare", a, b)
@@ -56,6 +57,7 @@ def test_what_takes_several_times_as_long_is_told_so(edgekit: Run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_gate(edgekit: Run) -> None:
     a, b = kept(), kept(shift=1.05)
     assert edgekit("compare", a, b, "--fail-above", "10%").code == 0
@@ -70,6 +72,7 @@ def test_no_difference_says_what_would_have_shown(edgekit: Run) -> None:
     assert "not measured in turns" in answer.out
 
 
+@pytest.mark.slow
 def test_what_is_invalid_is_not_compared(edgekit: Run) -> None:
     a, b = kept(), kept(throttled=True)
     answer = edgekit("compare", a, b)

@@ -143,6 +143,7 @@ def test_what_is_required_and_missing_is_an_error(fresh_cache: Path) -> None:
         require(findings, ["executorch/ethos"])
 
 
+@pytest.mark.slow
 def test_the_command(edgekit: Run, fresh_cache: Path) -> None:
     shown = edgekit("doctor")
     assert shown.code == 0

@@ -96,6 +96,7 @@ def test_it_says_what_is_wrong_and_what_to_do(
     assert sorted(desk.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_plan_alone_finds_an_unwritable_place(edgekit: Run, desk: Path, keras3: Path) -> None:
     command = ["convert", keras3 / "cnn.keras", "--for", "host", "--variant", "float32", "--plan"]
     assert edgekit(*command).code == 0

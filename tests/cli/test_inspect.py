@@ -12,6 +12,7 @@ from tests.cli.conftest import Run
 from tests.tiny_tflite import dense_model
 
 
+@pytest.mark.slow
 def test_it_shows_a_file_and_remembers_it(edgekit: Run, desk: Path, fresh_cache: Path) -> None:
     dense_model(desk / "tiny.tflite", quantized=True)
     first = edgekit("inspect", "tiny.tflite")

@@ -66,6 +66,7 @@ def test_blocks_go_whole(values: Any, share: float, high: int, wide: int) -> Non
     assert sum(not block.any() for block in blocks) == round(share * len(blocks))
 
 
+@pytest.mark.slow
 @given(values=KERNELS)
 def test_two_of_four(values: Any) -> None:
     net = ArrayNet({"a": values}, axis=0)

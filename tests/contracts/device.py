@@ -105,6 +105,7 @@ class DeviceContract:
         assert ends(shell)
         assert ends(child)  # what it started, too
 
+    @pytest.mark.slow
     def test_endless_output_is_stopped_there(
         self, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -116,6 +116,7 @@ def test_kinds_of_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
         server.stop()
 
 
+@pytest.mark.slow
 def test_the_kind_that_is_known_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ def test_what_announces_itself_on_the_network() -> None:
     assert by_address[""].first.startswith("adb connect 127.0.0.1:41234")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_a_name_that_no_service_may_have() -> None:
     out = DNSOutgoing(0x8400)  # a response

@@ -53,6 +53,7 @@ def through(board: SSHServer, proxies: list[Proxy]) -> Proxy:
     return proxies[0]
 
 
+@pytest.mark.slow
 def test_a_second_push_sends_next_to_nothing(
     board: SSHServer, through: Proxy, tmp_path: Path
 ) -> None:

@@ -187,6 +187,7 @@ def test_weights_that_are_elsewhere_or_cut(
         described(beside(tmp_path / "m.onnx", location, **entries))
 
 
+@pytest.mark.slow
 def test_damage(tmp_path: Path) -> None:
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     whole = model_of(tmp_path / "m.onnx", [node], {"x": (1, 4)}, {"w": zeros(4, 5)}).read_bytes()

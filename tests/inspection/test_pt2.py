@@ -222,6 +222,7 @@ def test_an_archive_without_a_program(tmp_path: Path) -> None:
         described(tmp_path / "m.pt2")
 
 
+@pytest.mark.slow
 def test_damage(tmp_path: Path) -> None:
     whole = small(tmp_path / "m.pt2").read_bytes()
     path, refused = tmp_path / "changed.pt2", 0

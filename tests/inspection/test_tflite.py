@@ -148,6 +148,7 @@ def test_every_truncation_is_an_error_of_one_line(tmp_path: Path) -> None:
         assert "\n" not in caught.value.message
 
 
+@pytest.mark.slow
 def test_no_changed_byte_does_more_than_an_error(tmp_path: Path) -> None:
     whole = bytearray(dense_model(tmp_path / "m.tflite", quantized=True).read_bytes())
     rng, path, refused = np.random.default_rng(0), tmp_path / "changed.tflite", 0

@@ -118,6 +118,7 @@ def test_undo_where_there_is_no_xargs(
     assert tree(home) == []
 
 
+@pytest.mark.slow
 def test_undo_takes_what_python_has_compiled(
     home: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_runtime_that_does_not_start_leaves_what_was_there(home: Path, wheels:
     assert tree(home) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../../escaped", "/escaped", "a\\..\\b", "two\nlines"])
 def test_a_wheel_that_would_write_elsewhere(home: Path, tmp_path: Path, name: str) -> None:
     folder = make_wheel(tmp_path / "bad", files={name: "x"}).parent
@@ -218,6 +220,7 @@ def test_a_call_that_was_cut_off_is_cleared_away(home: Path, wheels: Path) -> No
     assert tree(home) == [".edgekit"]  # which was there before
 
 
+@pytest.mark.slow
 def test_one_that_was_cut_off_between_its_renames_comes_back(home: Path, wheels: Path) -> None:
     prepare("local", folder=wheels)
     (home / ".edgekit/venv").rename(home / ".edgekit/.venv-old")
@@ -253,6 +256,7 @@ def test_a_board_without_python(
     assert "native runner" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_names_and_folders_that_are_wrong(home: Path, wheels: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean tflite-runtime"):
         prepare("local", runtime="tflite-runtim")

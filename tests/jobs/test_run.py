@@ -41,6 +41,7 @@ def expected(build: Build) -> np.ndarray:
     return answers(build.folder / "artifacts" / "tiny-float32.tflite", rows(5, seed=1))
 
 
+@pytest.mark.slow
 def test_on_this_computer(build: Build, given: str) -> None:
     found = run(build, on="local", inputs=[given], variant="float32")
     np.testing.assert_allclose(found.real["y"], expected(build), atol=1e-6)
@@ -64,6 +65,7 @@ def test_a_runner_that_tells_no_outputs_is_refused(build: Build, given: str) -> 
     assert "native, python" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_over_ssh_in_parts(
     build: Build, given: str, board: SSHServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def become(files: list[Path], expected: list[str]) -> bool:
     return until(lambda: words(files) == expected)
 
 
+@pytest.mark.slow
 def test_they_are_held_inside_and_given_back(
     device: LocalDevice, governors: list[Path], pattern: str, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_they_are_held_inside_and_given_back(
     assert list((tmp_path / "the store" / "scratch").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_error_gives_them_back_and_is_the_one_to_tell(
     device: LocalDevice, governors: list[Path], pattern: str
 ) -> None:
@@ -76,6 +78,7 @@ def test_an_error_gives_them_back_and_is_the_one_to_tell(
     assert words(governors) == ["schedutil", "ondemand"]
 
 
+@pytest.mark.slow
 def test_a_lost_link_gives_them_back_over_a_new_one(
     device: LocalDevice, governors: list[Path], pattern: str
 ) -> None:
@@ -84,6 +87,7 @@ def test_a_lost_link_gives_them_back_over_a_new_one(
     assert words(governors) == ["schedutil", "ondemand"]
 
 
+@pytest.mark.slow
 def test_a_link_that_is_lost_while_they_are_set_gives_them_back(
     device: LocalDevice, governors: list[Path], pattern: str
 ) -> None:
@@ -128,6 +132,7 @@ def test_the_board_gives_them_back_when_nobody_renews(
         found.renew()
 
 
+@pytest.mark.slow
 def test_a_link_that_is_lost_while_they_are_given_back(
     device: LocalDevice, governors: list[Path], pattern: str
 ) -> None:
@@ -212,6 +217,7 @@ def jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jetson:
     return Jetson(tmp_path / "jetson", monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["15W", "2"])
 def test_a_power_mode_is_set_before_the_clocks_and_given_back(
     device: LocalDevice, jetson: Jetson, governors: list[Path], pattern: str, wanted: str
@@ -229,6 +235,7 @@ def test_a_power_mode_is_set_before_the_clocks_and_given_back(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_power_mode_alone(
     device: LocalDevice, jetson: Jetson, governors: list[Path], pattern: str
 ) -> None:
@@ -295,6 +302,7 @@ def test_a_full_disk_changes_nothing(small_disk: Path, governors: list[Path], pa
     assert words(governors) == ["schedutil", "ondemand"]
 
 
+@pytest.mark.slow
 def test_the_files_of_a_clock_that_jumps_are_not_needed(
     device: LocalDevice, governors: list[Path], pattern: str
 ) -> None:

@@ -77,6 +77,7 @@ def dumpsys(folder: Path, status: int, celsius: float) -> None:
     program.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_phone_whose_zones_may_not_be_read(
     device: LocalDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_operators_are_told(device: LocalDevice, tmp_path: Path) -> None:
     assert found.cut_short == ""
 
 
+@pytest.mark.slow
 def test_measured_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = SSHServer(tmp_path / "sshd")
     try:
@@ -378,6 +379,7 @@ def test_executorch_for_another_machine_is_fetched_and_built_for(fresh_cache: Pa
     assert executorch_for(other) == package
 
 
+@pytest.mark.slow
 def test_a_library_that_cannot_be_fetched(
     fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

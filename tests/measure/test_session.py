@@ -299,6 +299,7 @@ def test_an_error_without_words_cuts_short_as_well(device: LocalDevice, tmp_path
     assert kept[1].cut_short == "RuntimeError"
 
 
+@pytest.mark.slow
 def test_a_long_run_keeps_few_of_its_samples(device: LocalDevice, tmp_path: Path) -> None:
     settings = QUICK.model_copy(update={"launches": 1, "min_seconds": 0.3, "sample_every": 100})
     (launch,) = measure(device, subject(tmp_path), settings).launches

@@ -61,6 +61,7 @@ def test_a_stream_that_dies_ends_all(model: Path, tmp_path: Path) -> None:
     assert "ended before it was done" in events[-1]["message"]
 
 
+@pytest.mark.slow
 def test_a_hanging_runtime_is_ended_by_the_kernel(model: Path, tmp_path: Path) -> None:
     """Nobody may be there any more to do it: a runner left behind ends by itself."""
     program = tmp_path / "hang.py"

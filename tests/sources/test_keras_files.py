@@ -86,6 +86,7 @@ def test_opening_imports_no_framework(keras3: Path) -> None:
 # ---------------------------------------------------------------------- code in a model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "what"),
     [

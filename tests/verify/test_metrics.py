@@ -238,6 +238,7 @@ def test_a_drop_lies_in_its_interval_and_turns_round(name: str) -> None:
         assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["top1", "f1", "rmse"])
 def test_intervals_cover_the_true_drop(name: str) -> None:
     """Of 100 sets drawn from one source, about 95; below 88 is one in two hundred."""

@@ -24,6 +24,7 @@ def test_what_pip_is_told() -> None:
     assert "--platform=manylinux_2_37_aarch64" not in words
 
 
+@pytest.mark.slow
 def test_wheels_of_the_other_machine_are_taken(tmp_path: Path, fresh_cache: Path) -> None:
     for tag in (
         "cp311-cp311-manylinux_2_34_aarch64", "cp311-cp311-manylinux_2_34_x86_64",
@@ -41,6 +42,7 @@ def test_wheels_of_the_other_machine_are_taken(tmp_path: Path, fresh_cache: Path
 OLD = PI.model_copy(update={"glibc": (2, 31)})
 
 
+@pytest.mark.slow
 def test_the_runtime_is_taken_whatever_its_tag_claims(tmp_path: Path, fresh_cache: Path) -> None:
     """Which glibc it needs is known; a wheel whose tag suits is preferred all the same."""
     make_wheel(tmp_path, tag="cp311-cp311-manylinux_2_34_aarch64")
