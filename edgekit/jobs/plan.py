@@ -60,6 +60,8 @@ class Plan:
     calibration: Step | None
     evaluation: Step | None
     training: Step | None = None
+    choice: Calibration = field(default_factory=Calibration)  # of the calibration samples
+    targets: bool = False  # see `_targets`
     opener: str = ""  # how the source gives a model that passes can change; see `LiveModel`
 
     def runtime(self, recipe: Recipe) -> Runtime:
@@ -71,8 +73,12 @@ class Plan:
         return Path(f"{self.model.name}-{self.profile.name}.build")
 
 
-def make_plan(wish: Wish) -> Plan:
+def make_plan(wish: Wish, like: Plan | None = None) -> Plan:
     """Check all that can be known without running anything heavy.
+
+    Args:
+        like: a plan for the same model and data with other variants: what it has opened, whose
+            content is part of the plan, is not read again.
 
     Raises:
         UsageError: a name or a value is not right as written.
@@ -97,7 +103,9 @@ def make_plan(wish: Wish) -> Plan:
     twice = {name for name in wish.labels if wish.labels.count(name) > 1}
     if twice:
         raise UsageError(f"the label {min(twice)!r} is given twice")
-    source, model, preprocessing = open_model(wish)
+    source, model, preprocessing = (
+        open_model(wish) if like is None else (like.source, like.model, like.preprocessing)
+    )
     opener = _check_passes(recipes, wish, source, model)
     needy = [recipe.name for recipe in recipes if recipe.needs_calibration]
     if needy and wish.calibration is None:
@@ -115,6 +123,17 @@ def make_plan(wish: Wish) -> Plan:
             hint="give it with --evaluate FILE",
         )
     choice = _one_choice([recipe for recipe in recipes if recipe.needs_calibration])
+    if like is not None and not needy:
+        choice = like.choice  # which samples nobody calibrates with is all the same
+
+    def data(kind: str, reference: str | None, chosen: Calibration | None) -> Step | None:
+        known: Step | None = getattr(like, kind, None)
+        if like is not None and known is not None and reference is not None:
+            same = getattr(like.wish, kind) == reference and like.targets == targets
+            if same and (chosen is None or like.choice == chosen):
+                return known
+        return _data(reference, preprocessing, wish, chosen, targets)
+
     return Plan(
         wish=wish,
         profile=profile,
@@ -123,9 +142,11 @@ def make_plan(wish: Wish) -> Plan:
         source=source,
         model=model,
         preprocessing=preprocessing,
-        calibration=_data(wish.calibration, preprocessing, wish, choice, targets),
-        evaluation=_data(wish.evaluation, preprocessing, wish, None, targets),
-        training=_data(wish.training, preprocessing, wish, None, targets),
+        calibration=data("calibration", wish.calibration, choice),
+        evaluation=data("evaluation", wish.evaluation, None),
+        training=data("training", wish.training, None),
+        choice=choice,
+        targets=targets,
         opener=opener,
     )
 

@@ -41,6 +41,7 @@ from edgekit.jobs.results import write_page
 from edgekit.jobs.tuning_figures import judged, require_told, timed
 from edgekit.jobs.tuning_rounds import (
     ROUND_BUILD,
+    Planner,
     Search,
     State,
     Watcher,
@@ -82,12 +83,13 @@ def tune(
     """
     watcher = watcher or Watcher()
     board = load_profile(wish.profile)
-    space, model = _possible(wish, search, open_space(wish, search, board), watcher)
+    planner = Planner(wish)
+    space, model = _possible(planner, search, open_space(wish, search, board), watcher)
     files.begin(output, _header(wish, search), replace=replace)
     started = time.monotonic()
     sampler = Sampler(space, search.objective, sampler_limits(wish, search), search.seed)
     with Pool() as pool:
-        state = State(wish, search, space, output, watcher, pool, sampler)
+        state = State(wish, planner, search, space, output, watcher, pool, sampler)
         for tried in files.read_tries(output):
             state.take(tried)
         if state.tries:
@@ -131,7 +133,9 @@ def _space_names(wish: Wish, search: Search) -> tuple[str, ...]:
     )
 
 
-def _possible(wish: Wish, search: Search, space: Space, watcher: Watcher) -> tuple[Space, str]:
+def _possible(
+    planner: Planner, search: Search, space: Space, watcher: Watcher
+) -> tuple[Space, str]:
     """The families that begin with something that this board, this model and this data can do, and
     the model's name.
 
@@ -142,7 +146,7 @@ def _possible(wish: Wish, search: Search, space: Space, watcher: Watcher) -> tup
     families, model = [], ""
     for family in space.families:
         try:
-            plan = make_plan(wish_for(wish, [family.recipe(family.first)]))
+            plan = planner.plan([family.recipe(family.first)])
         except PlanError as exc:
             if search.spaces:
                 raise PlanError(
@@ -156,7 +160,8 @@ def _possible(wish: Wish, search: Search, space: Space, watcher: Watcher) -> tup
     if not families:
         raise refused[0]
     if search.holdout is not None:
-        make_plan(replace(wish_for(wish, [named_recipe("float32")]), evaluation=search.holdout))
+        wish = wish_for(planner.wish, [named_recipe("float32")])
+        make_plan(replace(wish, evaluation=search.holdout))
     return Space(tuple(families)), model
 
 

@@ -30,7 +30,7 @@ from edgekit.core.tuning import (
     yardstick_ns,
 )
 from edgekit.jobs.convert import convert
-from edgekit.jobs.plan import Wish, make_plan
+from edgekit.jobs.plan import Plan, Wish, make_plan
 from edgekit.jobs.profile import Progress as DeviceProgress
 from edgekit.jobs.profile import default_threads, profile
 from edgekit.jobs.tuning_figures import broken, judged, require_told, timed
@@ -92,11 +92,27 @@ class Watcher:
     say: Callable[[str], None] = lambda _: None
 
 
+class Planner:
+    """Plans for one model and its data, which are opened, and so read through, once."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        self._opened: Plan | None = None
+
+    def plan(self, recipes: Sequence[Recipe]) -> Plan:
+        """See `edgekit.jobs.plan.make_plan`."""
+        plan = make_plan(wish_for(self.wish, recipes), like=self._opened)
+        if self._opened is None or plan.training is not None:
+            self._opened = plan
+        return plan
+
+
 @dataclass
 class State:
     """A search under way."""
 
     wish: Wish
+    planner: Planner
     search: Search
     space: Space
     output: Path
@@ -198,7 +214,7 @@ def _asked(state: State, count: int) -> list[Tried]:
             if twin is not None:  # the same by other choices: "qat" left out twice
                 state.learn(point, twin)
                 continue
-            make_plan(wish_for(state.wish, [recipe]))
+            state.planner.plan([recipe])
         except (PlanError, UsageError) as exc:
             found.append(_refused(number, point, exc))
             continue
@@ -232,7 +248,7 @@ def _round(state: State, asked: Sequence[Tried]) -> list[Tried]:
     recipes = {tried.name: tried.recipe for tried in wanted if tried.recipe is not None}
     if state.yardstick is not None:
         recipes.setdefault(state.yardstick.name, state.yardstick)
-    plan = make_plan(wish_for(state.wish, list(recipes.values())))
+    plan = state.planner.plan(list(recipes.values()))
     folder = state.output / ROUND_BUILD
     build = convert(plan, folder, replace=True, progress=state.watcher.step, pool=state.pool)
     found = [judged(tried, build, state.search.limits) for tried in asked]

@@ -201,3 +201,26 @@ def test_a_metric_needs_data(tmp_path: Path, metric: str) -> None:
 def test_a_metric_that_is_not_there(tmp_path: Path, metric: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         measured(tmp_path, "", metric=metric)
+
+
+def test_a_plan_like_another_reads_no_data_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search makes a plan a candidate; folders of images are large."""
+    samples = tmp_path / "x.npz"
+    np.savez(samples, x=np.zeros((2, 3), np.float32))
+    wish = Wish(
+        model="keras:a.b:c", profile="host", variants=["float32"],
+        calibration=str(samples), evaluation=str(samples),
+    )  # fmt: skip
+    first = make_plan(wish)
+    read: list[Path] = []
+    monkeypatch.setattr("edgekit.data._sha256", lambda path: read.append(path) or "0" * 64)
+    again = make_plan(replace(wish, variants=["int8"]), like=first)
+    assert not read
+    assert again.calibration == first.calibration
+    assert again.evaluation == first.evaluation
+    assert [recipe.name for recipe in again.recipes] == ["int8"]
+    chosen = replace(wish, variants=["int8"], samples=Calibration(samples=1))
+    assert make_plan(chosen, like=first).calibration != first.calibration
+    assert read
