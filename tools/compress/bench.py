@@ -258,6 +258,7 @@ def main() -> None:
     folder = asked.folder.resolve()
     keys = [k for k in KEYS if not asked.only or any(fnmatch.fnmatch(k, p) for p in asked.only)]
     keys = list(CHECKED) if asked.check else keys
+    data.write(folder / "data")
     if asked.jobs > 1:
         _side_by_side(folder, keys, asked.jobs, by_hand=asked.by_hand)
     for key in dict.fromkeys(key.partition("/")[2] for key in keys):
@@ -295,8 +296,11 @@ def _side_by_side(folder: Path, keys: list[str], jobs: int, *, by_hand: bool) ->
         if done.returncode:
             sys.exit(f"{name}: exit status {done.returncode}")
 
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    try:
         list(pool.map(make, names))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after a failure no other model is begun
 
 
 def _run(script: str, folder: Path, pattern: str) -> None:
