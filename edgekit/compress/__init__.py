@@ -106,6 +106,11 @@ def check_passes(recipe: Recipe, framework: str) -> None:
                 f"{framework} model",
                 hint="leave it out of the recipe, or give the model that the file was made from",
             )
+        if found.learning_rate is not None and not found.trains:
+            raise PlanError(
+                f"{where}: does not train, so learning_rate = {found.learning_rate:g} says nothing",
+                hint="leave learning_rate out of the pass",
+            )
         if reason := found.refusal(recipe.passes[:index], recipe):
             raise PlanError(f"{where}: {reason}", hint="change [[passes]] in the recipe")
 

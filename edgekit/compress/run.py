@@ -49,15 +49,11 @@ def run(
     net = open_net(opener, Model.from_json(origin), handle)
     check_finite(net)
     found = technique(wanted, wanted.name)
-    settings = Training.from_json(training)
-    if found.epochs:
-        settings = settings.model_copy(update={"epochs": found.epochs})
     trainer = None
     if found.trains and data is not None:
         samples = Samples(DataSet.from_json(data), net.live, Path(teacher) if teacher else None)
         earlier = [technique(PassSpec.from_json(each), "an earlier pass") for each in before]
-        calm = min(each.calm for each in (found, *earlier))
-        settings = settings.model_copy(update={"learning_rate": settings.learning_rate * calm})
+        settings = found.trained_by(Training.from_json(training), earlier)
 
         def holds() -> list[Callable[[], None]]:
             return [hold for each in earlier if (hold := each.hold(net)) is not None]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field
 
-from edgekit.core.compression import PassSpec
+from edgekit.core.compression import PassSpec, Training
 from edgekit.core.noun import Noun
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ class Technique(Noun):
 
     Attributes:
         epochs: of its training, instead of the recipe's; 0 does without.
+        learning_rate: that its training begins with, instead of the recipe's and whatever share of
+            it `calm` would leave.
         frameworks: that it knows.
         probes: samples of the evaluation data that a technique which does not train looks at; they
             are in `Net.samples`.
@@ -36,6 +38,7 @@ class Technique(Noun):
     """
 
     epochs: int | None = Field(default=None, ge=0)
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     frameworks: ClassVar[tuple[str, ...]] = ("keras", "torch")
     never_trains: ClassVar[bool] = False
@@ -57,6 +60,16 @@ class Technique(Noun):
     def refusal(self, before: Sequence[PassSpec], recipe: Recipe) -> str:
         """Why it cannot follow those passes, or come before what the recipe makes; else empty."""
         return ""
+
+    def trained_by(self, training: Training, earlier: Sequence[Technique]) -> Training:
+        """How it is trained: the recipe's `training` with what this pass says itself.
+
+        Args:
+            earlier: the passes before it, whose work is kept: the calmest gives the learning rate.
+        """
+        calm = min(each.calm for each in (self, *earlier))
+        said = {"learning_rate": self.learning_rate or training.learning_rate * calm}
+        return training.model_copy(update={**said, "epochs": self.epochs or training.epochs})
 
     def apply(self, net: Net, trainer: Trainer | None) -> list[str]:
         """Change `net`; sentences for the report.
