@@ -12,7 +12,7 @@ import numpy as np
 from edgekit.core.dataset import DataSet
 from edgekit.core.recipe import named_recipe
 from edgekit.core.tensor import Signature
-from edgekit.export import flatbuffer, tflite_quantize
+from edgekit.export import flatbuffer, tflite_calibrate, tflite_quantize
 
 IMAGE = (1, 16, 16, 3)
 
@@ -280,7 +280,7 @@ def quantized(source: Path, variant: str) -> Path:
     if recipe.needs_calibration:
         ranges = str(source.parent)
         data = samples(source.parent / "samples")
-        tflite_quantize.calibrate(source.parent, samples=data.to_json(), float=str(source.parent))
+        tflite_calibrate.calibrate(source.parent, samples=data.to_json(), float=str(source.parent))
     tflite_quantize.quantize(out, recipe=recipe.to_json(), float=str(source.parent), ranges=ranges)
     return out / "model.tflite"
 

@@ -32,7 +32,7 @@ import numpy as np  # noqa: E402
 from edgekit.core.dataset import DataSet  # noqa: E402
 from edgekit.core.errors import EdgekitError  # noqa: E402
 from edgekit.core.recipe import BUILTIN, Recipe  # noqa: E402
-from edgekit.export import tflite_float, tflite_quantize  # noqa: E402
+from edgekit.export import tflite_calibrate, tflite_float, tflite_quantize  # noqa: E402
 from edgekit.sources.keras import KerasSource  # noqa: E402
 from edgekit.sources.keras_worker import load  # noqa: E402
 
@@ -237,7 +237,7 @@ class Ours:
                 samples = self.data.to_json()
                 ranges = self._once(
                     "ranges",
-                    lambda out: tflite_quantize.calibrate(out, samples=samples, float=str(base)),
+                    lambda out: tflite_calibrate.calibrate(out, samples=samples, float=str(base)),
                 )
             out = self.folder / recipe.name
             out.mkdir()

@@ -151,7 +151,7 @@ def _ranges(model: Model, made: Step, calibration: DataSet, recipe: Recipe) -> S
     by = f" by {how['method']}" if how else ""
     return Step(
         title=f"{model.name}: calibrate on {calibration.count} samples{by}",
-        function="edgekit.export.tflite_quantize:calibrate",
+        function="edgekit.export.tflite_calibrate:calibrate",
         worker="litert",
         arguments={"samples": calibration.to_json(), **how},
         identity={"samples": calibration.digest, **how},

@@ -23,16 +23,11 @@ from edgekit.core.sensitivity import MOST_SAMPLES, LayerCost, Sensitivity, by_co
 from edgekit.core.tensor import Signature
 from edgekit.export import flatbuffer
 from edgekit.export.delegates.tflite_nodes import nodes
+from edgekit.export.tflite_calibrate import FILE, RANGES
+from edgekit.export.tflite_checks import refuse_loops, refuse_quantized
+from edgekit.export.tflite_instructions import for_mix, for_operators
 from edgekit.export.tflite_layers import kept_layers, kept_result, labelled
-from edgekit.export.tflite_quantize import (
-    FILE,
-    RANGES,
-    for_mix,
-    for_operators,
-    quantized,
-    refuse_loops,
-    refuse_quantized,
-)
+from edgekit.export.tflite_quantize import quantized
 
 
 def measure(

@@ -21,7 +21,8 @@ from edgekit.core.files import sha256_file
 from edgekit.core.preprocessing import Preprocessing
 from edgekit.core.recipe import Recipe
 from edgekit.data.arrays import read
-from edgekit.export.tflite_quantize import calibrate, quantize
+from edgekit.export.tflite_calibrate import calibrate
+from edgekit.export.tflite_quantize import quantize
 
 SPREAD = 2.5  # of the logarithms of the channels' factors, in each direction
 CHANNELS = (16, 16, 24, 24, 32, 32)  # behind each ReLU but the last

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit.core.errors import ConversionError
 from edgekit.core.recipe import BUILTIN, Recipe
 from edgekit.core.tensor import Quantization
-from edgekit.export import flatbuffer, tflite_float, tflite_quantize
+from edgekit.export import flatbuffer, tflite_calibrate, tflite_checks, tflite_float
 from tests.tflite_graphs import cnn
 
 
@@ -108,7 +108,7 @@ def test_operators_tell_their_types() -> None:
     [("float16", HALF, FLOAT), ("dynamic", INT8, FLOAT), ("int8-io", INT8, INT8)],
 )
 def test_what_was_asked_for_passes(variant: str, weights: int, inside: int) -> None:
-    tflite_quantize.check(dense(weights=weights, inside=inside), BUILTIN[variant])
+    tflite_checks.check(dense(weights=weights, inside=inside), BUILTIN[variant])
 
 
 @pytest.mark.parametrize(
@@ -124,42 +124,42 @@ def test_what_was_asked_for_passes(variant: str, weights: int, inside: int) -> N
 )
 def test_anything_else_is_named(variant: str, weights: int, inside: int) -> None:
     with pytest.raises(ConversionError, match=f"{variant}: FULLY_CONNECTED stayed in"):
-        tflite_quantize.check(dense(weights=weights, inside=inside), BUILTIN[variant])
+        tflite_checks.check(dense(weights=weights, inside=inside), BUILTIN[variant])
 
 
 def test_the_borders_are_checked() -> None:
     model = dense(weights=INT8, inside=INT8)
 
     with pytest.raises(ConversionError, match="'in' is int8"):
-        tflite_quantize.check(model, BUILTIN["int8"])
+        tflite_checks.check(model, BUILTIN["int8"])
 
 
 def test_a_model_without_weights_cannot_be_quantized() -> None:
     relu = dense(weights=FLOAT, inside=FLOAT, name=schema.BuiltinOperator.RELU)
 
     with pytest.raises(ConversionError, match="no operator with weights"):
-        tflite_quantize.check(relu, BUILTIN["dynamic"])
+        tflite_checks.check(relu, BUILTIN["dynamic"])
 
 
 def test_a_model_trained_with_quantization_is_refused() -> None:
     model = dense(weights=FLOAT, inside=FLOAT, name=schema.BuiltinOperator.FAKE_QUANT)
 
     with pytest.raises(ConversionError, match="FAKE_QUANT"):
-        tflite_quantize.refuse_quantized(model)
+        tflite_checks.refuse_quantized(model)
 
 
 @pytest.mark.parametrize(("recipe", "least"), [("int8", 1e-6), ("int16x8", 2e-4)])
 def test_a_dead_range_is_widened_around_zero(tmp_path: Path, recipe: str, least: float) -> None:
     ranges = {"dead": (0.0, 1e-12), "alive": (-1.0, 3.0)}
     tree = flatbuffer.read(cnn(tmp_path / "model.tflite"))
-    made = tflite_quantize._statistics(tree, ranges, BUILTIN[recipe])
+    made = tflite_calibrate.as_statistics(tree, ranges, BUILTIN[recipe])
 
     assert float(made["dead"]["max"][0] - made["dead"]["min"][0]) == pytest.approx(least)
     assert (float(made["alive"]["min"][0]), float(made["alive"]["max"][0])) == (-1.0, 3.0)
 
 
 def test_the_least_ranges_keep_relu6_inside_int32() -> None:
-    for bits, least in tflite_quantize.LEAST_RANGE.items():
+    for bits, least in tflite_calibrate.LEAST_RANGE.items():
         assert 6 / (least / 2**bits) < 2**31
 
 
@@ -187,4 +187,4 @@ def test_a_recipe_of_ones_own_is_told_by_its_name() -> None:
     recipe = Recipe(name="strict", quantization="int8")
 
     with pytest.raises(ConversionError, match=r"^strict: "):
-        tflite_quantize.check(dense(weights=FLOAT, inside=FLOAT), recipe)
+        tflite_checks.check(dense(weights=FLOAT, inside=FLOAT), recipe)

@@ -11,7 +11,8 @@ import pytest
 
 from edgekit.core.recipe import named_recipe
 from edgekit.export import flatbuffer, tflite_pads
-from edgekit.export.tflite_quantize import calibrate, quantize
+from edgekit.export.tflite_calibrate import calibrate
+from edgekit.export.tflite_quantize import quantize
 from tests.export.test_tflite import answers, samples
 from tests.tflite_graphs import IMAGE, Graph
 

@@ -15,7 +15,8 @@ from edgekit.core.errors import ConversionError, UsageError
 from edgekit.core.recipe import Recipe
 from edgekit.export import flatbuffer
 from edgekit.export.ranges import range_arguments
-from edgekit.export.tflite_quantize import calibrate, quantize
+from edgekit.export.tflite_calibrate import calibrate
+from edgekit.export.tflite_quantize import quantize
 from edgekit.work.cache import RESULT_FILE
 from tests.export.test_tflite import answers, samples
 from tests.tflite_graphs import FEATURES, IMAGE, Graph, cnn, sensitive

@@ -16,7 +16,8 @@ from edgekit.core.quantize import Quantize
 from edgekit.core.recipe import Budget, named_recipe
 from edgekit.core.sensitivity import Sensitivity
 from edgekit.export import flatbuffer
-from edgekit.export.tflite_quantize import calibrate, quantize
+from edgekit.export.tflite_calibrate import calibrate
+from edgekit.export.tflite_quantize import quantize
 from edgekit.export.tflite_sensitivity import measure, select
 from edgekit.reports.sensitivity import plot, print_sensitivity, write_sensitivity
 from edgekit.work.cache import RESULT_FILE

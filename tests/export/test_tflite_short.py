@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from edgekit.core.dataset import DataSet
 from edgekit.core.recipe import Recipe
 from edgekit.export import flatbuffer
-from edgekit.export.tflite_quantize import calibrate, quantize
+from edgekit.export.tflite_calibrate import calibrate
+from edgekit.export.tflite_quantize import quantize
 from edgekit.export.tflite_short import ACTIVATION_BITS, PARTS, WEIGHT_BITS, rounded
 from tests.export.test_tflite import answers, samples
 from tests.tflite_graphs import IMAGE, Graph, cnn

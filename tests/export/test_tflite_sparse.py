@@ -12,7 +12,8 @@ import pytest
 from edgekit.core.errors import ConversionError, PlanError
 from edgekit.core.recipe import Recipe
 from edgekit.export import flatbuffer
-from edgekit.export.tflite_quantize import calibrate, quantize
+from edgekit.export.tflite_calibrate import calibrate
+from edgekit.export.tflite_quantize import quantize
 from edgekit.export.tflite_sparse import _rows, encode
 from edgekit.jobs.plan import Wish, make_plan
 from edgekit.work.cache import RESULT_FILE
