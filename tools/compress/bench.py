@@ -5,8 +5,8 @@
 PATTERN is matched with names like prune/keras/lenet/glyphs. FOLDER (build/compress) holds what
 train.py and by_hand.py leave there; they are run first where they were not. Each recipe is one
 `edgekit convert`; what came of it is FOLDER/edgekit/RECIPE-MODEL-SET-FRAMEWORK.json, and what is
-there is not made again. --jobs makes so many models at the same time, each in one thread. --check
-(CI) takes one model of digits.
+there is not made again. --jobs makes so many models at the same time, each on a core of its own:
+two trainings that share two cores wait for each other. --check (CI) takes one model of digits.
 
 Every artifact is judged by measure.py, the same for all. Speed is a ratio: the compressed file and
 the one it is compared with run in alternating blocks in one process, one thread.
@@ -17,6 +17,8 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
+import queue
 import subprocess
 import sys
 import time
@@ -30,30 +32,36 @@ sys.path.insert(0, str(ROOT))
 
 from tools.compress import data, measure, train  # noqa: E402 - found through the line above
 
-PRUNE = '[[passes]]\npass = "prune"\nsparsity = 0.8\n'
+PRUNE = '[[passes]]\npass = "prune"\nsparsity = 0.8\nepochs = {epochs}\n'
 CLUSTER = '[[passes]]\npass = "cluster"\nclusters = 16\n'
 QAT = '[[passes]]\npass = "qat"\n'
 # The passes of recipes/smallest.toml with less training, most of which goes into pruning.
-SMALLEST = (
+PCQAT = (
     '[[passes]]\npass = "prune"\nsparsity = 0.85\nepochs = {epochs}\n'
     '[[passes]]\npass = "cluster"\nclusters = 16\nepochs = 1\n'
     '[[passes]]\npass = "qat"\nepochs = 2\n'
 )
 SHRINK = '[[passes]]\npass = "shrink"\nremove = 0.5\n'
 LOW_RANK = '[[passes]]\npass = "low-rank"\nenergy = 0.9\n'
-DISTILL = "[training.distill]\ntemperature = 4\nweight = {weight}\n"
+DISTILL = "[training.distill]\ntemperature = 4\nweight = 0.7\n"
 # For the zipped size of nets with few weights to spare, whatever it takes to train: see TABLE.md.
 SHORT_SCALES = '[quantize]\nscales = "short"\n'
-SMALLEST_FOR = {
-    "ds_cnn": '[[passes]]\npass = "prune"\nsparsity = 0.92\nepochs = 50\n'
-    "[passes.layers]\nconv2d = 0.6\ndense = 0.85\n"
-    '[[passes]]\npass = "cluster"\nclusters = 12\ninclude = ["depthwise*"]\nepochs = 8\n'
-    '[[passes]]\npass = "qat"\nepochs = 8\n' + SHORT_SCALES,
+SMALLEST = {
+    # Each channel costs its depthwise kernel, two scales and two biases, which zip badly.
+    "ds_cnn": '[[passes]]\npass = "shrink"\nremove = 0.4\nepochs = 8\n'
+    '[[passes]]\npass = "prune"\nsparsity = 0.81\nepochs = 40\n'
+    "[passes.layers]\n{first} = 0.5\n{last} = 0.8\n"
+    '[[passes]]\npass = "cluster"\nclusters = 12\ninclude = [{depthwise}]\nepochs = 6\n'
+    "learning_rate = 0.001\n"
+    '[[passes]]\npass = "qat"\nepochs = 6\nlearning_rate = 0.001\n' + SHORT_SCALES,
     "resnet": '[[passes]]\npass = "prune"\nsparsity = 0.87\nepochs = 40\n'
     '[[passes]]\npass = "cluster"\nclusters = 16\nepochs = 3\n'
     '[[passes]]\npass = "qat"\nepochs = 4\n' + SHORT_SCALES,
 }
-HAVE_SMALLEST = (("keras", "ds_cnn"), ("keras", "resnet"))
+NAMES = {
+    "keras": {"first": "conv2d", "last": "dense", "depthwise": '"depthwise*"'},
+    "torch": {"first": "0", "last": "29", "depthwise": '"3", "9", "15", "21"'},
+}
 # Each: the kind of numbers, its passes, whether the whole model teaches.
 RECIPES: dict[str, tuple[str, str, bool]] = {
     "float32": ("none", "", False),
@@ -68,7 +76,7 @@ RECIPES: dict[str, tuple[str, str, bool]] = {
     "low-rank": ("none", LOW_RANK, False),
     "shrink-float": ("none", SHRINK, True),
     "shrink-distilled": ("int8", SHRINK, True),
-    "pcqat": ("int8", SMALLEST, False),
+    "pcqat": ("int8", PCQAT, False),
     "smallest": ("int8", "", True),
 }
 UNTRAINED = tuple(
@@ -77,14 +85,14 @@ UNTRAINED = tuple(
 # The wide net is what structured pruning is timed on, which wants more than a millisecond; training
 # it in every recipe would take as long as all the others together.
 WIDE = (*UNTRAINED, "shrink-float", "shrink-distilled")
-OWN = {"smallest": (0.004, 0.5)}  # learning rate, and the teacher's part
+LEARNING_RATE = {"smallest": 0.004}  # others: 0.002
 KEYS = tuple(
     f"{recipe}/{framework}/{model}/{name}"
     for name in reversed(data.SETS)
     for model in train.MODELS
     for framework in train.FRAMEWORKS
     for recipe in (WIDE if model == "resnet_wide" else RECIPES)
-    if recipe != "smallest" or (framework, model) in HAVE_SMALLEST
+    if recipe != "smallest" or model in SMALLEST
 )
 CHECKED = tuple(f"{recipe}/keras/lenet/digits" for recipe in ("float32", "int8", "pcqat"))
 # What a recipe's time is divided by.
@@ -94,18 +102,17 @@ BLOCKS = 40  # of each file, in turns
 BLOCK_SECONDS = 0.02
 
 
-def toml(recipe: str, model: str, name: str) -> str:
+def toml(recipe: str, framework: str, model: str, name: str) -> str:
     """The recipe file: as many epochs a pass as half of the float training's, or as it says."""
     numbers, passes, taught = RECIPES[recipe]
-    passes = SMALLEST_FOR[model] if recipe == "smallest" else passes
+    passes = SMALLEST[model] if recipe == "smallest" else passes
     whole = train.EPOCHS[model] * train.TIMES[name]
-    rate, weight = OWN.get(recipe, (0.002, 0.7))
-    passes, epochs = passes.format(epochs=whole), max(3, whole // 2)
+    passes, epochs = passes.format(epochs=whole, **NAMES[framework]), max(3, whole // 2)
     return (
         f'schema = 1\nname = "{recipe}-bench"\nquantization = "{numbers}"\n{passes}'
         f"[training]\nepochs = {epochs}\nbatch = {train.BATCH}\n"
-        f"learning_rate = {rate}\n"
-        + (DISTILL.format(weight=weight) if taught else "")
+        f"learning_rate = {LEARNING_RATE.get(recipe, 0.002)}\n"
+        + (DISTILL if taught else "")
         + "[budget]\nmax_drop = 100\n"  # the figures are wanted, whatever they are
     )
 
@@ -119,7 +126,7 @@ def make(folder: Path, key: str) -> dict[str, Any]:
     out = folder / "edgekit"
     out.mkdir(exist_ok=True)
     stem = f"{recipe}-{model}-{name}-{framework}"
-    (out / f"{stem}.toml").write_text(toml(recipe, model, name))
+    (out / f"{stem}.toml").write_text(toml(recipe, framework, model, name))
     files = {
         split: str(data.path(folder / "data", name, LAYOUT[framework], split))
         for split in data.SPLITS
@@ -251,10 +258,13 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "compress")
     parser.add_argument("--only", action="append", metavar="PATTERN")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="models at the same time")
+    parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--check", action="store_true", help="a small part, for CI")
     parser.add_argument("--by-hand", action="store_true", help="TF-MOT's as well")
     parser.add_argument("--markdown", type=Path, help="put the table there, too")
     asked = parser.parse_args()
+    if asked.core is not None:
+        os.sched_setaffinity(0, {asked.core})
     folder = asked.folder.resolve()
     keys = [k for k in KEYS if not asked.only or any(fnmatch.fnmatch(k, p) for p in asked.only)]
     keys = list(CHECKED) if asked.check else keys
@@ -287,12 +297,18 @@ def main() -> None:
 def _side_by_side(folder: Path, keys: list[str], jobs: int, *, by_hand: bool) -> None:
     """Each model in a process of its own, so many at a time; what they leave is found again."""
     names = list(dict.fromkeys(key.partition("/")[2] for key in keys))
+    free: queue.SimpleQueue[int] = queue.SimpleQueue()
+    cores = sorted(os.sched_getaffinity(0))
+    for index in range(jobs):
+        free.put(cores[index % len(cores)])
 
     def make(name: str) -> None:
+        core = free.get()
         own = [key for key in keys if key.partition("/")[2] == name]
         only = [part for key in own for part in ("--only", key)]
-        command = [sys.executable, __file__, str(folder), *only]
+        command = [sys.executable, __file__, str(folder), "--core", str(core), *only]
         done = subprocess.run([*command, *(["--by-hand"] if by_hand else [])], cwd=ROOT)
+        free.put(core)
         if done.returncode:
             sys.exit(f"{name}: exit status {done.returncode}")
 
