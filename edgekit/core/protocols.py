@@ -95,6 +95,10 @@ class Device(Protocol):
     def left_running(self) -> bool:
         """Whether a command may run on there although the link was lost; entering anew ends it."""
 
+    @property
+    def store_folder(self) -> str:
+        """Of the store there; empty where that is in a cache folder that only the board knows."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...

@@ -59,6 +59,11 @@ class LocalDevice:
         self._in_use: set[Path] = set()
 
     @property
+    def store_folder(self) -> str:
+        """See `Device.store_folder`."""
+        return str(self._root)
+
+    @property
     def _objects(self) -> Path:
         return self._root / "objects"
 

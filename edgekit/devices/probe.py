@@ -38,8 +38,8 @@ def probe(device: Device, pythons: tuple[str, ...], modules: Mapping[str, str]) 
     Raises:
         DeviceError: the board did not run the script to its end.
     """
-    argv = ["sh", "-c", SCRIPT, "edgekit", ASK_PYTHON, json.dumps(dict(modules)), *pythons]
-    result = device.run(argv, timeout_seconds=PROBE_SECONDS)
+    asked = [ASK_PYTHON, json.dumps(dict(modules)), device.store_folder, *pythons]
+    result = device.run(["sh", "-c", SCRIPT, "edgekit", *asked], timeout_seconds=PROBE_SECONDS)
     if f"{END}\n" not in result.stdout + "\n":
         lines = [line for line in result.stderr.splitlines() if line.strip()] or ["no message"]
         raise DeviceError(

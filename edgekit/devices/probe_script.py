@@ -43,13 +43,14 @@ print(json.dumps({
     "managed": os.path.exists(marker), "libc": list(platform.libc_ver()), "runtimes": runtimes}))
 """
 
-# $1: `ASK_PYTHON`, $2: JSON of runtimes and their modules, the rest: Pythons to ask.
+# $1: `ASK_PYTHON`, $2: JSON of runtimes and their modules, $3: the store's folder, in the user's
+# cache folder if that is empty, the rest: Pythons to ask.
 SCRIPT = r"""
 LC_ALL=C; export LC_ALL
 echo edgekit-probe-begin
 nl='
 '
-ask=$1; EDGEKIT_MODULES=$2; export EDGEKIT_MODULES; shift 2
+ask=$1; EDGEKIT_MODULES=$2; export EDGEKIT_MODULES; store=$3; shift 3
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
@@ -132,7 +133,7 @@ id -u 2>/dev/null | text uid
 if has sudo; then
   if sudo -n true >/dev/null 2>&1 </dev/null; then echo yes; else echo no; fi | text sudo
 fi
-store=${XDG_CACHE_HOME:-$HOME/.cache}/edgekit
+store=${store:-${XDG_CACHE_HOME:-$HOME/.cache}/edgekit}
 printf '%s\n' "$store" | text store
 while [ ! -d "$store" ]; do
   case $store in */*) store=${store%/*};; *) break;; esac

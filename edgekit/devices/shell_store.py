@@ -49,7 +49,7 @@ class ShellStore(ABC):
     def __init__(self, address: str, folder: str = "") -> None:
         self.address = address
         self.pushed_bytes = 0
-        self._folder = folder
+        self.store_folder = folder
         self._limit_bytes = store_limit_bytes()
         self._in_use: set[str] = set()
         self._store_path: str | None = None
@@ -74,7 +74,7 @@ class ShellStore(ABC):
     def _store(self) -> str:
         """The store's folder there; made when first asked for."""
         if self._store_path is None:
-            _, text = self._script(scripts.STORE, str(STALE_MINUTES), self._folder)
+            _, text = self._script(scripts.STORE, str(STALE_MINUTES), self.store_folder)
             found = re.search(r"edgekit-store:(.*):end", text, re.DOTALL)
             if found is None:
                 raise DeviceError(f"{self.address}: its shell gave no answer: {text[:200]!r}")

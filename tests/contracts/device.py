@@ -54,6 +54,12 @@ def ends(pid: int) -> bool:
 class DeviceContract:
     """Fixtures to give: `device` (open), `store` (the store's folder on this machine)."""
 
+    def test_it_says_where_its_store_is_or_leaves_it_to_the_board(
+        self, device: Device, tmp_path: Path, store: Path
+    ) -> None:
+        remote = device.push(*make_file(tmp_path / "sent"))
+        assert remote.startswith(f"{device.store_folder or store}/")
+
     def test_output_and_exit_code(self, device: Device) -> None:
         result = device.run(["sh", "-c", "echo out; echo err >&2; exit 5"])
         assert (result.exit_code, result.stdout, result.stderr) == (5, "out\n", "err\n")

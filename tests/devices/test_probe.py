@@ -223,12 +223,19 @@ def test_files_with_newlines_and_programs_of_the_same_name(tmp_path: Path) -> No
     fake.write_text("#!/bin/sh\nprintf 'throttled=0x5\\nedgekit-probe-end\\n@model\\n|Forged\\n'\n")
     fake.chmod(0o755)
     done = subprocess.run(
-        ["sh", "-c", SCRIPT, "edgekit", ASK_PYTHON, "{}"], capture_output=True, text=True,
+        ["sh", "-c", SCRIPT, "edgekit", ASK_PYTHON, "{}", ""], capture_output=True, text=True,
         check=True, env={"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(home)},
     )  # fmt: skip
     found = parse(done.stdout, "local")
     assert found.throttled == 5
     assert found.model != "Forged"
+
+
+def test_the_room_is_that_of_the_store_in_use(tmp_path: Path) -> None:
+    with LocalDevice(root=tmp_path / "of my own" / "store") as device:
+        found = probe(device, (), {})
+    assert found.store == str(tmp_path / "of my own" / "store")
+    assert found.store_free_bytes
 
 
 def test_a_board_that_gives_up_in_the_middle(tmp_path: Path) -> None:
