@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
 
 BATCH = 64  # samples at a time in `predict`
+ALIKE = 0.01  # of the largest output: what two orders of the same sums, rounded, may be apart
+ORDER_REFUSED = "view size is not compatible"
 TINY = 1e-7  # of a probability whose logarithm is taken
 
 
@@ -33,6 +35,7 @@ class TorchNet:
     def __init__(self, live: Any) -> None:
         self.live = live
         self.samples: Sequence[Array] = ()
+        self._channels_last = False
 
     @property
     def module(self) -> Any:
@@ -64,10 +67,11 @@ class TorchNet:
         return torch.device("cpu") if first is None else first.device
 
     def tensor(self, array: Any) -> Any:
-        """The array where the net is."""
+        """The array where the net is, images in the order that it has."""
         import torch
 
-        return torch.from_numpy(array).to(self.device)
+        made = torch.from_numpy(array).to(self.device)
+        return _ordered(made, torch.channels_last) if self._channels_last else made
 
     @contextmanager
     def placed(self, training: Training) -> Iterator[str]:
@@ -75,13 +79,68 @@ class TorchNet:
         mixed = training.precision == "mixed" and self.may_mix
         device, where = device_for(training, mixed=mixed)
         if device == self.device:
-            yield where
+            with self._fast_order():
+                yield where
             return
         self.move(device)
         try:
             yield where
         finally:
             self.move("cpu")
+
+    @contextmanager
+    def _fast_order(self) -> Iterator[None]:
+        """While it lasts, images and kernels of convolutions lie channels last in memory, which the
+        CPU trains in 0.6 to 0.85 of the time (tools/bench_layout.py); unless the module counts on
+        the usual order, as with ``view()`` or ``as_strided()``: that is tried first.
+        """
+        if not any(parameter.ndim == 4 for parameter in self.module.parameters()):
+            yield
+            return
+        usual = self._answers()
+        self._order(channels_last=True)
+        try:
+            if not _alike(usual, self._answers()):
+                self._order(channels_last=False)
+            yield
+        finally:
+            self._order(channels_last=False)
+
+    def _order(self, *, channels_last: bool) -> None:
+        import torch
+
+        order = torch.channels_last if channels_last else torch.contiguous_format
+        self._channels_last = channels_last
+        for parameter in self.module.parameters():
+            parameter.data = _ordered(parameter.data, order)
+
+    def _answers(self) -> list[Any]:
+        """To the example; nothing where the order in memory is refused."""
+        import torch
+
+        args, kwargs = self.live.example
+        given = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
+        try:
+            with torch.no_grad():
+                inputs = [self.tensor(each.detach().numpy()) for each in given]
+                return list(self.live.call(inputs, training=False))
+        except RuntimeError as exc:
+            if not (self._channels_last and ORDER_REFUSED in str(exc)):
+                raise
+            return []
+
+    def call(self, inputs: Sequence[Any], *, training: bool) -> list[Any]:
+        """What the module returns for what `tensor` gave."""
+        import torch
+
+        try:
+            return list(self.live.call(inputs, training=training))
+        except RuntimeError as exc:
+            if not (self._channels_last and ORDER_REFUSED in str(exc)):
+                raise
+        self._order(channels_last=False)  # a way through it that the trial did not take
+        usual = [_ordered(each, torch.contiguous_format) for each in inputs]
+        return list(self.live.call(usual, training=training))
 
     def move(self, device: Any) -> None:
         """Put parameters and buffers there."""
@@ -113,7 +172,7 @@ class TorchNet:
         with torch.no_grad():
             for at in range(0, len(inputs[0]), BATCH):
                 tensors = [self.tensor(array[at : at + BATCH]) for array in inputs]
-                outputs = self.live.call(tensors, training=False)
+                outputs = self.call(tensors, training=False)
                 parts.append([output.cpu().numpy() for output in outputs])
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
@@ -126,7 +185,7 @@ class TorchNet:
         import torch
 
         with torch.no_grad(), watched(self.module, names) as calls:
-            self.live.call([self.tensor(array) for array in inputs], training=False)
+            self.call([self.tensor(array) for array in inputs], training=False)
         return {name: calls[name].output.cpu().numpy() for name in names}
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
@@ -172,6 +231,25 @@ class TorchNet:
         import torch
 
         torch.manual_seed(seed)
+
+
+def _ordered(tensor: Any, order: Any) -> Any:
+    """Images and kernels of convolutions so in memory. A copy: where they have one channel, the
+    strides that operators go by may say the other order in a tensor that is in both."""
+    return tensor.clone(memory_format=order) if tensor.ndim == 4 else tensor
+
+
+def _alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether outputs are the same but for rounding."""
+    if len(one) != len(other):
+        return False
+    for a, b in zip(one, other, strict=True):
+        if a.shape != b.shape:
+            return False
+        most = float(a.double().abs().max()) if a.numel() else 0.0
+        if not bool(((a.double() - b.double()).abs() <= ALIKE * most).all()):
+            return False
+    return True
 
 
 def device_for(training: Training, *, mixed: bool) -> tuple[Any, str]:
@@ -289,7 +367,7 @@ class TorchLearner:
         import torch
 
         inputs, targets, teacher = self._tensors(batch)
-        value = self._total(self._net.live.call(inputs, training=False), targets, teacher)
+        value = self._total(self._net.call(inputs, training=False), targets, teacher)
         found = torch.autograd.grad(value, self._trained, allow_unused=True)
         return {
             id(parameter): gradient.cpu().numpy()
@@ -333,7 +411,7 @@ class TorchLearner:
         other = features.teacher
         assert isinstance(other, TorchNet)
         with torch.no_grad(), watched(other.module, features.layers) as theirs:
-            other.live.call(inputs, training=False)
+            other.call(inputs, training=False)
         apart = [
             functional.mse_loss(mine[name].output.float(), theirs[name].output.float())
             for name in features.layers
@@ -347,9 +425,9 @@ class TorchLearner:
         import torch
 
         if not self._mixed:
-            return self._net.live.call(inputs, training=training)  # type: ignore[no-any-return]
+            return self._net.call(inputs, training=training)
         with torch.autocast(self._net.device.type, dtype=torch.bfloat16):
-            outputs = self._net.live.call(inputs, training=training)
+            outputs = self._net.call(inputs, training=training)
         return [each.float() if each.is_floating_point() else each for each in outputs]
 
     def _tensors(self, batch: Batch) -> tuple[list[Any], Any, list[Any]]:

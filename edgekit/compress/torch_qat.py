@@ -243,7 +243,7 @@ class _RoundingLive:
         self.graph = graph
         self.looking: Looking = ""
         self.frozen = False
-        self._args, self._kwargs = live.example
+        self.example = live.example
 
     def call(self, inputs: Sequence[Any], *, training: bool) -> list[Any]:
         """See `LiveModel.call`."""
@@ -251,8 +251,9 @@ class _RoundingLive:
 
         looking = self.looking or ("average" if training and not self.frozen else "")
         self.graph.switch(norms=training and not self.frozen, drops=training, looking=looking)
-        count = len(self._args)
-        named = dict(zip(self._kwargs, inputs[count:], strict=True))
+        args, kwargs = self.example
+        count = len(args)
+        named = dict(zip(kwargs, inputs[count:], strict=True))
         return list(pytree.tree_leaves(self.graph.module(*inputs[:count], **named)))
 
 
