@@ -16,6 +16,7 @@ from edgekit.compress.net import Batch, Features, Kind, Loss, Weight, frozen, ow
 from edgekit.core.compression import Training
 from edgekit.core.errors import UsageError
 from edgekit.core.registry import resolve_own
+from edgekit.work.pool import CORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,7 @@ class KerasNet:
     def __init__(self, live: Any) -> None:
         self.live = live
         self.samples: Sequence[Array] = ()
+        self.cores = CORES  # one model is trained at a time
         self._walked: tuple[Any, dict[str, Any]] = (None, {})  # a model and its layers by path
 
     @property

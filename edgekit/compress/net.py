@@ -89,11 +89,13 @@ class Net(Protocol):
     Attributes:
         samples: for a technique that asks for some with `Technique.probes`, else empty: one array
             (samples, …) for each of the model's own inputs.
+        cores: that its training may take, beside others.
     """
 
     framework: str
     live: LiveModel
     samples: Sequence[Array]
+    cores: int
 
     def weights(self) -> dict[str, Weight]:
         """The kernels by name, in the order of the layers."""

@@ -30,6 +30,7 @@ def run(
     model: dict[str, Any],
     data: dict[str, Any] | None,
     checkpoint: str,
+    cores: int,
     teacher: str | None = None,
     sensitivity: str | None = None,
     teacher_model: dict[str, Any] | None = None,
@@ -48,6 +49,7 @@ def run(
     handle = Model.from_json(model)
     net = open_net(opener, Model.from_json(origin), handle)
     check_finite(net)
+    net.cores = cores
     found = technique(wanted, wanted.name)
     trainer = None
     if found.trains and data is not None:

@@ -35,6 +35,7 @@ class TorchNet:
     def __init__(self, live: Any) -> None:
         self.live = live
         self.samples: Sequence[Array] = ()
+        self.cores = CORES
         self._channels_last = False
 
     @property
@@ -220,10 +221,10 @@ class TorchNet:
     def learner(
         self, training: Training, loss: Loss, features: Features | None = None
     ) -> TorchLearner:
-        """See `Net.learner`. Every core of this computer works on it."""
+        """See `Net.learner`."""
         import torch
 
-        torch.set_num_threads(CORES)
+        torch.set_num_threads(self.cores)
         return TorchLearner(self, training, loss, features)
 
     def seed(self, seed: int) -> None:

@@ -175,6 +175,7 @@ class RoundingTorchNet(TorchNet):
 
     def __init__(self, net: TorchNet, how: QuantizeAware, example: Sequence[Any]) -> None:
         super().__init__(net.live)
+        self.cores = net.cores
         spared = {w.layer for w in matching(self.weights().values(), how.exclude, "exclude")}
         graph = _Graph(traced(net.live, example), how, spared)
         share(graph.module, net.module)

@@ -129,7 +129,7 @@ def _round(
     for line in lines:
         _find_share(line, watches[id(line)])
     lines = [line for line in lines if not line.finished]
-    outcomes = all_of([_step(line, start) for line in lines])
+    outcomes = all_of([_step(line, start, len(lines)) for line in lines])
     made: list[tuple[_Line, Done, Model]] = []
     for line, outcome in zip(lines, outcomes, strict=True):
         if isinstance(outcome, EdgekitError):
@@ -182,7 +182,8 @@ def _stopwatch(
     )
 
 
-def _step(line: _Line, start: Start) -> Step:
+def _step(line: _Line, start: Start, together: int = 1) -> Step:
+    """The next pass of a line, beside those of so many lines in all."""
     spec, training = line.now, line.recipe.training
     found = technique(spec, line.recipe.name)
     trains = found.trains
@@ -213,6 +214,7 @@ def _step(line: _Line, start: Start) -> Step:
         teacher=teacher,
         sensitivity=sensitivity,
         teacher_model=start.model if features else None,
+        together=together,
     )
 
 

@@ -38,6 +38,7 @@ class ArrayNet:
     """Double: kernels by name. Trained, its first is that of a linear model, by plain gradients."""
 
     framework = "numpy"
+    cores = 1
 
     def __init__(
         self, kernels: Mapping[str, Any], axis: int = -1, kind: Kind = "dense", inner: Any = None

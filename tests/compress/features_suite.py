@@ -116,5 +116,6 @@ class FeaturesSuite:
             model=model.to_json(),
             data=data.to_json(),
             checkpoint=str(folder / "checkpoint"),
+            cores=1,
             teacher_model=model.to_json(),
         )

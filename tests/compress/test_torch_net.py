@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import pytest
 
+from edgekit.core.compression import Training
 from edgekit.core.model import InputForm
 from tests.compress.nets import Opened
-from tests.contracts.net import Kernels, NetContract
+from tests.contracts.net import Kernels, NetContract, Open
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +48,17 @@ class TestTorch(NetContract):
             ("twice.weight", "twice", "dense", (6, 6), 0, None),
         ],
     }
+
+    def test_it_trains_on_the_cores_that_it_may_take(self, opened: Open) -> None:
+        import torch
+
+        before = torch.get_num_threads()
+        net = opened("vector").net
+        for cores in (3, 1):
+            net.cores = cores
+            net.learner(Training(), self.classes)
+            assert torch.get_num_threads() == cores
+        torch.set_num_threads(before)
 
     def framework(self, found: Opened, samples: Any) -> Any:
         import torch

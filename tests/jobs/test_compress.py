@@ -18,7 +18,8 @@ from edgekit.jobs import compress as job
 from edgekit.jobs.convert import _trained_on
 from edgekit.jobs.plan import Plan, Wish, make_plan
 from edgekit.sources.torch import TorchSource
-from edgekit.work.steps import Done
+from edgekit.work.pool import CORES, KINDS
+from edgekit.work.steps import Done, Step
 from tests.compress.arrays import data_set
 from tests.onnx_zoo import write
 from tests.tiny_tflite import dense_model
@@ -77,7 +78,7 @@ def test_a_recipe_with_passes_is_planned(tmp_path: Path) -> None:
         ),
         (
             f"{PRUNE}sparcity = 0.8\n", {}, UsageError,
-            "small: pass 1, prune: unknown key 'sparcity' (known: epochs, sparsity, initial,", "",
+            "small: pass 1, prune: unknown key 'sparcity' (known: epochs, learning_rate, sparsity,", "",
         ),
         (
             f"{PRUNE}sparsity = 1.5\n", {}, UsageError,
@@ -307,6 +308,24 @@ def test_recipes_that_begin_alike_share_their_steps(tmp_path: Path) -> None:
     decide(both, 0.0)
     assert job._step(both, begin).key != key(cluster)
     assert job._step(both, begin).arguments["before"] == [both.wanted[0].to_json()]
+
+
+def test_trainings_side_by_side_share_the_cores(tmp_path: Path) -> None:
+    """Their number does not change what comes of them."""
+    begin, made = start(tmp_path), recipe("r", {"pass": "prune"})
+
+    def step(worker: str, together: int) -> Step:
+        model = handle(worker=worker)
+        this = job._Line(made, job.settled(made), model, SIZE)
+        return job._step(this, begin, together)
+
+    def cores(worker: str) -> list[int]:
+        return [step(worker, together).arguments["cores"] for together in (1, 2, 9)]
+
+    shared = max(1, CORES // KINDS["torch"].at_most)
+    assert cores("torch") == [CORES, shared, shared]
+    assert cores("tensorflow") == [CORES, CORES, CORES]  # one after the other
+    assert step("torch", 1).key == step("torch", 2).key
 
 
 def test_a_teacher_is_asked_only_where_there_is_one(tmp_path: Path) -> None:
