@@ -78,7 +78,7 @@ def test_a_recipe_with_passes_is_planned(tmp_path: Path) -> None:
         ),
         (
             f"{PRUNE}sparcity = 0.8\n", {}, UsageError,
-            "small: pass 1, prune: unknown key 'sparcity' (known: epochs, learning_rate, sparsity,", "",
+            "small: pass 1, prune: unknown key 'sparcity' (known: epochs, learning_rate, ", "",
         ),
         (
             f"{PRUNE}sparsity = 1.5\n", {}, UsageError,
