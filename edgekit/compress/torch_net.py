@@ -71,7 +71,12 @@ class TorchNet:
         """The array where the net is, images in the order that it has."""
         import torch
 
-        made = torch.from_numpy(array).to(self.device)
+        return self._placed(torch.from_numpy(array))
+
+    def _placed(self, tensor: Any) -> Any:
+        import torch
+
+        made = tensor.to(self.device)
         return _ordered(made, torch.channels_last) if self._channels_last else made
 
     @contextmanager
@@ -123,8 +128,7 @@ class TorchNet:
         given = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
         try:
             with torch.no_grad():
-                inputs = [self.tensor(each.detach().numpy()) for each in given]
-                return list(self.live.call(inputs, training=False))
+                return list(self.live.call([*map(self._placed, given)], training=False))
         except RuntimeError as exc:
             if not (self._channels_last and ORDER_REFUSED in str(exc)):
                 raise
