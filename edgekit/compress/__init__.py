@@ -25,7 +25,7 @@ from edgekit.core.errors import PlanError
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe
 from edgekit.core.registry import Registry, code_beside, find_module, refuse_file
-from edgekit.work.pool import CORES, KINDS
+from edgekit.work.pool import CORES
 from edgekit.work.steps import Step
 
 __all__ = [
@@ -128,7 +128,6 @@ def pass_step(
     teacher: Step | None,
     sensitivity: Step | None = None,
     teacher_model: Model | None = None,
-    together: int = 1,
 ) -> Step:
     """One pass over `model`. The step's result holds
 
@@ -144,11 +143,8 @@ def pass_step(
         teacher: the step of the teacher's outputs for `data`, for distillation.
         sensitivity: what layers cost, for a technique that selects by it.
         teacher_model: the teacher itself, where its layers' outputs are asked for.
-        together: how many such steps are done side by side. They share the cores: threads of two
-            trainings that wait for each other take four times as long (tools/bench_together.py).
     """
     training = recipe.training
-    beside = min(together, KINDS[model.worker].at_most)
     said: dict[str, Any] = {
         "spec": spec.to_json(),
         "before": [each.to_json() for each in before],
@@ -164,7 +160,7 @@ def pass_step(
             "origin": origin.to_json(),
             "model": model.to_json(),
             "data": data.to_json() if data else None,
-            "cores": max(1, CORES // max(1, beside)),
+            "cores": CORES,
             **({"teacher_model": teacher_model.to_json()} if teacher_model else {}),
         },
         identity={

@@ -71,9 +71,9 @@ class TorchNet:
         """The array where the net is, images in the order that it has."""
         import torch
 
-        return self._placed(torch.from_numpy(array))
+        return self._here(torch.from_numpy(array))
 
-    def _placed(self, tensor: Any) -> Any:
+    def _here(self, tensor: Any) -> Any:
         import torch
 
         made = tensor.to(self.device)
@@ -128,7 +128,7 @@ class TorchNet:
         given = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
         try:
             with torch.no_grad():
-                return list(self.live.call([*map(self._placed, given)], training=False))
+                return list(self.live.call([*map(self._here, given)], training=False))
         except RuntimeError as exc:
             if not (self._channels_last and ORDER_REFUSED in str(exc)):
                 raise

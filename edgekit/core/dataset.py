@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.errors import DataError
 from edgekit.core.noun import Noun
@@ -145,6 +146,27 @@ class DataSet(Noun):
             spec.name: np.ascontiguousarray(typed(arrays[index][start:stop], spec))
             for spec, index in zip(signature.inputs, self.order(signature), strict=True)
         }
+
+
+class Rows(Sequence[Any]):
+    """The samples one by one, each read from disk when it is asked for.
+
+    Args:
+        form: makes what is wanted of `DataSet.rows` of one sample.
+    """
+
+    def __init__(
+        self, data: DataSet, signature: Signature, form: Callable[[dict[str, Any]], Any] = dict
+    ) -> None:
+        self._data, self._signature, self._form = data, signature, form
+
+    def __len__(self) -> int:
+        return self._data.count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._form(self._data.rows(self._signature, index, index + 1))
 
 
 def typed(array: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:

@@ -6,11 +6,11 @@ https://docs.pytorch.org/ao/stable/pt2e_quantization/index.html
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.dataset import DataSet
+from edgekit.core.dataset import DataSet, Rows
 from edgekit.core.errors import ConversionError, DataError
 from edgekit.core.fx import modules
 from edgekit.core.layers import Labelled, chosen
@@ -43,7 +43,12 @@ def quantize(
     wish = Recipe.from_json(recipe)
     delegate = delegate_of(wish)
     traced, facts = load(Path(program))
-    rows = Rows(DataSet.from_json(samples), Signature.from_json(facts["signature"]))
+    signature = Signature.from_json(facts["signature"])
+
+    def tensors(row: Mapping[str, Any]) -> list[Any]:
+        return [torch.from_numpy(row[spec.name]) for spec in signature.inputs]
+
+    rows = Rows(DataSet.from_json(samples), signature, tensors)
     example = tuple(traced.example_inputs[0])
     with stage("quantizing", delegate.title, traced), torch.no_grad():
         module = _unshared(delegate.prepared(traced).module())
@@ -162,24 +167,6 @@ def dynamic(traced: Any, quantizer: Any, recipe: Recipe) -> tuple[Any, dict[str,
             converted, example, dynamic_shapes=dynamic_shapes_of(traced), strict=False
         )
     return made, spared
-
-
-class Rows(Sequence[list[Any]]):
-    """The samples one by one as tensors in the signature's order, each read when asked for."""
-
-    def __init__(self, data: DataSet, signature: Signature) -> None:
-        self._data, self._signature = data, signature
-
-    def __len__(self) -> int:
-        return self._data.count
-
-    def __getitem__(self, index: Any) -> Any:
-        import torch
-
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        row = self._data.rows(self._signature, index, index + 1)
-        return [torch.from_numpy(row[spec.name]) for spec in self._signature.inputs]
 
 
 # ------------------------------------------------------------------------------ detector heads

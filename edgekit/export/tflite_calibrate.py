@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.dataset import DataSet
+from edgekit.core.dataset import DataSet, Rows
 from edgekit.core.errors import ConversionError, DataError, EdgekitError
 from edgekit.core.quantize import RangeMethod
 from edgekit.core.recipe import Recipe
@@ -58,7 +58,7 @@ def calibrate(
     refuse_quantized(tree)
     signature = flatbuffer.signature(tree)
     data = DataSet.from_json(samples)
-    rows = _Rows(data, signature)
+    rows = Rows(data, signature)
     try:
         found = _ranges(path, signature.name, rows, moving=method == "moving-average")
         ranges = tflite_pads.bounded(tree, found)
@@ -83,21 +83,6 @@ def calibrate(
         ranges = tflite_pads.bounded(tree, ranges)
     (out / RANGES).write_text(json.dumps(ranges), encoding="utf-8")
     return {"samples": len(rows), "tensors": len(ranges)}
-
-
-class _Rows(Sequence[Any]):
-    """The samples one by one as the signature's inputs, each read from disk when asked for."""
-
-    def __init__(self, data: DataSet, signature: Signature) -> None:
-        self._data, self._signature = data, signature
-
-    def __len__(self) -> int:
-        return self._data.count
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self._data.rows(self._signature, index, index + 1)
 
 
 def _ranges(

@@ -106,16 +106,14 @@ def check_mixed(tree: Any, mixed: Sequence[tuple[Labelled, str]], recipe: Recipe
             raise ConversionError(f"{recipe.name}: {asked.layer} did not become {numbers}")
 
 
-def check_loads(path: Path, recipe: Recipe) -> None:
-    """Raises ConversionError if LiteRT refuses the file."""
+def check_loads(path: Path, name: str, what: str = "the file") -> None:
+    """Raises ConversionError if LiteRT refuses the file, with the variant's name."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
         Interpreter(model_path=str(path), num_threads=1).allocate_tensors()
     except (RuntimeError, ValueError) as exc:
-        raise ConversionError(
-            f"{recipe.name}: LiteRT does not load the file: {first_line(exc)}"
-        ) from exc
+        raise ConversionError(f"{name}: LiteRT does not load {what}: {first_line(exc)}") from exc
 
 
 def first_line(exc: Exception) -> str:

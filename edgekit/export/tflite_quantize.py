@@ -100,7 +100,7 @@ def quantize(
     check_mixed(tree, mixed, wish)
     if wish.io == "float":
         tflite_joins.check(tree, joins)
-    check_loads(out / FILE, wish)
+    check_loads(out / FILE, wish.name)
     return {
         "files": [FILE],
         "signature": _in_order(flatbuffer.signature(tree), flatbuffer.signature(source))

@@ -25,6 +25,7 @@ from typing import Any
 from edgekit.core.errors import ConversionError
 from edgekit.core.files import readable_bytes, sha256_file, zipped_bytes
 from edgekit.export import flatbuffer
+from edgekit.export.tflite_checks import check_loads
 from edgekit.export.tflite_layers import kept_result
 
 FILE = "model.tflite"
@@ -62,7 +63,7 @@ def encode(out: Path, *, dense: str, name: str) -> dict[str, Any]:
         )
     path = out / FILE
     flatbuffer.write(tree, path)
-    _open(path, name)
+    check_loads(path, name, "the file with sparse weights")
     result = kept_result(Path(dense))
     return {
         **{key: result[key] for key in ("files", "signature", "parent", "tools")},
@@ -233,15 +234,3 @@ def _said(dense: Path, sparse: Path, done: int, kernels: int) -> str:
         f"{readable_bytes(zipped[1])}, dense {readable_bytes(zipped[0])}; LiteRT makes them dense "
         "when it loads the file and computes no faster by it"
     )
-
-
-def _open(path: Path, name: str) -> None:
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        Interpreter(model_path=str(path), num_threads=1).allocate_tensors()
-    except (RuntimeError, ValueError) as exc:
-        raise ConversionError(
-            f"{name}: LiteRT does not load the file with sparse weights: "
-            f"{' '.join(str(exc).split())[:250]}"
-        ) from exc

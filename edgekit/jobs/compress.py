@@ -8,8 +8,9 @@ it; then the recipe stops and says which pass broke it. How much gentler is the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgekit.compress import (
     pass_step,
@@ -31,7 +32,7 @@ from edgekit.inspection import INSPECTORS
 from edgekit.jobs.latency import Stopwatch, model_of, reached
 from edgekit.verify import reference_step, score_step
 from edgekit.work.cache import Cache
-from edgekit.work.pool import Pool
+from edgekit.work.pool import CORES, KINDS, Pool
 from edgekit.work.steps import Done, Progress, Step, run_steps
 
 RETRIES = 2
@@ -129,7 +130,7 @@ def _round(
     for line in lines:
         _find_share(line, watches[id(line)])
     lines = [line for line in lines if not line.finished]
-    outcomes = all_of([_step(line, start, len(lines)) for line in lines])
+    outcomes = all_of(_sharing([_step(line, start) for line in lines], cache))
     made: list[tuple[_Line, Done, Model]] = []
     for line, outcome in zip(lines, outcomes, strict=True):
         if isinstance(outcome, EdgekitError):
@@ -182,8 +183,22 @@ def _stopwatch(
     )
 
 
-def _step(line: _Line, start: Start, together: int = 1) -> Step:
-    """The next pass of a line, beside those of so many lines in all."""
+def _sharing(passes: Sequence[Step], cache: Cache) -> list[Step]:
+    """`passes` with the cores parted between those that will run side by side: threads of two
+    trainings that wait for each other take four times as long (tools/bench_together.py).
+    """
+    to_do = {step.key: step for step in passes if cache.find(step.key) is None}
+    shares = {
+        worker: max(1, CORES // min(count, KINDS[worker].at_most))
+        for worker, count in Counter(step.worker for step in to_do.values()).items()
+    }
+    return [
+        replace(step, arguments={**step.arguments, "cores": shares.get(step.worker, CORES)})
+        for step in passes
+    ]
+
+
+def _step(line: _Line, start: Start) -> Step:
     spec, training = line.now, line.recipe.training
     found = technique(spec, line.recipe.name)
     trains = found.trains
@@ -214,7 +229,6 @@ def _step(line: _Line, start: Start, together: int = 1) -> Step:
         teacher=teacher,
         sensitivity=sensitivity,
         teacher_model=start.model if features else None,
-        together=together,
     )
 
 

@@ -41,6 +41,18 @@ def kinds() -> Any:
     return Kinds().eval(), (torch.zeros(1, 4, 8, 8),)
 
 
+class InOrder(Kinds):
+    """One that counts on the usual order in memory."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image.view(image.shape[0], -1).view(image.shape))
+
+
+def kinds_in_order() -> Any:
+    torch.manual_seed(0)
+    return InOrder().eval(), (torch.zeros(1, 4, 8, 8),)
+
+
 class Places(nn.Module):
     """One that makes numbers while it runs, and has a constant in its code."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +34,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Any:
         return (DEVICE, "a double") if training.device == "gpu" else cpu(training, mixed=mixed)
 
     monkeypatch.setattr(torch_net, "device_for", device_for)
-    # Another order in memory adds up in another order, and one weight pruned instead of another
-    # trains to something else.
-    monkeypatch.setattr(torch_net.TorchNet, "_fast_order", lambda _: nullcontext())
     return Memory
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Any]:
-    return opener("kinds", tmp_path_factory.mktemp("kinds"))
+    """Nets in the usual order in memory, as on the other device: another one adds up in another
+    order, and one weight pruned instead of another trains to something else."""
+    return opener("kinds_in_order", tmp_path_factory.mktemp("kinds"))
 
 
 @pytest.fixture
@@ -178,7 +176,7 @@ def test_a_tensor_that_the_module_keeps_for_itself(
 
         net.live.module.norm.running_mean = torch.zeros(8)
         learner = net.learner(Training(), Loss("classes", 0, 1, probabilities=True))
-        with pytest.raises(ConversionError, match="Kinds has tensors that do not go to the GPU"):
+        with pytest.raises(ConversionError, match="InOrder has tensors that do not go to the GPU"):
             learner.step(Batch((images(8),), np.arange(8) % 5), 0.01)
 
 

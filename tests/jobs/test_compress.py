@@ -18,6 +18,7 @@ from edgekit.jobs import compress as job
 from edgekit.jobs.convert import _trained_on
 from edgekit.jobs.plan import Plan, Wish, make_plan
 from edgekit.sources.torch import TorchSource
+from edgekit.work.cache import Cache
 from edgekit.work.pool import CORES, KINDS
 from edgekit.work.steps import Done, Step
 from tests.compress.arrays import data_set
@@ -311,21 +312,27 @@ def test_recipes_that_begin_alike_share_their_steps(tmp_path: Path) -> None:
 
 
 def test_trainings_side_by_side_share_the_cores(tmp_path: Path) -> None:
-    """Their number does not change what comes of them."""
-    begin, made = start(tmp_path), recipe("r", {"pass": "prune"})
+    """Only what has to be done counts, and once; what comes of it is the same with any number."""
+    begin, cache = start(tmp_path), Cache(tmp_path / "cache")
 
-    def step(worker: str, together: int) -> Step:
+    def passes(worker: str, *sparsities: float) -> list[Step]:
+        made = [recipe("r", {"pass": "prune", "sparsity": each}) for each in sparsities]
         model = handle(worker=worker)
-        this = job._Line(made, job.settled(made), model, SIZE)
-        return job._step(this, begin, together)
+        lines = [job._Line(each, job.settled(each), model, SIZE) for each in made]
+        return [job._step(each, begin) for each in lines]
 
-    def cores(worker: str) -> list[int]:
-        return [step(worker, together).arguments["cores"] for together in (1, 2, 9)]
+    def cores(worker: str, *sparsities: float) -> set[int]:
+        steps = passes(worker, *sparsities)
+        sharing = job._sharing(steps, cache)
+        assert [each.key for each in sharing] == [each.key for each in steps]
+        return {each.arguments["cores"] for each in sharing}
 
-    shared = max(1, CORES // KINDS["torch"].at_most)
-    assert cores("torch") == [CORES, shared, shared]
-    assert cores("tensorflow") == [CORES, CORES, CORES]  # one after the other
-    assert step("torch", 1).key == step("torch", 2).key
+    share = max(1, CORES // KINDS["torch"].at_most)
+    assert cores("torch", 0.5) == cores("torch", 0.5, 0.5) == {CORES}
+    assert cores("torch", 0.5, 0.6) == cores("torch", 0.5, 0.6, 0.7) == {share}
+    assert cores("tensorflow", 0.5, 0.6) == {CORES}  # one after the other
+    cache.get_or_make(passes("torch", 0.5)[0].key, lambda _: {})
+    assert cores("torch", 0.5, 0.6) == {CORES}
 
 
 def test_a_teacher_is_asked_only_where_there_is_one(tmp_path: Path) -> None:
